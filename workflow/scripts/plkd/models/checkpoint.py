@@ -1,0 +1,270 @@
+"""A trained model and the folder that rebuilds it with no further argument.
+
+``model.json`` says everything that is not a weight (genes and classes in order, settings, normalisation,
+calibration, where it comes from); ``weights.safetensors`` holds the tensors. Neither can run code when
+it is read. ``model.json`` carries the checksum of the weights, so files of two models cannot be mixed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from scipy import sparse
+from torch import Tensor
+
+from plkd import __version__
+from plkd.calibration import Calibration
+from plkd.errors import InputError
+from plkd.files import sha256_of, whole_folder
+from plkd.models.student import Student
+from plkd.models.teacher import Teacher
+from plkd.settings import Settings, from_dict
+
+FORMAT = 1
+_WEIGHTS, _MODEL, _HISTORY = "weights.safetensors", "model.json", "history.tsv"
+
+
+@dataclass
+class TrainedModel:
+    """A Teacher or Student with all that is needed to annotate cells.
+
+    Attributes
+    ----------
+    network
+        The torch module.
+    genes, classes
+        Names in the order of the network's input and output.
+    patterns
+        Names of the Teacher's tokens; empty for a Student.
+    settings
+        The settings it was trained with.
+    calibration
+        How logits become probabilities.
+    normalisation
+        What the input must be: ``{"target_sum": 1e4, "log1p": True}``.
+    provenance
+        Seed, hashes of the training data, versions of the software.
+    """
+
+    network: Teacher | Student
+    genes: list[str]
+    classes: list[str]
+    settings: Settings
+    patterns: list[str] = field(default_factory=list)
+    calibration: Calibration = field(default_factory=Calibration)
+    normalisation: dict[str, Any] = field(
+        default_factory=lambda: {"target_sum": 1e4, "log1p": True}
+    )
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """``"teacher"`` or ``"student"``."""
+        return self.network.kind
+
+    def logits(
+        self, cells: sparse.csr_matrix, *, batch_size: int = 2048, device: str = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and embeddings, batch by batch, on the CPU.
+
+        Parameters
+        ----------
+        cells
+            Log-normalised expression, CSR of shape (cells, genes), genes in the model's order.
+        """
+        network = self.network.to(device).eval()
+        with torch.inference_mode():
+            for start in range(0, cells.shape[0], batch_size):
+                x = dense_batch(cells[start : start + batch_size]).to(device)
+                logits, embedding = network(x)
+                yield logits.float().cpu(), embedding.float().cpu()
+
+    def predict(
+        self,
+        cells: sparse.csr_matrix,
+        *,
+        batch_size: int = 2048,
+        embedding: bool = True,
+        device: str = "cpu",
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Calibrated probabilities and embeddings of cells.
+
+        Parameters
+        ----------
+        cells
+            Log-normalised expression, CSR of shape (cells, genes), genes in the model's order.
+        batch_size
+            Cells made dense at a time.
+        embedding
+            Return the embeddings as well.
+        device
+            A torch device.
+
+        Returns
+        -------
+        probabilities
+            float32 array of shape (cells, classes); rows sum to one.
+        embeddings
+            float32 array of shape (cells, width), or None.
+
+        Raises
+        ------
+        InputError
+            If the number of genes is not the model's.
+        """
+        if cells.shape[1] != len(self.genes):
+            raise InputError(
+                f"the cells have {cells.shape[1]} genes, the model expects {len(self.genes)}: align them "
+                "to `model.genes` first (plkd.genes.align_genes)."
+            )
+        probabilities = np.empty((cells.shape[0], len(self.classes)), dtype=np.float32)
+        embeddings = None
+        start = 0
+        for logits, embedded in self.logits(cells, batch_size=batch_size, device=device):
+            stop = start + len(logits)
+            probabilities[start:stop] = self.calibration.probabilities(logits).numpy()
+            if embedding:
+                if embeddings is None:
+                    embeddings = np.empty((cells.shape[0], embedded.shape[1]), dtype=np.float32)
+                embeddings[start:stop] = embedded.numpy()
+            start = stop
+        if embedding and embeddings is None:
+            embeddings = np.empty((0, 0), dtype=np.float32)
+        return probabilities, embeddings
+
+
+def dense_batch(cells: sparse.csr_matrix) -> Tensor:
+    """float32 tensor of shape (cells, genes) of a few rows of a sparse matrix."""
+    return torch.from_numpy(cells.toarray().astype(np.float32, copy=False))
+
+
+def save_model(model: TrainedModel, history: pd.DataFrame, folder: str | Path) -> None:
+    """Write the folder of a model, whole or not at all, with its training history as a table."""
+    with whole_folder(folder) as target:
+        save_file(_export(model.network), target / _WEIGHTS)
+        content = {
+            "format": FORMAT,
+            "kind": model.kind,
+            "classes": model.classes,
+            "genes": model.genes,
+            "patterns": model.patterns,
+            "normalisation": model.normalisation,
+            "calibration": dataclasses.asdict(model.calibration),
+            "settings": model.settings.to_dict(),
+            "provenance": {
+                **model.provenance,
+                "plkd": __version__,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "weights_sha256": sha256_of(target / _WEIGHTS),
+        }
+        (target / _MODEL).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        history.to_csv(target / _HISTORY, sep="\t", index=False)
+
+
+def load_model(folder: str | Path) -> TrainedModel:
+    """Rebuild a model from its folder.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, the files do not belong together, or the folder was written by
+        a newer, incompatible version.
+    """
+    folder = Path(folder)
+    for name in (_MODEL, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"'{folder}' is no model folder: '{name}' is missing. Give the folder 'teacher' or "
+                "'student' that a training wrote."
+            )
+    try:
+        content = json.loads((folder / _MODEL).read_text())
+        if content["format"] != FORMAT:
+            raise InputError(
+                f"'{folder / _MODEL}' has format {content['format']}, this version reads {FORMAT}: "
+                "update plkd or train the model again."
+            )
+        found = sha256_of(folder / _WEIGHTS)
+        if found != content["weights_sha256"]:
+            raise InputError(
+                f"the weights in '{folder}' do not belong to its model.json (SHA-256 {found[:12]}.., "
+                f"expected {content['weights_sha256'][:12]}..): copy the folder again as a whole."
+            )
+        tensors = load_file(folder / _WEIGHTS)
+        settings = from_dict(content["settings"])
+        classes, genes = content["classes"], content["genes"]
+        network = _rebuild(content["kind"], tensors, len(genes), len(classes), settings)
+        return TrainedModel(
+            network=network,
+            genes=genes,
+            classes=classes,
+            settings=settings,
+            patterns=content["patterns"],
+            calibration=Calibration(**content["calibration"]),
+            normalisation=content["normalisation"],
+            provenance=content["provenance"],
+        )
+    except InputError:
+        raise
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise InputError(
+            f"the files in '{folder}' are damaged or do not fit together ({error}): copy the folder "
+            "again, or train the model again."
+        ) from error
+
+
+def _export(network: Teacher | Student) -> dict[str, Tensor]:
+    """Tensors by name; the Navigator as the entries of its mask, free of how it is computed."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    if isinstance(network, Teacher):
+        navigator = network.navigator
+        mask = navigator.mask()
+        tensors["navigator.weight"] = navigator.entry_weights().cpu()
+        tensors["navigator.bias"] = navigator.pattern_bias().cpu()
+        tensors["navigator.mask_genes"] = torch.from_numpy(mask.indices.astype(np.int32))
+        tensors["navigator.mask_starts"] = torch.from_numpy(mask.indptr.astype(np.int32))
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _rebuild(
+    kind: str, tensors: dict[str, Tensor], n_genes: int, n_classes: int, settings: Settings
+) -> Teacher | Student:
+    network: Teacher | Student
+    if kind == "student":
+        network = Student(n_genes, n_classes, settings.student)
+        network.load_state_dict(tensors)
+        return network
+    if kind != "teacher":
+        raise ValueError(f"unknown kind of model '{kind}'")
+    starts = tensors.pop("navigator.mask_starts").numpy()
+    rows = tensors.pop("navigator.mask_genes").numpy()
+    mask = sparse.csc_array(
+        (np.ones(len(rows), dtype=bool), rows, starts), shape=(n_genes, len(starts) - 1)
+    )
+    network = Teacher(mask, n_classes, settings.teacher)
+    network.navigator.load_entry_weights(tensors.pop("navigator.weight"))
+    network.navigator.load_pattern_bias(tensors.pop("navigator.bias"))
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    if unexpected or set(missing) != {"navigator.weight", "navigator.bias"}:
+        raise ValueError(f"tensors missing {missing}, unexpected {unexpected}")
+    return network

@@ -1,0 +1,458 @@
+"""Training of Teacher and Student on a labelled reference.
+
+One loop serves both. The reference stays a sparse matrix; a batch is made dense when it is used, so
+memory does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch), so a
+training that goes on from a checkpoint ends with the weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor
+from tqdm import tqdm
+
+from plkd import losses
+from plkd.calibration import calibrate
+from plkd.errors import InputError
+from plkd.files import whole_file
+from plkd.logs import logger
+from plkd.models.checkpoint import TrainedModel, dense_batch
+from plkd.models.student import Student
+from plkd.models.teacher import Teacher
+from plkd.settings import Settings, TrainingSettings
+
+Objective = Callable[[Tensor, Tensor, np.ndarray], dict[str, Tensor]]
+"""(x, dropped-out x, cell indices of the batch) -> named loss terms with their weights applied."""
+
+
+class TrainingDiverged(InputError):
+    """The loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Labelled cells to learn from.
+
+    Attributes
+    ----------
+    cells
+        Log-normalised expression, CSR float32 of shape (cells, genes).
+    labels
+        Integer labels of shape (cells,), positions in `classes`.
+    genes, classes
+        Names.
+    """
+
+    cells: sparse.csr_matrix
+    labels: np.ndarray
+    genes: list[str]
+    classes: list[str]
+
+    @classmethod
+    def from_names(cls, cells: Any, labels: Any, genes: Any) -> Reference:
+        """Build from label names of shape (cells,); the classes are sorted by name."""
+        classes, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+        if len(classes) < 2:
+            raise InputError(
+                f"the reference has {len(classes)} label(s); at least two are needed to tell cells apart."
+            )
+        return cls(
+            sparse.csr_matrix(cells, dtype=np.float32), codes, [str(g) for g in genes], classes.tolist()
+        )
+
+
+def split_validation(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out cells of every class.
+
+    Parameters
+    ----------
+    labels
+        Integer labels of shape (cells,).
+    fraction
+        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one cell
+        for training, and classes of one or two cells are not held out.
+
+    Returns
+    -------
+    training, validation
+        Sorted cell indices.
+    """
+    rng = np.random.default_rng([seed, 1])
+    held_out = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        n_held = min(round(len(members) * fraction), len(members) - 1) if len(members) > 2 else 0
+        held_out.append(rng.permutation(members)[:n_held])
+    validation = np.sort(np.concatenate(held_out))
+    training = np.setdiff1d(np.arange(len(labels)), validation)
+    return training, validation
+
+
+def train_teacher(
+    reference: Reference,
+    mask: sparse.sparray | sparse.spmatrix,
+    patterns: list[str],
+    settings: Settings,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    provenance: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> tuple[TrainedModel, pd.DataFrame]:
+    """Train the Teacher with L1 and L2.
+
+    Parameters
+    ----------
+    reference
+        Labelled cells.
+    mask
+        Sparse (genes, patterns) matrix of which gene feeds which token.
+    patterns
+        Names of the tokens.
+    settings
+        All choices.
+    seed
+        Seed of initialisation, held-out cells, batches and dropout.
+    device
+        A torch device.
+    checkpoint
+        File that is written after every epoch, from which an interrupted training goes on, and which
+        is removed at the end.
+    provenance
+        What the model folder should say about its origin.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    model
+        The trained Teacher, calibrated on held-out cells.
+    history
+        One row per epoch: learning rate, mean of every loss term, training and validation accuracy.
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss becomes infinite or not a number.
+    """
+    torch.manual_seed(seed)
+    training, validation = split_validation(reference.labels, settings.validation_fraction, seed)
+    network = Teacher(
+        mask, len(reference.classes), settings.teacher, _input_scale(reference.cells[training], settings)
+    )
+    labels = torch.from_numpy(reference.labels).to(device)
+    choice = settings.teacher_loss
+
+    def objective(x: Tensor, hidden: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
+        logits, embedding = network(hidden)
+        terms = {}
+        if choice.cross_entropy_weight:
+            terms["cross_entropy"] = choice.cross_entropy_weight * losses.cross_entropy_loss(
+                logits, labels[torch.from_numpy(cells)], label_smoothing=choice.label_smoothing
+            )
+        if choice.clustering_weight:
+            terms["clustering"] = choice.clustering_weight * losses.clustering_loss(
+                embedding,
+                logits,
+                assignments=choice.clustering_assignments,
+                kernel=choice.clustering_kernel,
+                prefactor=choice.clustering_prefactor,
+            )
+        return terms
+
+    model = TrainedModel(
+        network, reference.genes, reference.classes, settings, patterns, provenance=provenance or {}
+    )
+    model.provenance = {**model.provenance, "seed": seed}
+    history = _train(
+        model,
+        reference,
+        training,
+        validation,
+        settings.teacher_training,
+        objective,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return _calibrated(model, reference, validation, device), history
+
+
+def train_student(
+    reference: Reference,
+    teacher: TrainedModel,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    provenance: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> tuple[TrainedModel, pd.DataFrame]:
+    """Train the Student on the Teacher's soft labels with L3 and L4.
+
+    The soft labels are computed once, from the full expression of every cell. Parameters, result and
+    errors are those of :func:`train_teacher`; `teacher` is the trained Teacher.
+    """
+    if teacher.genes != reference.genes or teacher.classes != reference.classes:
+        raise InputError(
+            "the Teacher was trained on other genes or labels than this reference has: train it again."
+        )
+    torch.manual_seed(seed)
+    training, validation = split_validation(reference.labels, settings.validation_fraction, seed)
+    scale = _input_scale(reference.cells[training], settings)
+    network = Student(len(reference.genes), len(reference.classes), settings.student, scale)
+    soft = torch.cat([logits for logits, _ in teacher.logits(reference.cells, device=device)])
+    soft = soft.to(device)
+    labels = torch.from_numpy(reference.labels).to(device)
+    choice = settings.student_loss
+
+    def objective(x: Tensor, hidden: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
+        logits, _ = network(hidden)
+        chosen = torch.from_numpy(cells)
+        terms = {}
+        if choice.distillation_weight:
+            terms["distillation"] = choice.distillation_weight * losses.distillation_loss(
+                logits,
+                soft[chosen],
+                temperature=choice.temperature,
+                temperature_squared=choice.temperature_squared,
+            )
+        if choice.hard_label_weight:
+            terms["cross_entropy"] = choice.hard_label_weight * losses.cross_entropy_loss(
+                logits, labels[chosen]
+            )
+        if choice.self_entropy_weight:
+            terms["self_entropy"] = choice.self_entropy_weight * losses.self_entropy_loss(
+                logits, direction=choice.self_entropy, mean_of=choice.self_entropy_mean
+            )
+        return terms
+
+    model = TrainedModel(
+        network, reference.genes, reference.classes, settings, provenance=provenance or {}
+    )
+    model.provenance = {**model.provenance, "seed": seed}
+    history = _train(
+        model,
+        reference,
+        training,
+        validation,
+        settings.student_training,
+        objective,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return _calibrated(model, reference, validation, device), history
+
+
+def _train(
+    model: TrainedModel,
+    reference: Reference,
+    training: np.ndarray,
+    validation: np.ndarray,
+    choice: TrainingSettings,
+    objective: Objective,
+    *,
+    seed: int,
+    device: str,
+    checkpoint: Path | None,
+    progress: bool,
+) -> pd.DataFrame:
+    network = model.network.to(device)
+    optimiser = _optimiser(network, choice)
+    steps_per_epoch = math.ceil(len(training) / choice.batch_size)
+    rate = _schedule(choice, steps_per_epoch * choice.epochs)
+    run = _fingerprint(model, reference, choice, seed)
+    first_epoch, rows = _resume(checkpoint, run, network, optimiser)
+    if first_epoch:
+        logger.info("going on from '%s' after epoch %d", checkpoint, first_epoch)
+    bar = tqdm(
+        total=steps_per_epoch * choice.epochs,
+        initial=steps_per_epoch * first_epoch,
+        desc=f"training the {model.kind}",
+        unit="step",
+        disable=not progress,
+        mininterval=1.0,
+    )
+    with bar:
+        for epoch in range(first_epoch, choice.epochs):
+            torch.manual_seed(_epoch_seed(seed, epoch))
+            rng = np.random.default_rng([seed, 2, epoch])
+            network.train()
+            sums: dict[str, float] = {}
+            for step, cells in enumerate(
+                _batches(training, reference.labels, choice.batch_size, choice.sampling, rng)
+            ):
+                for group in optimiser.param_groups:
+                    group["lr"] = rate(epoch * steps_per_epoch + step)
+                x = dense_batch(reference.cells[cells]).to(device)
+                terms = objective(x, _hide_genes(x, choice.gene_dropout), cells)
+                loss = torch.stack(list(terms.values())).sum()
+                if not torch.isfinite(loss):
+                    raise TrainingDiverged(
+                        f"training of the {model.kind} diverged in epoch {epoch + 1}, step {step + 1}: "
+                        + ", ".join(f"{name} = {term.item():g}" for name, term in terms.items())
+                        + f". Lower {model.kind}_training.learning_rate (now {choice.learning_rate:g}) "
+                        "or set clip_gradient."
+                        + (f" The last good epoch is kept in '{checkpoint}'." if epoch else "")
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                if choice.clip_gradient is not None:
+                    torch.nn.utils.clip_grad_norm_(network.parameters(), choice.clip_gradient)
+                optimiser.step()
+                for name, value in {"loss": loss, **terms}.items():
+                    sums[name] = sums.get(name, 0.0) + value.item()
+                bar.update()
+            row = {"epoch": epoch + 1, "learning_rate": rate(epoch * steps_per_epoch)}
+            row |= {name: total / steps_per_epoch for name, total in sums.items()}
+            row["accuracy"] = _accuracy(model, reference, training[: max(len(validation), 1000)], device)
+            row["validation_accuracy"] = _accuracy(model, reference, validation, device)
+            rows.append(row)
+            bar.set_postfix_str(f"epoch {epoch + 1}, validation {row['validation_accuracy']:.3f}")
+            _save_progress(checkpoint, run, network, optimiser, epoch + 1, rows)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return pd.DataFrame(rows)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1)[0])
+
+
+def _batches(
+    training: np.ndarray, labels: np.ndarray, size: int, sampling: str, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Cell indices of the batches of one epoch; as many cells as there are, however they are drawn."""
+    if sampling == "natural":
+        order = rng.permutation(training)
+    else:
+        counts = np.bincount(labels[training])[labels[training]].astype(float)
+        weights = 1.0 / counts if sampling == "balanced" else 1.0 / np.sqrt(counts)
+        order = rng.choice(training, size=len(training), p=weights / weights.sum())
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _hide_genes(x: Tensor, share: float) -> Tensor:
+    """Set a random share of the genes of every cell to zero; the others keep their values."""
+    return x * (torch.rand_like(x) >= share) if share else x
+
+
+def _input_scale(cells: sparse.csr_matrix, settings: Settings) -> Tensor | None:
+    """Inverse standard deviation of every gene, at most 10; None when not asked for."""
+    if settings.input_scaling == "none":
+        return None
+    mean = np.asarray(cells.mean(axis=0)).ravel()
+    square = np.asarray(cells.multiply(cells).mean(axis=0)).ravel()
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return torch.from_numpy((1.0 / np.maximum(deviation, 0.1)).astype(np.float32))
+
+
+def _optimiser(network: torch.nn.Module, choice: TrainingSettings) -> torch.optim.Optimizer:
+    common = {"lr": choice.learning_rate, "weight_decay": choice.weight_decay}
+    if choice.optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), momentum=choice.momentum, **common)
+    if choice.optimiser == "adam":
+        return torch.optim.Adam(network.parameters(), **common)
+    return torch.optim.AdamW(network.parameters(), **common)
+
+
+def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:
+    def rate(step: int) -> float:
+        if choice.schedule == "constant":
+            return choice.learning_rate
+        floor = choice.final_learning_rate
+        cosine = 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
+        return choice.learning_rate * (floor + (1.0 - floor) * cosine)
+
+    return rate
+
+
+def _accuracy(model: TrainedModel, reference: Reference, cells: np.ndarray, device: str) -> float:
+    if len(cells) == 0:
+        return math.nan
+    found = [logits.argmax(dim=1) for logits, _ in model.logits(reference.cells[cells], device=device)]
+    return float((torch.cat(found).numpy() == reference.labels[cells]).mean())
+
+
+def _calibrated(
+    model: TrainedModel, reference: Reference, validation: np.ndarray, device: str
+) -> TrainedModel:
+    model.network.eval()
+    if len(validation) == 0:
+        return model
+    logits = torch.cat(
+        [batch for batch, _ in model.logits(reference.cells[validation], device=device)]
+    )
+    labels = torch.from_numpy(reference.labels[validation])
+    model.calibration = calibrate(logits, labels, model.settings.error_rate)
+    model.network.cpu()
+    return model
+
+
+def _fingerprint(
+    model: TrainedModel, reference: Reference, choice: TrainingSettings, seed: int
+) -> str:
+    """What must be equal for a checkpoint to be one of this training."""
+    digest = hashlib.sha256()
+    description = [model.kind, model.settings.to_dict(), seed, reference.genes, reference.classes]
+    digest.update(json.dumps(description).encode())
+    for array in (reference.labels, reference.cells.data, reference.cells.indices):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _save_progress(
+    checkpoint: Path | None,
+    run: str,
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+    rows: list[dict[str, float]],
+) -> None:
+    if checkpoint is None:
+        return
+    state = {
+        "run": run,
+        "epoch": epoch,
+        "rows": rows,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    with whole_file(checkpoint) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(
+    checkpoint: Path | None, run: str, network: torch.nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, list[dict[str, float]]]:
+    """Restore an interrupted training of the same run; (0, []) when there is none."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0, []
+    try:
+        state = torch.load(checkpoint, weights_only=True)
+        if state["run"] != run:
+            logger.warning("'%s' belongs to another training and is not used", checkpoint)
+            return 0, []
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+    except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+        logger.warning("'%s' cannot be read and is not used: %s", checkpoint, error)
+        return 0, []
+    return state["epoch"], state["rows"]
