@@ -407,3 +407,17 @@ def _json_type(hint: Any) -> dict[str, Any]:
     if isinstance(hint, types.UnionType):
         return {"type": [_json_type(typing.get_args(hint)[0])["type"], "null"]}
     return {"type": {int: "integer", float: "number", bool: "boolean", str: "string"}[hint]}
+
+
+def _print_schema() -> None:
+    import yaml
+
+    header = "# Made by `make schema` from workflow/scripts/plkd/settings.py; a test keeps them equal."
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "PLKD variant"}
+    schema |= json_schema()
+    print(header)
+    print(yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+if __name__ == "__main__":
+    _print_schema()

@@ -1,0 +1,66 @@
+# make run    install into .venv, run config/config.yaml, say where the results are
+# make test   install, then all tests
+# make help   everything else
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run report test lint lock schema clean
+
+help:
+	@echo "make run      install, run the default configuration, print where the results are"
+	@echo "make report   make results/report.html of the last run"
+	@echo "make test     install, then run all tests"
+	@echo "make lint     style, types and workflow checks"
+	@echo "make lock     resolve the dependencies anew (needs uv)"
+	@echo "make schema   write workflow/schemas/variant.schema.yaml from the settings"
+	@echo "make clean    remove results of the default configuration, keep downloads"
+	@echo "Variables: PYTHON=python3.12 (interpreter to install with), CORES=4 (default: all)"
+
+install: $(VENV)/.run
+
+# The pinned packages, then this project itself.
+$(VENV)/.run: envs/plkd.lock envs/workflow.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(None if ok else "PLKD needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is " + sys.version.split()[0] + ". Install one of them and say: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/plkd.lock -r envs/workflow.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run envs/dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/dev.lock
+	@touch $@
+
+run: install
+	snakemake --cores $(CORES)
+	@$(MAKE) --no-print-directory report
+	@cat results/summary.txt
+	@echo "Report: results/report.html"
+
+report: results/report.html
+
+results/report.html: results/summary.txt
+	snakemake --cores 1 --report $@
+
+test: $(VENV)/.dev
+	pytest
+
+lint: $(VENV)/.dev
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+lock:
+	$(PYTHON) envs/make_locks.py
+
+schema: install
+	python -m plkd.settings > workflow/schemas/variant.schema.yaml
+
+clean:
+	rm -rf results/*/ results/*.txt results/*.html logs benchmarks

@@ -1,0 +1,60 @@
+"""Write the pip locks and the conda environments from pyproject.toml (`make lock`; needs uv)."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+ENVS = Path(__file__).parent
+PROJECT = ENVS.parent / "pyproject.toml"
+PYTHON = "3.12"  # of the conda environments; the locks serve all of requires-python
+# torch's own requirements on its CUDA build; listing them would install CUDA beside a CPU build
+CUDA = re.compile(r"^(nvidia-|cuda-|triton\b)")
+CONDA = {"plkd": ("plkd",), "workflow": ("plkd", "workflow")}
+
+
+def compile_lock(*options: str) -> list[str]:
+    """Pinned requirements of the project for all supported Pythons and systems."""
+    command = ["uv", "pip", "compile", str(PROJECT), "--universal", "--python-version", "3.11"]
+    command += ["--fork-strategy", "fewest", "--no-annotate", "--no-header", "--quiet", *options]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    pins = [line for line in listed.splitlines() if "==" in line and not CUDA.match(line)]
+    # markers that every Python we support fulfils say nothing
+    return [re.sub(r" ; python_full_version < '3\.1[4-9]'$", "", pin) for pin in pins
+            if not re.search(r"python_full_version >= '3\.1[4-9]'", pin)]  # fmt: skip
+
+
+def conda_environment(pins: list[str]) -> str:
+    """YAML of a conda environment with these pip packages."""
+    lines = [
+        "# Made by `make lock` from the pip locks beside it; see README.md.",
+        "channels:",
+        "  - conda-forge",
+        "  - nodefaults",
+        "dependencies:",
+        f"  - python={PYTHON}",
+        "  - pip",
+        "  - pip:",
+        *(f'      - "{pin}"' for pin in pins),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Resolve everything at once, then say which group needs what."""
+    extras = list(tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"])
+    resolved = compile_lock(*(f"--extra={extra}" for extra in extras))
+    groups, seen = {}, set()
+    for group, options in {"plkd": [], **{extra: [f"--extra={extra}"] for extra in extras}}.items():
+        names = {pin.split("==")[0] for pin in compile_lock(*options)}
+        groups[group] = [pin for pin in resolved if pin.split("==")[0] in names - seen]
+        seen |= names
+        head = "# Made by `make lock` from pyproject.toml; see README.md.\n"
+        (ENVS / f"{group}.lock").write_text(head + "\n".join(groups[group]) + "\n")
+    for name, parts in CONDA.items():
+        pins = sorted(pin for part in parts for pin in groups[part])
+        (ENVS / f"{name}.yaml").write_text(conda_environment(pins))
+
+
+if __name__ == "__main__":
+    main()

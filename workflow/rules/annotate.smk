@@ -1,0 +1,47 @@
+rule predict:
+    input:
+        model="<results>/{dataset}/{variant}/seed{seed}/{model}/model.json",
+        weights="<results>/{dataset}/{variant}/seed{seed}/{model}/weights.safetensors",
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        query="<results>/{dataset}/prepared/query.h5ad",
+    output:
+        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/{model}.parquet",
+        embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/{model}.h5ad",
+    params:
+        device=config["device"],
+        code=code("predict.py"),
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/predict_{model}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/predict_{model}.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    script:
+        "../scripts/predict.py"
+
+
+rule annotate:
+    input:
+        query=query_file,
+        prepared="<results>/{dataset}/prepared/query.h5ad",
+        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
+        embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/student.h5ad",
+    output:
+        "<results>/{dataset}/{variant}/seed{seed}/annotated.h5ad",
+    params:
+        dataset=dataset_of,
+        code=code("annotate.py"),
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/annotate.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/annotate.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    script:
+        "../scripts/annotate.py"

@@ -1,0 +1,226 @@
+# The configuration, read and checked once, and the helpers that rules share.
+
+import os
+import sys
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
+
+import pandas as pd
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+
+def source_file(path):
+    """Local path of a file of this repository, also when the workflow is taken from a remote one."""
+    return workflow.source_path(f"../../{path}")
+
+
+def locate(path):
+    """Local path of a file beside the scripts, or None; see plkd.fingerprint."""
+    try:
+        place = Path(source_file(f"workflow/scripts/{path}"))
+    except WorkflowError:
+        return None
+    return place if place.is_file() else None
+
+
+sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
+for module in ("errors", "fingerprint", "settings"):
+    locate(f"plkd/{module}.py")
+
+from plkd.errors import InputError
+from plkd.fingerprint import code_fingerprint
+from plkd.settings import resolve
+
+
+def code(script):
+    """Parameter of a rule that changes when the library code behind its script does."""
+    return code_fingerprint(script, locate)
+
+
+def checked(content, schema, origin):
+    """Validate a mapping against a schema of this workflow and fill in defaults."""
+    try:
+        validate(content, source_file(f"workflow/schemas/{schema}.schema.yaml"))
+    except WorkflowError as error:
+        raise WorkflowError(f"{origin} is not valid: {error}") from error
+    return content
+
+
+def settings_of(name, variant):
+    """Settings of a variant as plain dictionaries."""
+    try:
+        return resolve(checked(variant, "variant", f"variant '{name}'")).to_dict()
+    except InputError as error:
+        raise WorkflowError(f"variant '{name}': {error}") from error
+
+
+def read_dataset(entry):
+    """A data set of the configuration: a mapping, or the path of a YAML file that holds one.
+
+    Paths are looked for in the working directory first, then among those the workflow ships.
+    """
+    if isinstance(entry, dict):
+        return checked(entry, "dataset", "a data set of the configuration")
+    path = Path(entry) if os.path.exists(entry) else Path(source_file(entry))
+    if not path.is_file():
+        raise WorkflowError(f"the data set '{entry}' of the configuration does not exist.")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return checked(content, "dataset", f"'{entry}'")
+
+
+def read_datasets(entries):
+    datasets = {}
+    for entry in [entries] if isinstance(entries, (str, dict)) else entries:
+        dataset = read_dataset(entry)
+        if dataset["name"] in datasets:
+            raise WorkflowError(f"two data sets are named '{dataset['name']}': rename one.")
+        if "query" in dataset and "split" in dataset:
+            raise WorkflowError(f"data set '{dataset['name']}' has both 'query' and 'split': keep one.")
+        if "query" not in dataset and "split" not in dataset:
+            raise WorkflowError(
+                f"data set '{dataset['name']}' has no query: give the file under 'query', or 'split: {{}}' "
+                "to make one out of the reference."
+            )
+        datasets[dataset["name"]] = dataset
+    return datasets
+
+
+checked(config, "config", "the configuration")
+DATASETS = read_datasets(config["datasets"])
+VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
+METHODS_FILE = source_file("config/methods.tsv")
+METHODS = pd.read_csv(METHODS_FILE, sep="\t", index_col="id")
+MODELS = ["student", "teacher"]
+BASELINES = [*config["methods"], *METHODS.index[METHODS["kind"] == "control"]]
+for method in config["methods"]:
+    if method not in METHODS.index[METHODS["kind"] == "baseline"]:
+        raise WorkflowError(
+            f"unknown method '{method}': choose of "
+            + ", ".join(METHODS.index[METHODS["kind"] == "baseline"])
+        )
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, DATASETS)) or "none",
+    variant="|".join(map(re.escape, VARIANTS)),
+    seed=r"\d+",
+    model="|".join(MODELS),
+    method=r"\w+",
+
+
+# ----------------------------------------------------------------------------------------- sources
+
+
+def place_of(source):
+    """Where a source is taken from: a URL, or a path with its variables filled in."""
+    url = source["url"].replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
+    scheme, _, path = url.partition(":")
+    return source_file(path) if scheme == "repository" else url
+
+
+def is_local(place):
+    return urlparse(place).scheme in ("", "file") or os.path.exists(place)
+
+
+def file_name(source):
+    return source.get("filename") or PurePosixPath(urlparse(source["url"]).path).name
+
+
+def sources_of(dataset):
+    """All sources of a data set by the name of the file they become."""
+    entries = [DATASETS[dataset]["reference"], *DATASETS[dataset]["gene_sets"]]
+    if "query" in DATASETS[dataset]:
+        entries.append(DATASETS[dataset]["query"])
+    sources = {}
+    for entry in entries:
+        other = sources.setdefault(file_name(entry), entry)
+        if place_of(other) != place_of(entry):
+            raise WorkflowError(
+                f"data set '{dataset}': two sources would both be saved as '{file_name(entry)}'; give one "
+                "of them another 'filename'."
+            )
+    return sources
+
+
+def fetched(dataset, source):
+    """The file that rule download makes of a source; a local folder (10x mtx, zarr) is used in place."""
+    if os.path.isdir(place_of(source)):
+        return place_of(source)
+    return f"<resources>/datasets/{dataset}/{file_name(source)}"
+
+
+def source_of(wildcards):
+    return sources_of(wildcards.dataset)[wildcards.file]
+
+
+def source_url(wildcards):
+    return place_of(source_of(wildcards))
+
+
+def local_source(wildcards):
+    place = place_of(source_of(wildcards))
+    return [place] if is_local(place) else []
+
+
+def reference_file(wildcards):
+    return fetched(wildcards.dataset, DATASETS[wildcards.dataset]["reference"])
+
+
+def query_file(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    return fetched(wildcards.dataset, dataset.get("query", dataset["reference"]))
+
+
+def gene_set_files(wildcards):
+    return [fetched(wildcards.dataset, source) for source in DATASETS[wildcards.dataset]["gene_sets"]]
+
+
+# ----------------------------------------------------------------------------- settings of the rules
+
+
+def dataset_of(wildcards):
+    return DATASETS[wildcards.dataset]
+
+
+def variant_of(wildcards):
+    return VARIANTS[wildcards.variant]
+
+
+def mask_of(wildcards):
+    return VARIANTS[wildcards.variant]["mask"]
+
+
+def memory_mb(wildcards, input, attempt):
+    """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more."""
+    return max(3000, int(8 * input.size_mb)) * attempt
+
+
+# ---------------------------------------------------------------------------------------- targets
+
+
+def has_truth(dataset):
+    """Can predictions be scored: were labels of the query given, or is it split off the reference?"""
+    return "split" in DATASETS[dataset] or bool(DATASETS[dataset]["query"].get("labels_key"))
+
+
+def runs(suffix, datasets=DATASETS):
+    return expand(
+        "<results>/{dataset}/{variant}/seed{seed}/" + suffix,
+        dataset=datasets,
+        variant=VARIANTS,
+        seed=config["seeds"],
+    )
+
+
+EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
+
+
+def predictions_of(wildcards):
+    """Predictions of our models and of every other method for the same data set and seed."""
+    run = f"<results>/{wildcards.dataset}/{wildcards.variant}/seed{wildcards.seed}/predictions"
+    others = f"<results>/{wildcards.dataset}/baselines/seed{wildcards.seed}/predictions"
+    return [f"{run}/{model}.parquet" for model in MODELS] + [
+        f"{others}/{method}.parquet" for method in BASELINES
+    ]

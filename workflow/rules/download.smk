@@ -1,0 +1,21 @@
+rule download:
+    input:
+        local_source,
+    output:
+        "<resources>/datasets/{dataset}/{file}",
+    params:
+        source=source_of,
+        url=source_url,
+        code=code("download.py"),
+    log:
+        "<logs>/{dataset}/download/{file}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/download/{file}.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    retries: 2
+    script:
+        "../scripts/download.py"

@@ -1,0 +1,256 @@
+# Only the rules of this module read the truth.
+
+
+rule baseline:
+    input:
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        query="<results>/{dataset}/prepared/query.h5ad",
+    output:
+        "<results>/{dataset}/baselines/seed{seed}/predictions/{method}.parquet",
+    params:
+        code=code("baseline.py"),
+    log:
+        "<logs>/{dataset}/baselines/seed{seed}/{method}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/baselines/seed{seed}/{method}.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    script:
+        "../scripts/baseline.py"
+
+
+rule oracle:
+    input:
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        truth="<results>/{dataset}/prepared/truth.parquet",
+    output:
+        "<results>/{dataset}/baselines/seed{seed}/predictions/true_labels.parquet",
+    params:
+        code=code("oracle.py"),
+    log:
+        "<logs>/{dataset}/baselines/seed{seed}/true_labels.log",
+    benchmark:
+        "<benchmarks>/{dataset}/baselines/seed{seed}/true_labels.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/oracle.py"
+
+
+ruleorder: oracle > baseline
+
+
+rule evaluate:
+    input:
+        predictions=predictions_of,
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        truth="<results>/{dataset}/prepared/truth.parquet",
+    output:
+        metrics=report(
+            "<results>/{dataset}/{variant}/seed{seed}/evaluation/metrics.tsv",
+            category="2. Accuracy",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores"},
+            caption="../report/metrics.rst",
+        ),
+        per_class=report(
+            "<results>/{dataset}/{variant}/seed{seed}/evaluation/per_class.tsv",
+            category="2. Accuracy",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores per type"},
+            caption="../report/per_class_table.rst",
+        ),
+        confusion="<results>/{dataset}/{variant}/seed{seed}/evaluation/confusion.tsv",
+        abundance="<results>/{dataset}/{variant}/seed{seed}/evaluation/abundance.tsv",
+    params:
+        dataset="{dataset}",
+        variant="{variant}",
+        seed="{seed}",
+        code=code("evaluate.py"),
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/evaluate.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/evaluate.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    script:
+        "../scripts/evaluate.py"
+
+
+rule evaluate_figures:
+    input:
+        predictions=predictions_of,
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        truth="<results>/{dataset}/prepared/truth.parquet",
+        methods=METHODS_FILE,
+    output:
+        confusion_png=report(
+            "<results>/{dataset}/{variant}/seed{seed}/figures/confusion.png",
+            category="2. Accuracy",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "confusion of types"},
+            caption="../report/confusion.rst",
+        ),
+        confusion_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/confusion.pdf",
+        per_class_png=report(
+            "<results>/{dataset}/{variant}/seed{seed}/figures/per_class.png",
+            category="2. Accuracy",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "F1 per type"},
+            caption="../report/per_class.rst",
+        ),
+        per_class_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/per_class.pdf",
+        confidence_png=report(
+            "<results>/{dataset}/{variant}/seed{seed}/figures/confidence.png",
+            category="2. Accuracy",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "confidence"},
+            caption="../report/confidence.rst",
+        ),
+        confidence_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/confidence.pdf",
+    params:
+        code=code("evaluate_figures.py"),
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/evaluate_figures.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/evaluate_figures.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    script:
+        "../scripts/evaluate_figures.py"
+
+
+rule embedding_figure:
+    input:
+        embeddings=[
+            "<results>/{dataset}/{variant}/seed{seed}/embeddings/teacher.h5ad",
+        ],
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        query="<results>/{dataset}/prepared/query.h5ad",
+        truth="<results>/{dataset}/prepared/truth.parquet",
+        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
+    output:
+        png=report(
+            "<results>/{dataset}/{variant}/seed{seed}/figures/embedding.png",
+            category="1. Labels",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "map of the cells"},
+            caption="../report/embedding.rst",
+        ),
+        pdf="<results>/{dataset}/{variant}/seed{seed}/figures/embedding.pdf",
+        coordinates="<results>/{dataset}/{variant}/seed{seed}/embeddings/umap.tsv",
+        metrics="<results>/{dataset}/{variant}/seed{seed}/evaluation/embedding.tsv",
+    params:
+        seed="{seed}",
+        max_cells=20000,
+        code=code("embedding_figure.py"),
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/embedding_figure.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/embedding_figure.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory_mb,
+    script:
+        "../scripts/embedding_figure.py"
+
+
+rule plot_history:
+    input:
+        teacher="<results>/{dataset}/{variant}/seed{seed}/teacher/history.tsv",
+        student="<results>/{dataset}/{variant}/seed{seed}/student/history.tsv",
+    output:
+        png=report(
+            "<results>/{dataset}/{variant}/seed{seed}/figures/history.png",
+            category="4. Training",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "training curves"},
+            caption="../report/history.rst",
+        ),
+        pdf="<results>/{dataset}/{variant}/seed{seed}/figures/history.pdf",
+    params:
+        code=code("plot_history.py"),
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/plot_history.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/plot_history.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    script:
+        "../scripts/plot_history.py"
+
+
+rule benchmark_table:
+    input:
+        metrics=runs("evaluation/metrics.tsv", EVALUATED),
+        methods=METHODS_FILE,
+    output:
+        annotation="<results>/benchmark/annotation.tsv",
+        summary=report(
+            "<results>/benchmark/annotation_summary.tsv",
+            category="2. Accuracy",
+            subcategory="all data sets",
+            labels={"item": "all methods"},
+            caption="../report/benchmark_table.rst",
+        ),
+        png=report(
+            "<results>/benchmark/annotation.png",
+            category="2. Accuracy",
+            subcategory="all data sets",
+            labels={"item": "all methods, drawn"},
+            caption="../report/benchmark.rst",
+        ),
+        pdf="<results>/benchmark/annotation.pdf",
+    params:
+        code=code("benchmark_table.py"),
+    log:
+        "<logs>/benchmark_table.log",
+    benchmark:
+        "<benchmarks>/benchmark_table.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    script:
+        "../scripts/benchmark_table.py"
+
+
+rule summary:
+    input:
+        annotated=runs("annotated.h5ad"),
+        figures=runs("figures/embedding.png") + runs("figures/history.png"),
+        evaluation=runs("figures/confusion.png", EVALUATED),
+        benchmark="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
+    output:
+        "<results>/summary.txt",
+    log:
+        "<logs>/summary.log",
+    benchmark:
+        "<benchmarks>/summary.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    params:
+        code=code("summary.py"),
+    threads: 1
+    resources:
+        mem_mb=500,
+    script:
+        "../scripts/summary.py"

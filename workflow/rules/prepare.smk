@@ -1,0 +1,63 @@
+rule prepare:
+    input:
+        reference=reference_file,
+        query=query_file,
+    output:
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        query="<results>/{dataset}/prepared/query.h5ad",
+        truth="<results>/{dataset}/prepared/truth.parquet",
+        genes="<results>/{dataset}/prepared/genes.tsv",
+        report="<results>/{dataset}/prepared/report.json",
+    params:
+        dataset=dataset_of,
+        code=code("prepare.py"),
+    log:
+        "<logs>/{dataset}/prepare.log",
+    benchmark:
+        "<benchmarks>/{dataset}/prepare.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    script:
+        "../scripts/prepare.py"
+
+
+rule mask:
+    input:
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        genes="<results>/{dataset}/prepared/genes.tsv",
+        gene_sets=gene_set_files,
+    output:
+        mask="<results>/{dataset}/{variant}/mask/mask.npz",
+        patterns=report(
+            "<results>/{dataset}/{variant}/mask/patterns.tsv",
+            category="3. Pathways",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "item": "chosen gene sets"},
+            caption="../report/patterns_table.rst",
+        ),
+        genes="<results>/{dataset}/{variant}/mask/genes.txt",
+        png=report(
+            "<results>/{dataset}/{variant}/mask/patterns.png",
+            category="3. Pathways",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "item": "strongest gene sets"},
+            caption="../report/patterns.rst",
+        ),
+        pdf="<results>/{dataset}/{variant}/mask/patterns.pdf",
+    params:
+        mask=mask_of,
+        code=code("mask.py"),
+    log:
+        "<logs>/{dataset}/{variant}/mask.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/mask.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    script:
+        "../scripts/mask.py"

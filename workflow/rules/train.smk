@@ -1,0 +1,41 @@
+rule teacher:
+    input:
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        mask="<results>/{dataset}/{variant}/mask/mask.npz",
+        patterns="<results>/{dataset}/{variant}/mask/patterns.tsv",
+        genes="<results>/{dataset}/{variant}/mask/genes.txt",
+    output:
+        model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
+        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
+        history="<results>/{dataset}/{variant}/seed{seed}/teacher/history.tsv",
+    params:
+        settings=variant_of,
+        device=config["device"],
+        checkpoint=subpath(output.model, ancestor=2),
+        code=code("train.py"),
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/teacher.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/teacher.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory_mb,
+    script:
+        "../scripts/train.py"
+
+
+use rule teacher as student with:
+    input:
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        teacher="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
+        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
+    output:
+        model="<results>/{dataset}/{variant}/seed{seed}/student/model.json",
+        weights="<results>/{dataset}/{variant}/seed{seed}/student/weights.safetensors",
+        history="<results>/{dataset}/{variant}/seed{seed}/student/history.tsv",
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/student.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/student.tsv"

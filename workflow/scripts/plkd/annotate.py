@@ -1,0 +1,307 @@
+"""Put labels on cells: predictions in sparse chunks, and an annotated copy of the query.
+
+The query is never dense as a whole: a chunk of rows is read, normalised, brought to the model's genes
+and predicted. What grows with the number of cells is the prediction table and the embedding.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem, write_elem
+from scipy import sparse
+from tqdm import tqdm
+
+from plkd import __version__
+from plkd.errors import InputError
+from plkd.files import whole_file
+from plkd.genes import GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.io import detect_reader, open_cells, read_cells
+from plkd.logs import logger
+from plkd.models.checkpoint import TrainedModel
+from plkd.predictions import class_names, class_probabilities, prediction_sets, prediction_table
+from plkd.scale import require_usable, to_log_normalised
+
+CHUNK_CELLS = 4096
+LOW_OVERLAP = 0.8  # share of the model's genes below which a warning is due
+MINIMUM_OVERLAP = 0.1  # and below which the labels would be noise
+
+
+def predict_file(
+    model: TrainedModel,
+    query: str | Path,
+    *,
+    device: str = "cpu",
+    chunk_cells: int = CHUNK_CELLS,
+    minimum_overlap: float = MINIMUM_OVERLAP,
+    progress: bool = True,
+    **reading: Any,
+) -> tuple[pd.DataFrame, np.ndarray, GeneOverlap]:
+    """Predict the labels of a file of cells as it comes: counts or logged, genes in any order.
+
+    Parameters
+    ----------
+    model
+        A Teacher or a Student.
+    query
+        File or folder of cells.
+    device
+        A torch device.
+    chunk_cells
+        Cells in memory at a time.
+    minimum_overlap
+        Smallest share of the model's genes that the query must have.
+    progress
+        Show a progress bar.
+    reading
+        How to read the query, see :func:`plkd.io.open_cells`.
+
+    Returns
+    -------
+    predictions
+        Prediction table, one row per cell in the order of the file.
+    embedding
+        float32 array of shape (cells, width).
+    overlap
+        Which genes of the model the query has.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, its values cannot be normalised, it has no cells, or too few of
+        the model's genes.
+    """
+    with open_cells(query, **reading) as cells:
+        columns, overlap = match_genes(cells.genes, model.genes)
+        _check_overlap(overlap, minimum_overlap, query, cells.genes, model.genes)
+        logger.info("'%s': %d cells, %s", query, cells.n_cells, cells.scale.describe())
+        require_usable(cells.scale, str(query))
+        target_sum = model.normalisation["target_sum"]
+        chunks = (
+            take_genes(to_log_normalised(chunk, cells.scale, target_sum), columns, len(model.genes))
+            for _, chunk in cells.chunks(chunk_cells)
+        )
+        predictions, embedding = _predict(model, cells.obs.index, chunks, device, progress)
+    return predictions, embedding, overlap
+
+
+def predict_prepared(
+    model: TrainedModel, cells: str | Path, *, device: str = "cpu", progress: bool = True
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Predict the labels of a prepared file, whose values and genes are the model's already.
+
+    Returns
+    -------
+    predictions, embedding
+        As of :func:`predict_file`.
+    """
+    with open_cells(cells, reader="h5ad") as opened:
+        if opened.genes != model.genes:
+            raise InputError(
+                f"'{cells}' has other genes than the model: both must come from the same preparation."
+            )
+        chunks = (chunk for _, chunk in opened.chunks(CHUNK_CELLS))
+        return _predict(model, opened.obs.index, chunks, device, progress)
+
+
+def embed_prepared(
+    model: TrainedModel,
+    reference: str | Path,
+    query_embedding: np.ndarray,
+    output: str | Path,
+    *,
+    device: str = "cpu",
+) -> None:
+    """Write the embeddings of the reference's cells, then the query's, as one h5ad.
+
+    X is float32 of shape (reference cells + query cells, width); ``obs['role']`` says which is which.
+    """
+    _, reference_embedding = predict_prepared(model, reference, device=device)
+    stacked = np.vstack([reference_embedding, query_embedding])
+    role = np.repeat(["reference", "query"], [len(reference_embedding), len(query_embedding)])
+    # A cell id may occur on both sides, so the index is the position.
+    obs = pd.DataFrame({"role": pd.Categorical(role)}, index=np.arange(len(stacked)).astype(str))
+    with whole_file(output) as temporary:
+        ad.AnnData(stacked, obs=obs).write_h5ad(temporary)
+
+
+def annotate_file(
+    model: TrainedModel,
+    query: str | Path,
+    output: str | Path,
+    *,
+    device: str = "cpu",
+    chunk_cells: int = CHUNK_CELLS,
+    progress: bool = True,
+    **reading: Any,
+) -> pd.DataFrame:
+    """Predict the labels of a file of cells and write an annotated copy of it.
+
+    The input is not touched. Parameters and errors are those of :func:`predict_file` and
+    :func:`write_annotated`; returns the prediction table.
+    """
+    if Path(output).resolve() == Path(query).resolve():
+        raise InputError(f"'{output}' is the query itself: choose another name for the output.")
+    predictions, embedding, overlap = predict_file(
+        model, query, device=device, chunk_cells=chunk_cells, progress=progress, **reading
+    )
+    write_annotated(query, output, predictions, embedding, about=_about(model, overlap), **reading)
+    return predictions
+
+
+def write_annotated(
+    query: str | Path,
+    output: str | Path,
+    predictions: pd.DataFrame,
+    embedding: np.ndarray,
+    *,
+    rows: np.ndarray | None = None,
+    about: dict[str, Any] | None = None,
+    reader: str = "auto",
+    **reading: Any,
+) -> None:
+    """Write a copy of a file of cells with labels, whole or not at all.
+
+    An h5ad keeps everything it holds; other formats become an h5ad of matrix, cells and genes. Added are
+    ``obs['plkd_label']``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``, ``plkd_unknown``,
+    ``plkd_prediction_set`` (classes joined by ``" | "``), ``obsm['X_plkd']``,
+    ``obsm['plkd_probabilities']`` and ``uns['plkd']`` with the order of the classes.
+
+    Parameters
+    ----------
+    query
+        The file that was predicted.
+    output
+        The h5ad to write.
+    predictions, embedding
+        One row per cell.
+    rows
+        Rows of the file that were predicted, in the order of `predictions`; None for all.
+    about
+        Goes into ``uns['plkd']``.
+    reader, reading
+        How to read the query, see :func:`plkd.io.read_cells`.
+    """
+    query = Path(query)
+    reader = detect_reader(query) if reader == "auto" else reader
+    obs = _obs_columns(predictions)
+    obsm = {"X_plkd": embedding, "plkd_probabilities": class_probabilities(predictions)}
+    uns = {**(about or {}), "classes": np.array(class_names(predictions), dtype=object)}
+    with whole_file(output) as temporary:
+        if reader == "h5ad" and _is_everything(query, rows):
+            shutil.copyfile(query, temporary)
+            _add_in_place(temporary, obs, obsm, uns)
+        else:
+            cells = (
+                ad.read_h5ad(query)
+                if reader == "h5ad"
+                else read_cells(query, reader=reader, **reading)
+            )
+            cells = cells if rows is None else cells[rows].copy()
+            for name, values in obs.items():
+                cells.obs[name] = values.to_numpy() if name != "plkd_label" else values.array
+            cells.obsm.update(obsm)
+            cells.uns["plkd"] = uns
+            cells.write_h5ad(temporary)
+
+
+def _predict(
+    model: TrainedModel,
+    cell_ids: pd.Index,
+    chunks: Iterable[sparse.csr_matrix],
+    device: str,
+    progress: bool,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    if len(cell_ids) == 0:
+        raise InputError("the query has no cells.")
+    probabilities, embeddings = [], []
+    bar = tqdm(
+        total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
+    )
+    with bar:
+        for chunk in chunks:
+            probability, embedding = model.predict(chunk, device=device)
+            probabilities.append(probability)
+            embeddings.append(embedding)
+            bar.update(chunk.shape[0])
+    table = prediction_table(
+        cell_ids,
+        model.classes,
+        np.concatenate(probabilities),
+        unknown_threshold=model.calibration.unknown_threshold,
+        conformal_threshold=model.calibration.conformal_threshold,
+    )
+    return table, np.concatenate(embeddings)
+
+
+def _check_overlap(
+    overlap: GeneOverlap,
+    minimum: float,
+    query: str | Path,
+    query_genes: list[str],
+    model_genes: list[str],
+) -> None:
+    found = f"'{query}' has {overlap.n_found} of the model's {overlap.n_wanted} genes"
+    if overlap.n_found == 0 or overlap.share < minimum:
+        hint = naming_hint(query_genes, model_genes)
+        raise InputError(f"{found}; at least {minimum:.0%} are needed. {hint}")
+    if overlap.share < LOW_OVERLAP:
+        logger.warning("%s (%.0f %%); the others count as zero", found, 100 * overlap.share)
+    else:
+        logger.info("%s (%.0f %%)", found, 100 * overlap.share)
+
+
+def _about(model: TrainedModel, overlap: GeneOverlap) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "model": model.kind,
+        "gene_overlap": overlap.share,
+        "unknown_threshold": model.calibration.unknown_threshold,
+    }
+
+
+def _obs_columns(predictions: pd.DataFrame) -> pd.DataFrame:
+    sets = prediction_sets(predictions).to_pylist()
+    return pd.DataFrame(
+        {
+            "plkd_label": pd.Categorical(
+                predictions["label"].astype(str), categories=class_names(predictions)
+            ).remove_unused_categories(),
+            "plkd_confidence": predictions["confidence"].to_numpy(),
+            "plkd_margin": predictions["margin"].to_numpy(),
+            "plkd_entropy": predictions["entropy"].to_numpy(),
+            "plkd_unknown": predictions["unknown"].to_numpy(),
+            "plkd_prediction_set": [" | ".join(labels) for labels in sets],
+        }
+    )
+
+
+def _is_everything(query: Path, rows: np.ndarray | None) -> bool:
+    if rows is None:
+        return True
+    with open_cells(query, reader="h5ad") as cells:
+        return np.array_equal(rows, np.arange(cells.n_cells))
+
+
+def _add_in_place(
+    path: Path, obs: pd.DataFrame, obsm: dict[str, np.ndarray], uns: dict[str, Any]
+) -> None:
+    """Add to an h5ad without reading its matrices."""
+    with h5py.File(path, "r+") as file:
+        table = read_elem(file["obs"])
+        for name, values in obs.items():
+            table[name] = values.array
+        write_elem(file, "obs", table)
+        for group in ("obsm", "uns"):
+            if group not in file:
+                write_elem(file, group, {})
+        for name, array in obsm.items():
+            write_elem(file, f"obsm/{name}", array)
+        write_elem(file, "uns/plkd", uns)

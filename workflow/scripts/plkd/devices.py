@@ -1,0 +1,36 @@
+"""Where torch computes."""
+
+from __future__ import annotations
+
+import torch
+
+from plkd.errors import InputError
+
+
+def choose_device(wish: str, *, threads: int | None = None) -> str:
+    """Torch device for a wish such as ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Parameters
+    ----------
+    wish
+        ``"auto"`` takes the first CUDA device if there is one, else the CPU.
+    threads
+        Number of CPU threads torch may use; None leaves torch's own choice.
+
+    Raises
+    ------
+    InputError
+        If a CUDA device is asked for that does not exist.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if wish == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wish.startswith("cuda"):
+        index = int(wish.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise InputError(
+                f"device '{wish}' was asked for, but torch {torch.__version__} sees "
+                f"{torch.cuda.device_count()} CUDA device(s) here: use device 'auto' or 'cpu'."
+            )
+    return wish

@@ -1,0 +1,86 @@
+"""Which code a script depends on, as one short string.
+
+Snakemake reruns a job when its script file changes, not when a module that the script imports does.
+Rules therefore carry this fingerprint among their parameters: it covers the modules of the library
+that a script reaches through imports, and nothing of them that cannot change a result (comments,
+docstrings, layout). Standard library only: Snakemake imports this module itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+Locate = Callable[[str], Path | None]
+"""Path of a source file relative to the folder of the scripts -> where it lies, or None."""
+
+
+def code_fingerprint(script: str, locate: Locate) -> str:
+    """Fingerprint of the library modules that `script` imports, directly or through others.
+
+    Parameters
+    ----------
+    script
+        File name of the script, relative to the folder of the scripts.
+    locate
+        Finds a source file by its path relative to that folder.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, source in sorted(reachable_modules(script, locate).items()):
+        digest.update(name.encode())
+        digest.update(ast.dump(_without_docstrings(ast.parse(source))).encode())
+    return digest.hexdigest()[:12]
+
+
+def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
+    """Source text by relative path of every library file that `script` reaches, itself not included."""
+    start = locate(script)
+    if start is None:
+        raise FileNotFoundError(f"there is no script '{script}'")
+    found: dict[str, str] = {}
+    waiting = [start.read_text(encoding="utf-8")]
+    while waiting:
+        for module in _imported_modules(waiting.pop()):
+            for path in _files_of(module):
+                if path in found:
+                    continue
+                place = locate(path)
+                if place is not None:
+                    found[path] = place.read_text(encoding="utf-8")
+                    waiting.append(found[path])
+    return found
+
+
+def _imported_modules(source: str) -> set[str]:
+    """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            names.add(node.module)
+    return {name for name in names if name == "plkd" or name.startswith("plkd.")}
+
+
+def _files_of(module: str) -> list[str]:
+    """Files that importing `module` runs: the packages around it and the module itself."""
+    parts = module.split(".")
+    packages = ["/".join([*parts[:end], "__init__.py"]) for end in range(1, len(parts) + 1)]
+    return [*packages, "/".join(parts) + ".py"]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

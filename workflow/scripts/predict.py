@@ -1,0 +1,27 @@
+"""Predict the query's labels with a trained model, and embed reference and query with it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plkd.annotate import embed_prepared, predict_prepared
+from plkd.devices import choose_device
+from plkd.logs import run_script
+from plkd.models.checkpoint import load_model
+from plkd.predictions import write_predictions
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    model = load_model(Path(snakemake.input.model).parent)
+    device = choose_device(snakemake.params.device, threads=snakemake.threads)
+    predictions, embedding = predict_prepared(model, snakemake.input.query, device=device)
+    write_predictions(predictions, snakemake.output.predictions)
+    embed_prepared(
+        model, snakemake.input.reference, embedding, snakemake.output.embedding, device=device
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,39 @@
+"""Say in a few lines where the results are and how good they are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from plkd.files import whole_file
+from plkd.logs import run_script
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+SHOWN = ("student", "teacher", "logistic_regression", "majority")
+
+
+def main(snakemake) -> None:
+    lines = ["Labels (annotated copies of the query):"]
+    lines += [f"  {path}" for path in snakemake.input.annotated]
+    lines += ["Figures:"]
+    lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.figures})
+    if snakemake.input.get("benchmark"):
+        table = pd.read_csv(snakemake.input.benchmark, sep="\t", dtype={"dataset": str})
+        lines += [f"Scores ({snakemake.input.benchmark}):"]
+        for (dataset, variant), rows in table.groupby(["dataset", "variant"], sort=False):
+            lines += [f"  {dataset}, variant {variant}:"]
+            rows = rows.set_index("method")
+            lines += [
+                f"    {method:<20} accuracy {rows.loc[method, 'accuracy_mean']:.3f}   "
+                f"macro F1 {rows.loc[method, 'macro_f1_mean']:.3f}"
+                for method in SHOWN
+                if method in rows.index
+            ]
+    with whole_file(snakemake.output[0]) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,45 @@
+"""Train the Teacher, or, where a Teacher is among the inputs, the Student that learns from it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata as ad
+
+from plkd.devices import choose_device
+from plkd.files import sha256_of
+from plkd.logs import run_script
+from plkd.models.checkpoint import load_model, save_model
+from plkd.pathways import Mask
+from plkd.settings import from_dict
+from plkd.training import Reference, train_student, train_teacher
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    cells = ad.read_h5ad(snakemake.input.reference)
+    reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
+    folder = Path(snakemake.output.model).parent
+    settings = from_dict(snakemake.params.settings)
+    options = {
+        "seed": int(snakemake.wildcards.seed),
+        "device": choose_device(snakemake.params.device, threads=snakemake.threads),
+        "checkpoint": Path(snakemake.params.checkpoint) / f"{folder.name}.checkpoint.pt",
+        "provenance": {
+            "dataset": snakemake.wildcards.dataset,
+            "variant": snakemake.wildcards.variant,
+            "reference_sha256": sha256_of(snakemake.input.reference),
+        },
+    }
+    if "teacher" in snakemake.input.keys():
+        teacher = load_model(Path(snakemake.input.teacher).parent)
+        model, history = train_student(reference, teacher, settings, **options)
+    else:
+        mask = Mask.load(Path(snakemake.input.mask).parent)
+        model, history = train_teacher(reference, mask.matrix, mask.patterns, settings, **options)
+    save_model(model, history, folder)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
