@@ -1,0 +1,28 @@
+"""Fail if the example transfers score below what this version promises (README.md)."""
+
+import sys
+
+import pandas as pd
+
+# data set -> least accuracy and macro F1 of the Student, query cells of types the reference has
+PROMISED = {"pbmc_two_studies": (0.80, 0.80), "pbmc_kang": (0.94, 0.79)}
+
+
+def main(path: str) -> int:
+    table = pd.read_csv(path, sep="\t")
+    students = table[(table["method"] == "student") & (table["variant"] == "default")]
+    students = students.set_index("dataset")
+    missed = 0
+    for dataset, (accuracy, macro_f1) in PROMISED.items():
+        row = students.loc[dataset]
+        good = row["accuracy_mean"] >= accuracy and row["macro_f1_mean"] >= macro_f1
+        missed += not good
+        print(
+            f"{dataset}: accuracy {row['accuracy_mean']:.3f} (>= {accuracy}), "
+            f"macro F1 {row['macro_f1_mean']:.3f} (>= {macro_f1}): {'met' if good else 'MISSED'}"
+        )
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,92 @@
+"""The workflow is found and plans jobs from wherever it is started."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from .conftest import planned_rules, snakemake
+
+pytestmark = pytest.mark.workflow
+STAGES = {"download", "prepare", "mask", "teacher", "student", "predict", "annotate", "evaluate"}
+
+
+def test_dry_run_from_the_root_lists_every_stage(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    for name in files:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, checkout / name, follow_symlinks=False)
+    dry_run = snakemake("-n", folder=checkout)
+    assert planned_rules(dry_run).keys() >= STAGES
+    assert "profiles/default" in dry_run.stdout  # the workflow's own profile is used
+
+
+@pytest.mark.parametrize("entry", ["Snakefile", "workflow/Snakefile"])
+def test_dry_run_from_another_folder(tmp_path: Path, entry: str) -> None:
+    dry_run = snakemake("-n", "-s", str(REPOSITORY / entry), folder=tmp_path)
+    assert planned_rules(dry_run).keys() >= STAGES
+
+
+def test_as_a_module_with_another_prefix(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text(
+        f"""
+module plkd:
+    snakefile: "{REPOSITORY}/workflow/Snakefile"
+    config: {{"seeds": [3]}}
+    prefix: "annotation"
+
+use rule * from plkd as plkd_*
+
+rule everything:
+    default_target: True
+    input: rules.plkd_all.input
+"""
+    )
+    dry_run = snakemake("-n", folder=tmp_path)
+    assert planned_rules(dry_run).keys() >= {f"plkd_{stage}" for stage in STAGES}
+    assert "annotation/results/pbmc68k/default/seed3/annotated.h5ad" in dry_run.stdout
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm", "gpu"])
+def test_profiles_are_found_and_valid(profile: str) -> None:
+    path = REPOSITORY / "profiles" / profile / "profile.yaml"
+    assert yaml.safe_load(path.read_text())
+    dry_run = snakemake("-n", "--profile", f"profiles/{profile}", folder=REPOSITORY)
+    assert dry_run.returncode == 0, dry_run.stdout
+
+
+def test_every_rule_says_what_it_needs() -> None:
+    """log, benchmark, conda, threads and memory on every rule that runs a script."""
+    for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
+        rules = re.split(r"^(?:use )?rule ", path.read_text(), flags=re.MULTILINE)[1:]
+        for text in rules:
+            name = text.split(":")[0]
+            wanted = ["log:", "benchmark:"]
+            if " as " not in name:
+                wanted += ["conda:", "threads:", "resources:", "mem_mb", "script:", "code("]
+            assert not [word for word in wanted if word not in text], f"{name} in {path.name}"
+            assert "lambda" not in text and "run:" not in text, name
+
+
+def test_shipped_configurations_are_valid(tmp_path: Path) -> None:
+    dry_run = snakemake(
+        "-n",
+        "--configfile", str(REPOSITORY / "config" / "examples.yaml"),
+        "-s", str(REPOSITORY / "Snakefile"),
+        "--config", f"data_folder={tmp_path}",
+        folder=tmp_path,
+    )  # fmt: skip
+    # the data is not there: that, and nothing else, is wrong
+    assert dry_run.returncode == 1
+    assert "MissingInputException" in dry_run.stdout
+    assert "pbmc_two_studies.h5ad" in dry_run.stdout
