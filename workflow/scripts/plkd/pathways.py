@@ -1,4 +1,4 @@
-"""Gene sets, the patterns chosen from them, and the mask from genes to pattern tokens.
+"""The mask from genes to pattern tokens, made from gene sets.
 
 The knowledge of the model is a sparse boolean matrix genes x patterns: token j sees the genes of
 pattern j and nothing else (Zhang, Ren, Li 2026, section "Pattern learning").
@@ -20,14 +20,16 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.files import whole_file
 from plkd.gene_sets import (
+    PATTERN_COLUMNS,
     GeneSet,
+    RankBy,
+    check_gene_list,
     match_spelling,
     over_representation,
     read_gmt,
     read_gmts,
-    some,
+    select_patterns,
 )
-from plkd.logs import logger
 
 __all__ = [
     "GeneSet",
@@ -41,20 +43,7 @@ __all__ = [
 ]
 
 MaskKind = Literal["pathways", "random", "dense"]
-RankBy = Literal["enrichment", "coverage"]
 
-_TABLE_COLUMNS = {
-    "name": str,
-    "description": str,
-    "size": int,
-    "measured": int,
-    "overlap": int,
-    "coverage": float,
-    "p_value": float,
-    "adjusted_p_value": float,
-    "rank": int,
-    "duplicates": str,
-}
 _FILES = ("mask.npz", "patterns.tsv", "genes.txt")
 # A trade between two patterns moves only a share of their genes; five to ten trades per pattern
 # are enough to forget the start (Strona et al. 2014, Nat Commun 5:4114).
@@ -118,14 +107,14 @@ class Mask:
                 folder / "patterns.tsv",
                 sep="\t",
                 float_precision="round_trip",
-                dtype=_TABLE_COLUMNS,
+                dtype=PATTERN_COLUMNS,
                 keep_default_na=False,
                 na_values={"p_value": [""], "adjusted_p_value": [""]},
             )
             genes = (folder / "genes.txt").read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
             raise InputError(f"the mask in '{folder}' cannot be read: {error}. {remedy}") from error
-        missing = [column for column in _TABLE_COLUMNS if column not in table]
+        missing = [column for column in PATTERN_COLUMNS if column not in table]
         if missing:
             raise InputError(
                 f"'{folder / 'patterns.tsv'}' has no column {', '.join(missing)}. {remedy}"
@@ -139,99 +128,6 @@ class Mask:
                 f"genes per pattern must agree too. {remedy}"
             )
         return cls(genes, list(table["name"]), matrix, table)
-
-
-def select_patterns(
-    gene_sets: Mapping[str, GeneSet],
-    genes: Sequence[str],
-    background: Sequence[str],
-    *,
-    min_genes: int = 5,
-    max_genes: int = 300,
-    max_patterns: int = 300,
-    rank_by: RankBy = "enrichment",
-    drop_duplicates: bool = True,
-) -> pd.DataFrame:
-    """Choose the gene sets that become pattern tokens.
-
-    Sets of at most `max_genes` genes with at least `min_genes` of them in the gene list are ranked,
-    and the first `max_patterns` are kept. Ties go to the larger overlap, then to the name. The
-    defaults are the authors' (at most 300 genes, more than 4 in the list, 300 patterns).
-
-    Parameters
-    ----------
-    gene_sets
-        The collection.
-    genes
-        Selected genes of the reference: the gene list. Each once, all of them in `background`.
-    background
-        All measured genes.
-    min_genes, max_genes, max_patterns
-        Limits, see above.
-    rank_by
-        "enrichment": over-representation of the gene list in the set, smallest p first (with all
-        measured genes selected every p is 1, and the overlap decides). "coverage": most genes in
-        the list first, the rule of the authors' code.
-    drop_duplicates
-        Of sets with the very same genes in the list keep only the first; the names of the others
-        are in the column `duplicates`.
-
-    Returns
-    -------
-    One row per pattern, best first: name, description, size (genes of the set in total), measured
-    (of these in the background), overlap (of these in the gene list), coverage (share of the gene
-    list that is in the set), p_value and adjusted_p_value (:func:`over_representation`; all sets
-    that the background lets reach `min_genes` count as tests), rank (from 1), duplicates (names
-    joined by "; ").
-
-    Raises
-    ------
-    InputError
-        If a limit makes no sense, the gene list is not part of the background, or no gene set
-        remains.
-    """
-    _check_limits(min_genes, max_genes, max_patterns, rank_by)
-    _check_genes(genes, background)
-    gene_sets = match_spelling(gene_sets, background)
-    universe, position = set(background), {gene: i for i, gene in enumerate(genes)}
-    candidates = {
-        name: gene_set
-        for name, gene_set in gene_sets.items()
-        if len(gene_set.genes) <= max_genes
-        and len(universe.intersection(gene_set.genes)) >= min_genes
-    }
-    tested = over_representation(genes, candidates, background)
-    table = tested[tested["overlap"] >= min_genes]
-    if table.empty:
-        raise _no_pattern(gene_sets, genes, background, min_genes, max_genes)
-    by = ["p_value", "overlap", "name"] if rank_by == "enrichment" else ["overlap", "name"]
-    table = table.sort_values(by, ascending=[column != "overlap" for column in by])
-
-    same_genes: dict[tuple[int, ...], list[str]] = {}
-    for name in table["name"]:
-        found = tuple(sorted(position[g] for g in candidates[name].genes if g in position))
-        same_genes.setdefault(found if drop_duplicates else (len(same_genes),), []).append(name)
-    duplicates = {first: "; ".join(others) for first, *others in same_genes.values()}
-    table = table[table["name"].isin(duplicates)].head(max_patterns)
-    n_dropped = len(tested[tested["overlap"] >= min_genes]) - len(duplicates)
-    logger.info(
-        "%d gene sets: %d of at most %d genes with at least %d selected ones (%d of them with the "
-        "genes of another), %d kept",
-        len(gene_sets),
-        len(duplicates) + n_dropped,
-        max_genes,
-        min_genes,
-        n_dropped,
-        len(table),
-    )
-    table = table.assign(
-        description=[candidates[name].description for name in table["name"]],
-        size=[len(candidates[name].genes) for name in table["name"]],
-        coverage=table["overlap"] / len(genes),
-        rank=np.arange(1, len(table) + 1),
-        duplicates=table["name"].map(duplicates),
-    )
-    return table[list(_TABLE_COLUMNS)].reset_index(drop=True)
 
 
 def build_mask(
@@ -283,7 +179,7 @@ def build_mask(
     genes = list(genes)
     background = genes if background is None else background
     _check_mask_settings(kind, n_fully_connected, n_patterns, density)
-    _check_genes(genes, background)
+    check_gene_list(genes, background)
     random = np.random.default_rng(seed)
     by_size = kind == "dense" or density is not None
     if not (by_size and n_patterns is not None):
@@ -386,18 +282,6 @@ def _plain_table(
     )
 
 
-def _check_limits(min_genes: int, max_genes: int, max_patterns: int, rank_by: str) -> None:
-    if min_genes < 1 or max_genes < min_genes or max_patterns < 1:
-        raise InputError(
-            f"mask settings: found min_genes={min_genes}, max_genes={max_genes}, max_patterns="
-            f"{max_patterns}; expected 1 <= min_genes <= max_genes and max_patterns >= 1."
-        )
-    if rank_by not in ("enrichment", "coverage"):
-        raise InputError(
-            f"mask settings: rank_by is '{rank_by}'; choose 'enrichment' or 'coverage'."
-        )
-
-
 def _check_mask_settings(
     kind: str, n_fully_connected: int, n_patterns: int | None, density: float | None
 ) -> None:
@@ -420,46 +304,3 @@ def _check_mask_settings(
             f"mask settings: n_patterns does not apply to the mask '{kind}', whose number of "
             "patterns comes from the gene sets; use max_patterns."
         )
-
-
-def _check_genes(genes: Sequence[str], background: Sequence[str]) -> None:
-    if not len(genes) or len(set(genes)) != len(genes):
-        raise InputError(
-            f"the gene list must name at least one gene and each gene once; found {len(genes)} "
-            f"names, {len(set(genes))} different ones."
-        )
-    outside = sorted(set(genes) - set(background))
-    if outside:
-        raise InputError(
-            f"{len(outside)} of the {len(genes)} selected genes are not among the "
-            f"{len(set(background))} measured genes ({some(outside)}). The background must list "
-            "every measured gene, the selected ones among them."
-        )
-
-
-def _no_pattern(
-    gene_sets: Mapping[str, GeneSet],
-    genes: Sequence[str],
-    background: Sequence[str],
-    min_genes: int,
-    max_genes: int,
-) -> InputError:
-    """Say why no gene set can be used."""
-    wanted = {gene for gene_set in gene_sets.values() for gene in gene_set.genes}
-    chosen = set(genes)
-    best = max(len(chosen.intersection(s.genes)) for s in gene_sets.values()) if gene_sets else 0
-    n_selected, n_measured = len(wanted & chosen), len(wanted.intersection(background))
-    return InputError(
-        f"no pattern: none of the {len(gene_sets)} gene sets has at most {max_genes} genes and at "
-        f"least {min_genes} of the {len(genes)} selected genes (the best has {best}). Of the "
-        f"{len(wanted)} genes in the sets {n_measured} are measured and {n_selected} selected. "
-        f"Genes in the sets look like {some(sorted(wanted))}; genes in the data like "
-        f"{some(list(genes))}. "
-        + (
-            "Use gene sets with the same kind of names (symbols or Ensembl ids) and of the same "
-            "species as the data."
-            if n_measured < min_genes
-            else "Use other gene sets, select more genes (prepare: n_genes), lower min_genes or "
-            "raise max_genes."
-        )
-    )
