@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from plkd.figures import PALETTE, new_figure, save_figure, style
 
 _PALE = "#d9d9d9"
+_GO_NUMBER = re.compile(r"\s*\(GO:\d+\)$")
 
 
 def plot_patterns(
@@ -19,7 +20,8 @@ def plot_patterns(
     """Draw the best patterns: how much of each set is in the gene list, and how surely.
 
     Left, the genes of the set in total (pale) and those in the gene list (dark, with numbers);
-    right, the over-representation as -log10 of the adjusted p-value, where the patterns have one.
+    right, the over-representation as -log10 of the adjusted p-value. The right half is left out
+    where there is nothing to tell: random patterns, or all measured genes in the list.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def plot_patterns(
     """
     shown = table.head(top)
     p_values = shown["adjusted_p_value"].to_numpy(dtype=float)
-    tested = bool(np.isfinite(p_values).any())
+    tested = bool((p_values < 1).any())
     rows = np.arange(len(shown))
     with style():
         figure, axes = new_figure(
@@ -53,7 +55,7 @@ def plot_patterns(
         left.set_yticks(rows, [readable_name(name) for name in shown["name"]])
         left.set_ylim(len(shown) - 0.4, -0.6)
         left.set_xlabel("genes")
-        left.margins(x=0.15)
+        left.set_xlim(0, 1.2 * shown["size"].max())
         left.tick_params(axis="y", length=0)
         for axis in right:
             # p = 0 is "smaller than a float can say"; it is drawn at the smallest float.
@@ -63,18 +65,23 @@ def plot_patterns(
             axis.set_xlim(0, max(1.05 * strength.max(), 2.0))
             axis.set_xlabel("-log10 adjusted p (dashed: 0.05)")
             axis.tick_params(axis="y", length=0)
-        figure.suptitle(f"Patterns of the mask: {len(shown)} of {len(table)}")
+        which = "All" if len(shown) == len(table) else f"The first {len(shown)} of"
+        figure.suptitle(f"{which} {len(table)} patterns of the mask")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         save_figure(figure, png_path, pdf_path)
 
 
 def readable_name(name: str, width: int = 48) -> str:
-    """Turn a set's name into words: no underscores, not all capitals, shortened to `width`.
+    """Turn a set's name into words: no underscores, no GO number, at most `width` letters.
 
-    >>> readable_name("REACTOME_CELL_CYCLE")
-    'Reactome cell cycle'
+    Names in capitals become small, except words with a digit (PD1, IL6).
+
+    >>> readable_name("REACTOME_PD1_SIGNALING")
+    'Reactome PD1 signaling'
     """
-    words = " ".join(name.replace("_", " ").split())
+    words = _GO_NUMBER.sub("", name).replace("_", " ").split()
     if "_" in name and name.isupper():
-        words = words.capitalize()
-    return textwrap.shorten(words, width, placeholder=" …") if " " in words else words[:width]
+        words = [word if re.search(r"\d", word) else word.lower() for word in words]
+    text = " ".join(words)
+    text = text[:1].upper() + text[1:] if text[:2].islower() else text
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
