@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -112,7 +113,7 @@ class Mask:
                 na_values={"p_value": [""], "adjusted_p_value": [""]},
             )
             genes = (folder / "genes.txt").read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise InputError(f"the mask in '{folder}' cannot be read: {error}. {remedy}") from error
         missing = [column for column in PATTERN_COLUMNS if column not in table]
         if missing:

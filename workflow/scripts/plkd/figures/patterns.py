@@ -33,7 +33,7 @@ def plot_patterns(
         Number of patterns shown.
     """
     shown = table.head(top)
-    p_values = shown["adjusted_p_value"].to_numpy(dtype=float)
+    p_values = shown["adjusted_p_value"].fillna(1.0).to_numpy(dtype=float)
     tested = bool((p_values < 1).any())
     rows = np.arange(len(shown))
     with style():
