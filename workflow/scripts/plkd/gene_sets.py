@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,7 +115,7 @@ def read_gmts(paths: Sequence[str | Path]) -> dict[str, GeneSet]:
     if not paths:
         raise InputError("no gene sets: give at least one GMT file under `gene_sets`.")
     collections = [(Path(path), read_gmt(path)) for path in paths]
-    counts = pd.Series([name for _, sets in collections for name in sets]).value_counts()
+    counts = Counter(name for _, sets in collections for name in sets)
     joined: dict[str, GeneSet] = {}
     for path, sets in collections:
         for name, gene_set in sets.items():

@@ -112,7 +112,7 @@ class Mask:
                 keep_default_na=False,
                 na_values={"p_value": [""], "adjusted_p_value": [""]},
             )
-            genes = (folder / "genes.txt").read_text(encoding="utf-8").splitlines()
+            genes = (folder / "genes.txt").read_text(encoding="utf-8").split("\n")[:-1]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise InputError(f"the mask in '{folder}' cannot be read: {error}. {remedy}") from error
         missing = [column for column in PATTERN_COLUMNS if column not in table]
