@@ -478,16 +478,16 @@ def test_script_makes_mask_and_figure(tmp_path):
             mask=str(out / "mask.npz"),
             patterns=str(out / "patterns.tsv"),
             genes=str(out / "genes.txt"),
-            figure_png=str(out / "patterns.png"),
-            figure_pdf=str(out / "patterns.pdf"),
+            png=str(out / "patterns.png"),
+            pdf=str(out / "patterns.pdf"),
         ),
     )
     script.main(snakemake)
     made = Mask.load(out)
     assert made.genes == genes
     assert {"T_cells", "fully_connected_1"} <= set(made.patterns)
-    assert Path(snakemake.output.figure_png).read_bytes().startswith(b"\x89PNG")
-    assert Path(snakemake.output.figure_pdf).read_bytes().startswith(b"%PDF")
+    assert Path(snakemake.output.png).read_bytes().startswith(b"\x89PNG")
+    assert Path(snakemake.output.pdf).read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("kind", ["pathways", "random"])

@@ -32,7 +32,7 @@ def main(snakemake) -> None:
     )
     logger.info("mask: %d genes x %d patterns, density %.4f", *mask.matrix.shape, mask.density)
     mask.save(Path(snakemake.output.mask).parent)
-    plot_patterns(mask.table, snakemake.output.figure_png, snakemake.output.figure_pdf)
+    plot_patterns(mask.table, snakemake.output.png, snakemake.output.pdf)
 
 
 if __name__ == "__main__":
