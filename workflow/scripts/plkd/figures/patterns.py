@@ -55,6 +55,7 @@ def plot_patterns(
         left.set_yticks(rows, [readable_name(name) for name in shown["name"]])
         left.set_ylim(len(shown) - 0.4, -0.6)
         left.set_xlabel("genes")
+        left.xaxis.get_major_locator().set_params(integer=True)
         left.set_xlim(0, 1.2 * shown["size"].max())
         left.tick_params(axis="y", length=0)
         for axis in right:
@@ -65,8 +66,8 @@ def plot_patterns(
             axis.set_xlim(0, max(1.05 * strength.max(), 2.0))
             axis.set_xlabel("-log10 adjusted p (dashed: 0.05)")
             axis.tick_params(axis="y", length=0)
-        which = "All" if len(shown) == len(table) else f"The first {len(shown)} of"
-        figure.suptitle(f"{which} {len(table)} patterns of the mask")
+        part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
+        figure.suptitle(f"Patterns of the mask: {part}{len(table)}")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         save_figure(figure, png_path, pdf_path)
 
