@@ -1,0 +1,39 @@
+"""Choose the gene sets that become pattern tokens, and make the mask from genes to patterns."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import pandas as pd
+from anndata.io import read_elem
+
+from plkd.errors import InputError
+from plkd.figures.patterns import plot_patterns
+from plkd.logs import logger, run_script
+from plkd.pathways import build_mask, read_gmts
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    with h5py.File(snakemake.input.reference) as file:
+        genes = read_elem(file["var"]).index.tolist()
+    # A gene may be called NA or nan: names are read as they stand.
+    measured = pd.read_csv(snakemake.input.genes, sep="\t", keep_default_na=False, dtype=str)
+    if "gene" not in measured:
+        raise InputError(f"'{snakemake.input.genes}' has no column 'gene'; run `prepare` again.")
+    paths = snakemake.input.gene_sets
+    mask = build_mask(
+        genes=genes,
+        gene_sets=read_gmts([paths] if isinstance(paths, str) else list(paths)),
+        background=measured["gene"].tolist(),
+        **snakemake.params.mask,
+    )
+    logger.info("mask: %d genes x %d patterns, density %.4f", *mask.matrix.shape, mask.density)
+    mask.save(Path(snakemake.output.mask).parent)
+    plot_patterns(mask.table, snakemake.output.png, snakemake.output.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

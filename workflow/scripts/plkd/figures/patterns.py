@@ -1,0 +1,88 @@
+"""Figure of the patterns that a mask is made of."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from plkd.figures import PALETTE, new_figure, save_figure, style
+
+_PALE = "#d9d9d9"
+_GO_NUMBER = re.compile(r"\s*\(GO:\d+\)$")
+
+
+def plot_patterns(
+    table: pd.DataFrame, png_path: str | Path, pdf_path: str | Path, *, top: int = 30
+) -> None:
+    """Draw the best patterns: how much of each set is in the gene list, and how surely.
+
+    Left, the genes of the set in total (pale) and those in the gene list (dark, with numbers);
+    right, the over-representation as -log10 of the adjusted p-value. The right half is left out
+    where there is nothing to tell: random patterns, or all measured genes in the list.
+
+    Parameters
+    ----------
+    table
+        Patterns as :func:`plkd.gene_sets.select_patterns` gives them, best first.
+    png_path, pdf_path
+        Where to write the figure.
+    top
+        Number of patterns shown.
+    """
+    shown = table.head(top)
+    p_values = shown["adjusted_p_value"].fillna(1.0).to_numpy(dtype=float)
+    tested = bool((p_values < 1).any())
+    rows = np.arange(len(shown))
+    with style():
+        figure, axes = new_figure(
+            8, 1.3 + 0.22 * len(shown), ncols=1 + tested, sharey=True, squeeze=False
+        )
+        left, *right = axes[0]
+        left.barh(rows, shown["size"], color=_PALE, label="genes in the set")
+        left.barh(rows, shown["overlap"], color=PALETTE[0], label="of these in the gene list")
+        for row, overlap, size in zip(rows, shown["overlap"], shown["size"], strict=True):
+            left.annotate(
+                f"{overlap}/{size}",
+                (size, row),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
+        left.set_yticks(rows, [readable_name(name) for name in shown["name"]])
+        left.set_ylim(len(shown) - 0.4, -0.6)
+        left.set_xlabel("genes")
+        left.xaxis.get_major_locator().set_params(integer=True)
+        left.set_xlim(0, 1.2 * shown["size"].max())
+        left.tick_params(axis="y", length=0)
+        for axis in right:
+            # p = 0 is "smaller than a float can say"; it is drawn at the smallest float.
+            strength = -np.log10(np.clip(p_values, np.finfo(float).tiny, 1.0))
+            axis.barh(rows, strength, color=PALETTE[1])
+            axis.axvline(-np.log10(0.05), color="#444444", linewidth=0.8, linestyle="--")
+            axis.set_xlim(0, max(1.05 * strength.max(), 2.0))
+            axis.set_xlabel("-log10 adjusted p (dashed: 0.05)")
+            axis.tick_params(axis="y", length=0)
+        part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
+        figure.suptitle(f"Patterns of the mask: {part}{len(table)}")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        save_figure(figure, png_path, pdf_path)
+
+
+def readable_name(name: str, width: int = 48) -> str:
+    """Turn a set's name into words: no underscores, no GO number, at most `width` letters.
+
+    Names in capitals become small, except words with a digit (PD1, IL6).
+
+    >>> readable_name("REACTOME_PD1_SIGNALING")
+    'Reactome PD1 signaling'
+    """
+    words = _GO_NUMBER.sub("", name).replace("_", " ").split()
+    if "_" in name and name.isupper():
+        words = [word if re.search(r"\d", word) else word.lower() for word in words]
+    text = " ".join(words)
+    text = text[:1].upper() + text[1:] if text[:2].islower() else text
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"

@@ -1,0 +1,307 @@
+"""The mask from genes to pattern tokens, made from gene sets.
+
+The knowledge of the model is a sparse boolean matrix genes x patterns: token j sees the genes of
+pattern j and nothing else (Zhang, Ren, Li 2026, section "Pattern learning").
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from plkd.errors import InputError
+from plkd.files import whole_file
+from plkd.gene_sets import (
+    PATTERN_COLUMNS,
+    GeneSet,
+    RankBy,
+    check_gene_list,
+    match_spelling,
+    over_representation,
+    read_gmt,
+    read_gmts,
+    select_patterns,
+)
+
+__all__ = [
+    "GeneSet",
+    "Mask",
+    "build_mask",
+    "match_spelling",
+    "over_representation",
+    "read_gmt",
+    "read_gmts",
+    "select_patterns",
+]
+
+MaskKind = Literal["pathways", "random", "dense"]
+
+_FILES = ("mask.npz", "patterns.tsv", "genes.txt")
+# A trade between two patterns moves only a share of their genes; five to ten trades per pattern
+# are enough to forget the start (Strona et al. 2014, Nat Commun 5:4114).
+_TRADES_PER_PATTERN = 10
+
+
+@dataclass
+class Mask:
+    """Which genes each pattern token sees.
+
+    Attributes
+    ----------
+    genes
+        Gene names, the rows of `matrix`.
+    patterns
+        Pattern names, the columns of `matrix`.
+    matrix
+        Boolean CSC array (n_genes, n_patterns).
+    table
+        One row per pattern in the same order; the columns are those of :func:`select_patterns`.
+    """
+
+    genes: list[str]
+    patterns: list[str]
+    matrix: sparse.csc_array
+    table: pd.DataFrame
+
+    @property
+    def density(self) -> float:
+        """Share of the genes x patterns entries that are inside the mask."""
+        n_genes, n_patterns = self.matrix.shape
+        return float(self.matrix.nnz / (n_genes * n_patterns))
+
+    def save(self, folder: str | Path) -> None:
+        """Write mask.npz, patterns.tsv and genes.txt into `folder`: all three, or none."""
+        folder = Path(folder)
+        with ExitStack() as stack:
+            mask, patterns, genes = (stack.enter_context(whole_file(folder / f)) for f in _FILES)
+            sparse.save_npz(mask, self.matrix)
+            self.table.to_csv(patterns, sep="\t", index=False)
+            genes.write_text("".join(f"{gene}\n" for gene in self.genes), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Mask:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If a file is absent or damaged, or the three do not belong together.
+        """
+        folder = Path(folder)
+        remedy = f"Make the mask again (delete the folder '{folder}' and run the pipeline)."
+        for name in _FILES:
+            if not (folder / name).is_file():
+                raise InputError(f"'{folder}' is not a mask: there is no file '{name}'. {remedy}")
+        try:
+            matrix = sparse.csc_array(sparse.load_npz(folder / "mask.npz"), dtype=bool)
+            # A gene may be called NA or nan: text columns are read as they stand.
+            table = pd.read_csv(
+                folder / "patterns.tsv",
+                sep="\t",
+                float_precision="round_trip",
+                dtype=PATTERN_COLUMNS,
+                keep_default_na=False,
+                na_values={"p_value": [""], "adjusted_p_value": [""]},
+            )
+            genes = (folder / "genes.txt").read_text(encoding="utf-8").split("\n")[:-1]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            raise InputError(f"the mask in '{folder}' cannot be read: {error}. {remedy}") from error
+        missing = [column for column in PATTERN_COLUMNS if column not in table]
+        if missing:
+            raise InputError(
+                f"'{folder / 'patterns.tsv'}' has no column {', '.join(missing)}. {remedy}"
+            )
+        fits = matrix.shape == (len(genes), len(table)) and len(set(genes)) == len(genes)
+        if not fits or not np.array_equal(_column_sums(matrix), table["overlap"]):
+            raise InputError(
+                f"the files of the mask in '{folder}' do not belong together: mask.npz is "
+                f"{matrix.shape[0]} genes x {matrix.shape[1]} patterns, genes.txt lists "
+                f"{len(genes)} genes, patterns.tsv {len(table)} patterns, and the numbers of "
+                f"genes per pattern must agree too. {remedy}"
+            )
+        return cls(genes, list(table["name"]), matrix, table)
+
+
+def build_mask(
+    kind: MaskKind,
+    genes: Sequence[str],
+    *,
+    gene_sets: Mapping[str, GeneSet] | None = None,
+    background: Sequence[str] | None = None,
+    min_genes: int = 5,
+    max_genes: int = 300,
+    max_patterns: int = 300,
+    rank_by: RankBy = "enrichment",
+    drop_duplicates: bool = True,
+    n_fully_connected: int = 0,
+    n_patterns: int | None = None,
+    density: float | None = None,
+    seed: int = 0,
+) -> Mask:
+    """Make the mask from genes to pattern tokens.
+
+    Parameters
+    ----------
+    kind
+        "pathways": the gene sets that :func:`select_patterns` chooses.
+        "random": the same pathways with the genes traded between them at random: each pattern
+        keeps its size and each gene the number of patterns it is in, only the grouping is lost.
+        With `density`, each entry by chance instead (the authors' code: 0.015).
+        "dense": every token sees every gene.
+    genes
+        Selected genes of the reference: the rows of the mask.
+    gene_sets, background, min_genes, max_genes, max_patterns, rank_by, drop_duplicates
+        See :func:`select_patterns`; `background` defaults to `genes`. Not used by "dense", nor with
+        `density`, when `n_patterns` is given.
+    n_fully_connected
+        Further tokens that see every gene (the authors' code has one, "node 0").
+    n_patterns
+        Number of tokens of "dense" and of "random" with `density`. Default: as many as
+        :func:`select_patterns` chooses, so that masks are compared at equal size.
+    density
+        Share of genes per token, only for "random".
+    seed
+        Of the random mask.
+
+    Raises
+    ------
+    InputError
+        If the settings contradict each other, or as :func:`select_patterns`.
+    """
+    genes = list(genes)
+    background = genes if background is None else background
+    _check_mask_settings(kind, n_fully_connected, n_patterns, density)
+    check_gene_list(genes, background)
+    random = np.random.default_rng(seed)
+    by_size = kind == "dense" or density is not None
+    if not (by_size and n_patterns is not None):
+        if gene_sets is None:
+            raise InputError(f"the mask '{kind}' needs gene sets (a GMT file), or `n_patterns`.")
+        gene_sets = match_spelling(gene_sets, background)
+        table = select_patterns(
+            gene_sets,
+            genes,
+            background,
+            min_genes=min_genes,
+            max_genes=max_genes,
+            max_patterns=max_patterns,
+            rank_by=rank_by,
+            drop_duplicates=drop_duplicates,
+        )
+        members = _members(genes, [gene_sets[name] for name in table["name"]])
+        n_patterns = len(table)
+
+    if kind == "dense":
+        members = [np.arange(len(genes))] * n_patterns
+        table = _plain_table("dense", "sees every gene", members, len(genes))
+    elif density is not None:
+        members = [_some_genes(len(genes), density, random) for _ in range(n_patterns)]
+        table = _plain_table("random", f"genes drawn with chance {density}", members, len(genes))
+    elif kind == "random":
+        members = _trade_genes(members, random)
+        names = [f"as many genes as {name}, regrouped at random" for name in table["name"]]
+        table = _plain_table("random", names, members, len(genes))
+
+    full = [np.arange(len(genes))] * n_fully_connected
+    if full:
+        extra = _plain_table("fully_connected", "sees every gene", full, len(genes))
+        extra["rank"] += len(table)
+        table = pd.concat([table, extra], ignore_index=True)
+    return Mask(genes, list(table["name"]), _to_matrix(members + full, len(genes)), table)
+
+
+def _members(genes: Sequence[str], gene_sets: Sequence[GeneSet]) -> list[np.ndarray]:
+    """Row numbers of the genes of each set, ascending; genes outside `genes` are left out."""
+    position = {gene: i for i, gene in enumerate(genes)}
+    return [
+        np.array(sorted(position[gene] for gene in gene_set.genes if gene in position))
+        for gene_set in gene_sets
+    ]
+
+
+def _to_matrix(members: Sequence[np.ndarray], n_genes: int) -> sparse.csc_array:
+    starts = np.cumsum([0, *(len(rows) for rows in members)])
+    rows = np.concatenate(members).astype(np.int32)
+    inside = np.ones(len(rows), dtype=bool)
+    return sparse.csc_array((inside, rows, starts.astype(np.int32)), (n_genes, len(members)))
+
+
+def _column_sums(matrix: sparse.csc_array) -> np.ndarray:
+    return np.diff(matrix.indptr)
+
+
+def _some_genes(n_genes: int, density: float, random: np.random.Generator) -> np.ndarray:
+    """Each gene with chance `density`; one gene at least, for a token must see something."""
+    rows = np.flatnonzero(random.random(n_genes) < density)
+    return rows if len(rows) else random.integers(n_genes, size=1)
+
+
+def _trade_genes(members: Sequence[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
+    """Shuffle a bipartite graph without changing any degree ("curveball", Strona et al. 2014).
+
+    Two patterns put the genes that only one of them has into a pool and draw as many back.
+    """
+    sets = [set(rows.tolist()) for rows in members]
+    n_trades = _TRADES_PER_PATTERN * len(sets) if len(sets) > 1 else 0
+    for _ in range(n_trades):
+        a, b = random.choice(len(sets), size=2, replace=False)
+        shared, only_a = sets[a] & sets[b], sets[a] - sets[b]
+        pool = random.permutation(sorted(sets[a] ^ sets[b])).tolist()
+        sets[a] = shared.union(pool[: len(only_a)])
+        sets[b] = shared.union(pool[len(only_a) :])
+    return [np.array(sorted(genes)) for genes in sets]
+
+
+def _plain_table(
+    stem: str, description: str | list[str], members: Sequence[np.ndarray], n_genes: int
+) -> pd.DataFrame:
+    """Give the table of patterns that no gene set stands behind."""
+    sizes = np.array([len(rows) for rows in members])
+    number = np.arange(1, len(members) + 1)
+    return pd.DataFrame(
+        {
+            "name": [f"{stem}_{i}" for i in number],
+            "description": description,
+            "size": sizes,
+            "measured": sizes,
+            "overlap": sizes,
+            "coverage": sizes / n_genes,
+            "p_value": np.nan,
+            "adjusted_p_value": np.nan,
+            "rank": number,
+            "duplicates": "",
+        }
+    )
+
+
+def _check_mask_settings(
+    kind: str, n_fully_connected: int, n_patterns: int | None, density: float | None
+) -> None:
+    if kind not in ("pathways", "random", "dense"):
+        raise InputError(
+            f"mask settings: kind is '{kind}'; choose 'pathways', 'random' or 'dense'."
+        )
+    if n_fully_connected < 0 or (n_patterns is not None and n_patterns < 1):
+        raise InputError(
+            f"mask settings: found n_fully_connected={n_fully_connected}, n_patterns={n_patterns}; "
+            "expected n_fully_connected >= 0 and n_patterns >= 1 (or null)."
+        )
+    if density is not None and (kind != "random" or not 0 < density <= 1):
+        raise InputError(
+            f"mask settings: density is {density} with the mask '{kind}'; expected a share above 0 "
+            "and at most 1, and only with the mask 'random'."
+        )
+    if n_patterns is not None and kind != "dense" and density is None:
+        raise InputError(
+            f"mask settings: n_patterns does not apply to the mask '{kind}', whose number of "
+            "patterns comes from the gene sets; use max_patterns."
+        )
