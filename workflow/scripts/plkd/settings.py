@@ -100,6 +100,9 @@ class TrainingSettings:
     """How one model is trained."""
 
     epochs: int = _setting(6, "Passes over the reference.", minimum=1)
+    min_steps: int = _setting(
+        0, "A small reference is passed over more often, until so many steps are made.", minimum=0
+    )
     batch_size: int = _setting(64, "Cells per step.", minimum=1)
     optimiser: Literal["sgd", "adam", "adamw"] = _setting("adamw", "Optimiser.")
     learning_rate: float = _setting(1e-3, "Learning rate at the start.", exclusiveMinimum=0)

@@ -276,13 +276,14 @@ def _train(
     network = model.network.to(device)
     optimiser = _optimiser(network, choice)
     steps_per_epoch = math.ceil(len(training) / choice.batch_size)
-    rate = _schedule(choice, steps_per_epoch * choice.epochs)
+    epochs = max(choice.epochs, math.ceil(choice.min_steps / steps_per_epoch))
+    rate = _schedule(choice, steps_per_epoch * epochs)
     run = _fingerprint(model, reference, choice, seed)
     first_epoch, rows = _resume(checkpoint, run, network, optimiser)
     if first_epoch:
         logger.info("going on from '%s' after epoch %d", checkpoint, first_epoch)
     bar = tqdm(
-        total=steps_per_epoch * choice.epochs,
+        total=steps_per_epoch * epochs,
         initial=steps_per_epoch * first_epoch,
         desc=f"training the {model.kind}",
         unit="step",
@@ -290,7 +291,7 @@ def _train(
         mininterval=1.0,
     )
     with bar:
-        for epoch in range(first_epoch, choice.epochs):
+        for epoch in range(first_epoch, epochs):
             torch.manual_seed(_epoch_seed(seed, epoch))
             rng = np.random.default_rng([seed, 2, epoch])
             network.train()
