@@ -20,14 +20,13 @@ def main(snakemake) -> None:
          snakemake.input.metrics],
         ignore_index=True,
     )  # fmt: skip
-    # A baseline does not depend on the variant: scored once for each, it is still one run.
     for path, table in (
         (snakemake.output.annotation, runs),
         (snakemake.output.summary, summarise(runs)),
     ):
         with whole_file(path) as temporary:
             table.to_csv(temporary, sep="\t", index=False)
-    methods = pd.read_csv(snakemake.input.methods, sep="\t").set_index("id")["name"].to_dict()
+    methods = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
     with style():
         save_figure(plot_benchmark(runs, methods), snakemake.output.png, snakemake.output.pdf)
 
