@@ -28,7 +28,7 @@ def plot_benchmark(runs: pd.DataFrame, methods: pd.DataFrame) -> Figure:
     entries = [table["entry"].nunique() for _, table in panels]
     figure, grid = new_figure(
         8.5, 0.6 + sum(0.75 + 0.26 * n for n in entries), len(panels), len(SCORES),
-        squeeze=False, sharex=True, height_ratios=[0.75 + 0.26 * n for n in entries],
+        squeeze=False, height_ratios=[0.75 + 0.26 * n for n in entries],
     )  # fmt: skip
     for (dataset, table), row in zip(panels, grid, strict=True):
         order = table.groupby("entry")["macro_f1"].mean().sort_values(ascending=False).index
@@ -53,12 +53,11 @@ def plot_benchmark(runs: pd.DataFrame, methods: pd.DataFrame) -> Figure:
             axes.set_ylim(len(order) - 0.5, -0.5)
             axes.set_xlim(0, 1)
             axes.grid(axis="x")
-            axes.set_title(f"{short(dataset)}: {score_name}")
+            axes.set_xlabel(score_name)
             axes.tick_params(axis="y", length=0)
+        row[0].set_title(short(dataset), fontweight="bold")
         row[0].set_yticks(range(len(order)), [plain(entry) for entry in order])
         row[1].set_yticks(range(len(order)), [""] * len(order))
-    for axes, score_name in zip(grid[-1], SCORES.values(), strict=True):
-        axes.set_xlabel(score_name)
     return figure
 
 

@@ -33,7 +33,7 @@ def plot_confidence(
         Labels that the reference has.
     """
     figure, grid = new_figure(
-        max(3.0 * len(predictions), 3.6), 5.4, 2, len(predictions), squeeze=False,
+        max(3.0 * len(predictions), 3.6), 6.2, 2, len(predictions), squeeze=False,
         sharex=True, sharey="row", height_ratios=[1.25, 1],
     )  # fmt: skip
     for (name, table), (above, below) in zip(predictions.items(), grid.T, strict=True):
@@ -42,12 +42,12 @@ def plot_confidence(
         right = (matched["true_label"] == matched["label"]).to_numpy(dtype=bool)
         confidence = matched["confidence"].to_numpy(dtype=float)
         _draw_reliability(above, confidence[seen], right[seen])
-        above.set_title(plain(name))
+        above.set_title(f"{plain(name)}\n{_summary(confidence[seen], right[seen])}", fontsize=8.5)
         groups = {"right": seen & right, "wrong": seen & ~right, "not in the reference": ~seen}
         for group, members in groups.items():
             _draw_histogram(below, confidence[members], group)
-        below.legend(loc="upper left", handlelength=1.2)
         below.set_xlabel("confidence")
+        below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), handlelength=1.2)
     grid[0, 0].set_ylabel("accuracy")
     grid[1, 0].set_ylabel("% of the group's cells")
     return figure
@@ -57,18 +57,25 @@ def _draw_reliability(axes, confidence: np.ndarray, right: np.ndarray) -> None: 
     bins = reliability(confidence, right, N_BINS)
     axes.bar(
         bins["lower"], bins["accuracy"], width=bins["upper"] - bins["lower"], align="edge",
-        color="#56B4E9", edgecolor="white", linewidth=0.6,
+        color="#cfe6f5", edgecolor="white", linewidth=0.6,
     )  # fmt: skip
     axes.plot([0, 1], [0, 1], color="#444444", linewidth=1, linestyle="--")
-    axes.plot(bins["confidence"], bins["accuracy"], "o", color="#0072B2", markersize=3)
+    # The area of a point shows how many cells stand behind it: bins of few cells mean little.
+    axes.scatter(
+        bins["confidence"], bins["accuracy"], s=4 + 150 * bins["n"] / max(len(right), 1),
+        color="#0072B2", alpha=0.85, linewidths=0, zorder=3, clip_on=False,
+    )  # fmt: skip
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    if len(right):
-        axes.text(
-            0.04, 0.96, f"calibration error {calibration_error(confidence, right, N_BINS):.3f}\n"
-            f"accuracy {right.mean():.3f}\nmean confidence {confidence.mean():.3f}",
-            transform=axes.transAxes, va="top", fontsize=8,
-        )  # fmt: skip
+
+
+def _summary(confidence: np.ndarray, right: np.ndarray) -> str:
+    if not len(right):
+        return "no cell to score"
+    return (
+        f"accuracy {right.mean():.3f}, mean confidence {confidence.mean():.3f}\n"
+        f"calibration error {calibration_error(confidence, right, N_BINS):.3f}"
+    )
 
 
 def _draw_histogram(axes, confidence: np.ndarray, group: str) -> None:  # type: ignore[no-untyped-def]

@@ -40,11 +40,11 @@ def plot_confusion(
     totals = matrix.sum(axis=1)
     share = 100 * np.divide(matrix, totals[:, None], where=totals[:, None] > 0, out=matrix * 0)
 
-    cell = 0.62 if max(matrix.shape, default=0) <= 12 else 0.36
+    cell = 0.62 if max(matrix.shape, default=0) <= 12 else 0.27
     names = [short(name) for name in columns]
-    margin = 0.075 * max(map(len, names), default=0)
+    margin = 0.07 * max(map(len, names), default=0)
     figure, axes = new_figure(
-        max(4.2, 3.2 + margin + cell * len(columns)), max(2.8, 1.6 + margin + cell * len(rows))
+        max(4.2, 2.2 + margin + cell * len(columns)), max(2.8, 1.0 + margin + cell * len(rows))
     )
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="equal")
     _write_shares(axes, matrix, share, with_counts=cell > 0.5)
@@ -66,7 +66,7 @@ def plot_confusion(
     axes.set_ylabel("true label (cells)" + ("; orange: not in the reference"
                                             if n_known < len(rows) else ""))  # fmt: skip
     axes.set_title(plain(title))
-    figure.colorbar(image, ax=axes, label="% of the true label", shrink=0.6, aspect=18)
+    figure.colorbar(image, ax=axes, label="% of the true label", shrink=0.6, aspect=18, pad=0.02)
     return figure
 
 
@@ -79,5 +79,5 @@ def _write_shares(axes, matrix: NDArray, share: NDArray, *, with_counts: bool) -
         if with_counts or value >= 0.5:
             axes.text(
                 column, row, text, ha="center", va="center",
-                fontsize=7 if with_counts else 6.5, color="white" if value > 55 else "#222222",
+                fontsize=7 if with_counts else 6, color="white" if value > 55 else "#222222",
             )  # fmt: skip

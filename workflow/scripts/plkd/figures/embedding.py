@@ -58,10 +58,12 @@ def plot_embedding(
     if len(batches) > 1 and len(shuffled[["batch", "role"]].drop_duplicates()) > 2:
         rows["batch"] = batches
 
-    n_legend_columns = 1 + (len(present) - 1) // 20
+    legends = {key: _legend_texts(key, names, unseen) for key, names in rows.items()}
+    legend_width = max(0.4 + _n_columns(t) * (0.35 + 0.062 * max(map(len, t), default=0))
+                       for t in [*legends.values(), ["* not in the reference"]])  # fmt: skip
     figure, grid = new_figure(
-        3.1 * len(spaces) + 2.4 * n_legend_columns, 3.0 * len(rows) + 0.5,
-        len(rows), len(spaces), squeeze=False,
+        3.0 * len(spaces) + legend_width, 3.0 * len(rows) + 0.5, len(rows), len(spaces) + 1,
+        squeeze=False, width_ratios=[3.0] * len(spaces) + [legend_width],
     )  # fmt: skip
     colours = {
         "label": class_colours([*reference_classes, *unseen]),
@@ -75,14 +77,12 @@ def plot_embedding(
             if key == "label":
                 _number_groups(axes, cells, names)
             axes.set_title(plain(title) if key == "label" else "")
-    for key, axes in zip(rows, grid[:, -1], strict=True):
-        names = rows[key]
-        texts = [
-            f"{i} {short(name)}{' *' if name in unseen else ''}" if key == "label" else short(name)
-            for i, name in enumerate(names, start=1)
-        ]
-        heading = {"label": "cell type" + (" (* not in the reference)" if unseen else "")}
-        _add_legend(axes, texts, [colours[key][name] for name in names], heading.get(key, key))
+    titles = {"label": "cell type" + ("\n* not in the reference" if unseen else "")}
+    for (key, names), axes in zip(rows.items(), grid[:, -1], strict=True):
+        axes.set_axis_off()
+        _add_legend(
+            axes, legends[key], [colours[key][name] for name in names], titles.get(key, key)
+        )
     if subtitle:
         figure.supxlabel(plain(subtitle), fontsize=8, color="#555555")
     return figure
@@ -96,7 +96,8 @@ def _scatter(axes: Axes, cells: pd.DataFrame, groups: pd.Series, colours: dict[s
     )  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_color("#cccccc")
+    axes.set_box_aspect(1)
+    axes.spines[:].set(color="#cccccc", linewidth=0.8)
     axes.spines[:].set_visible(True)
 
 
@@ -115,13 +116,27 @@ def _number_groups(axes: Axes, cells: pd.DataFrame, names: Sequence[str]) -> Non
         )  # fmt: skip
 
 
+def _legend_texts(key: str, names: Sequence[str], unseen: Sequence[str]) -> list[str]:
+    """Cell types bear the numbers that stand in the map, and a star if the reference lacks them."""
+    if key != "label":
+        return [short(name) for name in names]
+    return [
+        f"{number} {short(name)}{' *' if name in unseen else ''}"
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+def _n_columns(texts: Sequence[str]) -> int:
+    return 1 + (len(texts) - 1) // 18
+
+
 def _add_legend(axes: Axes, texts: Sequence[str], colours: Sequence[str], title: str) -> None:
     handles = [
         Line2D([], [], linestyle="", marker="o", markersize=5, color=colour) for colour in colours
     ]
     axes.legend(
         # matplotlib leaves out entries that begin with "_"
-        handles, [f" {text}" for text in texts], title=title, alignment="left",
-        loc="center left", bbox_to_anchor=(1.02, 0.5), ncols=1 + (len(texts) - 1) // 20,
+        handles, [f" {text}" for text in texts], title=title, title_fontsize=8, alignment="left",
+        loc="center left", bbox_to_anchor=(0, 0.5), borderaxespad=0, ncols=_n_columns(texts),
         handletextpad=0.2, columnspacing=0.8, fontsize=7.5,
     )  # fmt: skip

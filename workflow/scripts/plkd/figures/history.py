@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,28 +34,28 @@ def plot_history(histories: Mapping[str, pd.DataFrame]) -> Figure:
             if column not in accuracy_columns and column not in _NO_LOSS
         ]
         _draw(losses, numbers, loss_columns, f"{name}: losses")
-        _draw(accuracies, numbers, accuracy_columns, f"{name}: accuracy")
+        _draw(accuracies, numbers, accuracy_columns, f"{name}: accuracy", "lower right")
         if accuracy_columns:
             accuracies.set_ylim(top=1.0)
-        _draw(rate, numbers, [c for c in ("learning_rate",) if c in numbers], "learning rate")
+        _draw(rate, numbers, numbers.columns.intersection(["learning_rate"]), f"{name}: learning rate")
         rate.ticklabel_format(axis="y", style="plain", useOffset=False)
     return figure
 
 
-def _draw(axes: Axes, history: pd.DataFrame, columns: list[str], title: str) -> None:
+def _draw(axes: Axes, history: pd.DataFrame, columns: Sequence[str], title: str, legend: str = "best") -> None:
     """Draw some columns of a history into one panel; an empty panel disappears."""
-    if not columns:
+    if not len(columns):
         axes.set_axis_off()
         return
     epochs = history["epoch"] if "epoch" in history else history.index + 1
     for colour, column in zip(palette(len(columns)), columns, strict=True):
         axes.plot(
             epochs, history[column], color=colour, marker="o" if len(history) <= 30 else "",
-            markersize=3, label=" " + plain(column.replace("_", " ")),
+            markersize=3, label=plain(column.replace("_", " ")),
         )  # fmt: skip
     axes.set_title(plain(title))
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y")
     if len(columns) > 1:
-        axes.legend()
+        axes.legend(loc=legend)

@@ -43,7 +43,7 @@ def plot_per_class(per_class: pd.DataFrame, methods: Mapping[str, str]) -> Figur
             markeredgecolor="white",
             markeredgewidth=0.4,
             color=PALETTE[i % len(PALETTE)],
-            label=" " + plain(name),
+            label=plain(name),
             clip_on=False,
         )
     axes.set_yticks(
