@@ -190,8 +190,7 @@ def score_spaces(
     for name, embedding in spaces.items():
         for subset, members in subsets.items():
             chosen = cells[members]
-            one_batch = subset == "all" and chosen["batch"].nunique() == 1
-            mixed = "role" if one_batch else "batch"
+            mixed = "role" if subset == "all" and len(chosen["batch"].unique()) == 1 else "batch"
             scores = embedding_metrics(
                 embedding[members], list(chosen["label"]), list(chosen[mixed]), seed=seed
             )

@@ -106,10 +106,9 @@ def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
     group = ["dataset", "variant", "method"]
     scores = [name for name in metrics.columns if name not in RUN_COLUMNS]
     grouped = metrics.groupby(group, sort=False)
-    summary = grouped[scores].agg(["mean", "std"])
-    summary.columns = [
-        f"{score}_{'sd' if statistic == 'std' else statistic}" for score, statistic in summary
-    ]
+    mean, sd = grouped[scores].mean().add_suffix("_mean"), grouped[scores].std().add_suffix("_sd")
+    columns = [f"{score}_{statistic}" for score in scores for statistic in ("mean", "sd")]
+    summary = pd.concat([mean, sd], axis=1)[columns]
     summary.insert(0, "n_seeds", grouped["seed"].nunique())
     return summary.reset_index().sort_values(
         ["dataset", "variant", "macro_f1_mean"],

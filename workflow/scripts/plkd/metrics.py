@@ -207,14 +207,14 @@ def abundance_table(per_class: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         `abundance`, `n_classes`, `f1`, `recall`, `precision`; groups without a class are left out.
     """
-    groups = pd.Categorical(per_class["abundance"], categories=ABUNDANCE_GROUPS, ordered=True)
-    table = per_class.groupby(groups, observed=True).agg(
+    table = per_class.groupby("abundance").agg(
         n_classes=("class", "size"),
         f1=("f1", "mean"),
         recall=("recall", "mean"),
         precision=("precision", "mean"),
     )
-    return table.rename_axis("abundance").reset_index().astype({"abundance": str})
+    order = [group for group in ABUNDANCE_GROUPS if group in table.index]
+    return table.loc[order].reset_index()
 
 
 def confusion_table(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
@@ -282,14 +282,12 @@ def embedding_metrics(
     if 1 < n_types < n_cells:
         asw = float(silhouette(adata, "label", "X_emb", scale=False))
         scores |= {"cell_type_asw": asw, "cell_type_asw_scaled": (asw + 1) / 2}
-    if obs["batch"].nunique() > 1:
+    if len(obs["batch"].cat.categories) > 1:
         scores["batch_asw"] = float(
             silhouette_batch(adata, "batch", "label", "X_emb", verbose=False)
         )
     if n_cells > 2:
-        sc.pp.neighbors(
-            adata, n_neighbors=min(15, n_cells - 1), use_rep="X_emb", random_state=seed
-        )
+        sc.pp.neighbors(adata, n_neighbors=min(15, n_cells - 1), use_rep="X_emb", random_state=seed)
         scores["graph_connectivity"] = float(graph_connectivity(adata, "label"))
     return {"n_cells": float(n_cells), **scores}
 

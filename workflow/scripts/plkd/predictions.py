@@ -120,9 +120,7 @@ def write_predictions(table: pd.DataFrame, path: str | Path) -> None:
         If the table breaks the contract (see :func:`validate_predictions`).
     """
     validate_predictions(table, source=f"the predictions for '{path}'")
-    fields = [
-        pa.field(name, _SCHEMA.get(name, pa.float32())) for name in table.columns.astype(str)
-    ]
+    fields = [pa.field(name, _SCHEMA.get(name, pa.float32())) for name in table.columns.astype(str)]
     # Without pandas' own metadata: pandas cannot read back its name for a list column.
     arrow = pa.Table.from_pandas(
         table, schema=pa.schema(fields), preserve_index=False

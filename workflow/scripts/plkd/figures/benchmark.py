@@ -67,11 +67,11 @@ def _kind(method: str, methods: pd.DataFrame) -> str:
 
 def _entries(runs: pd.DataFrame, methods: pd.DataFrame) -> list[str]:
     """Name of every run's method, with the variant where that tells two of ours apart."""
-    several = runs.groupby("dataset")["variant"].nunique() > 1
+    n_variants = runs.groupby("dataset")["variant"].nunique()
     entries = []
     for dataset, variant, method in runs[["dataset", "variant", "method"]].itertuples(index=False):
         name = str(methods["name"].get(method, method))
-        if several[dataset] and _kind(method, methods) == "ours":
+        if n_variants[dataset] > 1 and _kind(method, methods) == "ours":
             name += f" ({variant})"
         entries.append(name)
     return entries

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from plkd.figures import new_figure
@@ -53,7 +54,7 @@ def plot_confidence(
     return figure
 
 
-def _draw_reliability(axes, confidence: np.ndarray, right: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+def _draw_reliability(axes: Axes, confidence: np.ndarray, right: np.ndarray) -> None:
     bins = reliability(confidence, right, N_BINS)
     axes.bar(
         bins["lower"], bins["accuracy"], width=bins["upper"] - bins["lower"], align="edge",
@@ -78,11 +79,11 @@ def _summary(confidence: np.ndarray, right: np.ndarray) -> str:
     )
 
 
-def _draw_histogram(axes, confidence: np.ndarray, group: str) -> None:  # type: ignore[no-untyped-def]
+def _draw_histogram(axes: Axes, confidence: np.ndarray, group: str) -> None:
     if not len(confidence):
         return
     axes.hist(
-        confidence, bins=np.linspace(0, 1, N_BINS + 1), histtype="step", linewidth=1.4,
+        confidence, bins=list(np.linspace(0, 1, N_BINS + 1)), histtype="step", linewidth=1.4,
         weights=np.full(len(confidence), 100 / len(confidence)), color=GROUPS[group],
         label=f"{group} ({len(confidence):,})",
     )  # fmt: skip

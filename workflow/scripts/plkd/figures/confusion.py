@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -70,7 +71,7 @@ def plot_confusion(
     return figure
 
 
-def _write_shares(axes, matrix: NDArray, share: NDArray, *, with_counts: bool) -> None:  # type: ignore[no-untyped-def]
+def _write_shares(axes: Axes, matrix: NDArray, share: NDArray, *, with_counts: bool) -> None:
     """Write the shares (and counts) of the filled fields into them."""
     for row, column in zip(*np.nonzero(matrix), strict=True):
         value = share[row, column]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from plkd.figures import new_figure, palette
 from plkd.figures.labels import plain
@@ -25,26 +26,25 @@ def plot_history(histories: Mapping[str, pd.DataFrame]) -> Figure:
         `learning_rate`.
     """
     figure, grid = new_figure(9.5, 2.9 * len(histories), len(histories), 3, squeeze=False)
-    for (name, history), (losses, accuracies, rate) in zip(histories.items(), grid, strict=True):
+    for (title, history), (losses, accuracies, rate) in zip(histories.items(), grid, strict=True):
         numbers = history.select_dtypes("number").dropna(axis="columns", how="all")
-        accuracy_columns = [column for column in numbers if "accuracy" in column]
+        names = [str(name) for name in numbers.columns]
+        accuracy_columns = [name for name in names if "accuracy" in name]
         loss_columns = [
-            column
-            for column in numbers
-            if column not in accuracy_columns and column not in _NO_LOSS
+            name for name in names if name not in accuracy_columns and name not in _NO_LOSS
         ]
-        _draw(losses, numbers, loss_columns, f"{name}: losses")
-        _draw(accuracies, numbers, accuracy_columns, f"{name}: accuracy", "lower right")
+        _draw(losses, numbers, loss_columns, f"{title}: losses")
+        _draw(accuracies, numbers, accuracy_columns, f"{title}: accuracy")
         if accuracy_columns:
             accuracies.set_ylim(top=1.0)
-        _draw(rate, numbers, numbers.columns.intersection(["learning_rate"]), f"{name}: learning rate")
+        _draw(rate, numbers, [c for c in names if c == "learning_rate"], f"{title}: learning rate")
         rate.ticklabel_format(axis="y", style="plain", useOffset=False)
     return figure
 
 
-def _draw(axes: Axes, history: pd.DataFrame, columns: Sequence[str], title: str, legend: str = "best") -> None:
+def _draw(axes: Axes, history: pd.DataFrame, columns: Sequence[str], title: str) -> None:
     """Draw some columns of a history into one panel; an empty panel disappears."""
-    if not len(columns):
+    if not columns:
         axes.set_axis_off()
         return
     epochs = history["epoch"] if "epoch" in history else history.index + 1
@@ -55,7 +55,7 @@ def _draw(axes: Axes, history: pd.DataFrame, columns: Sequence[str], title: str,
         )  # fmt: skip
     axes.set_title(plain(title))
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     if len(columns) > 1:
-        axes.legend(loc=legend)
+        axes.legend()

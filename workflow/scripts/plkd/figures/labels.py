@@ -17,7 +17,7 @@ _MANY = (
 
 
 def plain(text: object) -> str:
-    r"""Make a text that matplotlib shows as it is: `$` would begin a formula, so it becomes `\$`."""
+    r"""Make a text that matplotlib shows as it is: `$` would begin a formula, so use `\$`."""
     return str(text).replace("$", r"\$")
 
 
