@@ -102,7 +102,7 @@ def true_labels(
         True label of every query cell, null where it is not known.
     """
     classes = sorted(map(str, set(reference_classes)))
-    codes = pd.Categorical(labels, categories=classes).codes
+    codes = pd.Index(classes).get_indexer(pd.Index(labels, dtype=object))
     probabilities = np.full((len(codes), len(classes)), 1 / len(classes), dtype=np.float32)
     known = codes >= 0
     probabilities[known] = _one_hot(codes[known], len(classes))

@@ -55,7 +55,7 @@ def match_truth(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     for name, ids in (("truth", labels.index), ("predictions", predictions["cell_id"])):
         if not ids.is_unique:
             raise InputError(f"the {name} hold cell '{ids[ids.duplicated()][0]}' more than once")
-    position = labels.index.get_indexer(predictions["cell_id"])
+    position = labels.index.get_indexer(pd.Index(predictions["cell_id"]))
     n_strangers, n_missing = int((position < 0).sum()), len(labels) - int((position >= 0).sum())
     if n_strangers or n_missing:
         raise InputError(
