@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from simulated import make_cells
 
 from plkd.baselines import BASELINES, logistic_regression, majority, random, true_labels
 from plkd.errors import InputError
 from plkd.evaluation import evaluate
 from plkd.metrics import annotation_metrics
 from plkd.predictions import prediction_table
+from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
 PROPORTIONS = [0.6, 0.2, 0.15, 0.05]

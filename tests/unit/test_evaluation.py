@@ -7,22 +7,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
 import baseline
 import benchmark_table
 import embedding_figure
 import evaluate as evaluate_script
 import evaluate_figures
-import numpy as np
 import oracle
-import pandas as pd
 import plot_history
-import pytest
-import scanpy as sc
-from simulated import make_cells
-
 from plkd.embeddings import principal_components, read_cells_of_run, read_embedding, sample_cells
 from plkd.errors import InputError
 from plkd.evaluation import label_counts, summarise
+from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
 

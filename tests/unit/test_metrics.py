@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_scores_agree_with_loops(seed):
 def test_calibration_error_agrees_with_a_loop_over_bins(cells):
     expected = 0.0
     edges = np.linspace(0, 1, 16)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = [(c, r) for c, r in cells if low < c <= high]
         if inside:
             gap = abs(np.mean([r for _, r in inside]) - np.mean([c for c, _ in inside]))
