@@ -262,8 +262,11 @@ def embedding_metrics(
         over types). NaN where there is only one type, or only one batch.
     """
     import anndata as ad
+    import matplotlib
     import scanpy as sc
-    from scib.metrics import graph_connectivity, silhouette, silhouette_batch
+
+    with matplotlib.rc_context():  # importing scib enlarges the fonts of all later figures
+        from scib.metrics import graph_connectivity, silhouette, silhouette_batch
 
     obs = pd.DataFrame({"label": pd.Series(labels, dtype=object), "batch": list(batches)})
     cells = np.flatnonzero(obs["label"].notna())
