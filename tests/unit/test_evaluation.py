@@ -119,7 +119,7 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
         job(
             input={
                 **prepared,
-                "predictions": [run / "logistic_regression.parquet"],
+                "predictions": [run / "logistic_regression.parquet", run / "true_labels.parquet"],
                 "methods": REGISTRY,
             },
             output=figures,
@@ -167,6 +167,34 @@ def test_maps_and_scores_of_the_spaces(run, prepared):
     assert np.isfinite(coordinates[["umap1", "umap2"]]).all(axis=None)
     assert output["png"].exists()
     assert output["pdf"].exists()
+
+
+def test_without_truth_the_map_bears_the_labels_of_the_student(run, prepared, tmp_path, metrics):
+    unknown = pd.read_parquet(prepared["truth"]).assign(label=None)
+    unknown.to_parquet(tmp_path / "truth.parquet")
+    output = {
+        "coordinates": tmp_path / "umap.tsv",
+        "metrics": tmp_path / "embedding.tsv",
+        "png": tmp_path / "umap.png",
+        "pdf": tmp_path / "umap.pdf",
+    }
+    embedding_figure.main(
+        job(
+            input={
+                **prepared,
+                "truth": tmp_path / "truth.parquet",
+                "predictions": run / "logistic_regression.parquet",
+                "embeddings": [],
+            },
+            params={"seed": 0, "max_cells": 1000},
+            output=output,
+        )
+    )
+    coordinates = pd.read_csv(output["coordinates"], sep="\t")
+    reference = label_counts(prepared["reference"])
+    assert set(coordinates.loc[coordinates["role"] == "query", "label"]) <= set(reference)
+    scores = pd.read_csv(output["metrics"], sep="\t").set_index("cells")
+    assert list(scores.loc[["all", "query"], "n_cells"]) == [160, 0]
 
 
 def test_labels_of_the_query_are_found_by_cell(run, prepared):

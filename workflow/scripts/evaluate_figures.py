@@ -16,21 +16,24 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    """Expect the method of the confusion matrix first in `predictions`."""
     truth = pd.read_parquet(snakemake.input.truth)
     reference_counts = label_counts(snakemake.input.reference)
     registry = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
-    predictions = read_methods(snakemake.input.predictions)
+    predictions = {
+        method: table
+        for method, table in read_methods(snakemake.input.predictions).items()
+        if registry["kind"].get(method) != "control"
+    }
     names = {method: registry["name"].get(method, method) for method in predictions}
     tables = evaluate(predictions, truth, reference_counts)
 
-    first = next(iter(names))
-    confusion = tables["confusion"].query("method == @first")
+    shown = "student" if "student" in names else next(iter(names))
+    confusion = tables["confusion"].query("method == @shown")
     named = {names[method]: table for method, table in predictions.items()}
     output = snakemake.output
     with style():
         save_figure(
-            plot_confusion(confusion, sorted(reference_counts), title=names[first]),
+            plot_confusion(confusion, sorted(reference_counts), title=names[shown]),
             output.confusion_png,
             output.confusion_pdf,
         )

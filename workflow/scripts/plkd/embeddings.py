@@ -18,31 +18,38 @@ from plkd.metrics import embedding_metrics
 
 
 def read_cells_of_run(
-    reference: str | Path, query: str | Path, truth: pd.DataFrame
+    reference: str | Path, query: str | Path, query_labels: pd.DataFrame
 ) -> pd.DataFrame:
     """List all cells of a run, the reference's first; of the prepared files only `obs` is read.
+
+    Parameters
+    ----------
+    reference, query
+        Prepared files.
+    query_labels
+        Columns `cell_id` and `label`: the truth (evaluation only) or a prediction table.
 
     Returns
     -------
     DataFrame
-        `role` (reference or query), `batch` (str) and `label` (the reference's label, the query's
-        true label, null where there is none), in the order of the two files.
+        `role` (reference or query), `batch` (str) and `label` (null where there is none), in the
+        order of the two files.
 
     Raises
     ------
     InputError
-        If a cell of the query has no entry in `truth`.
+        If a cell of the query has no entry in `query_labels`.
     """
     reference_obs, query_obs = _read_obs(reference), _read_obs(query)
-    position = pd.Index(truth["cell_id"]).get_indexer(query_obs.index)
+    position = pd.Index(query_labels["cell_id"]).get_indexer(query_obs.index)
     if (position < 0).any():
         raise InputError(
             f"{int((position < 0).sum())} of {len(query_obs)} cells of '{query}' have no entry in "
-            "the truth. Make both by the same `prepare` step."
+            "its truth or predictions. Make both from this prepared query."
         )
     parts = {
         "reference": (reference_obs["batch"], reference_obs["label"]),
-        "query": (query_obs["batch"], truth["label"].iloc[position]),
+        "query": (query_obs["batch"], query_labels["label"].iloc[position]),
     }
     return pd.concat(
         [
