@@ -1,0 +1,154 @@
+"""Controls have the scores that they must have; the baseline learns; the registry is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
+from plkd.baselines import BASELINES, logistic_regression, majority, random, true_labels
+from plkd.errors import InputError
+from plkd.evaluation import evaluate
+from plkd.metrics import annotation_metrics
+from plkd.predictions import prediction_table
+from simulated import make_cells
+
+REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
+PROPORTIONS = [0.6, 0.2, 0.15, 0.05]
+
+
+def prepared(n_cells: int, seed: int, **options: object) -> ad.AnnData:
+    cells = make_cells(n_cells, seed=seed, **options)  # type: ignore[arg-type]
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    cells.obs["label"] = cells.obs["cell_type"]
+    return cells
+
+
+@pytest.fixture(scope="module")
+def reference() -> ad.AnnData:
+    return prepared(400, 0, proportions=PROPORTIONS)
+
+
+@pytest.fixture(scope="module")
+def query() -> ad.AnnData:
+    cells = prepared(600, 1, proportions=PROPORTIONS, batches=["donor8"])
+    cells.obs = cells.obs.drop(columns=["label"])
+    return cells
+
+
+def truth_of(query: ad.AnnData) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"cell_id": query.obs_names, "label": query.obs["cell_type"].astype(str).to_numpy()}
+    )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_keeps_the_contract_and_its_seed(name, reference, query):
+    before = query.copy()
+    classes, probabilities = BASELINES[name](reference, query, 3)
+    assert sorted(classes) == sorted(reference.obs["label"].unique())
+    prediction_table(query.obs_names, classes, probabilities)
+    np.testing.assert_array_equal(BASELINES[name](reference, query, 3)[1], probabilities)
+    assert (query.X != before.X).nnz == 0
+    pd.testing.assert_frame_equal(query.obs, before.obs)
+
+
+def test_majority_gives_the_most_frequent_label_at_its_frequency(reference, query):
+    table = prediction_table(query.obs_names, *majority(reference, query))
+    frequencies = reference.obs["label"].value_counts(normalize=True)
+    assert set(table["label"]) == {frequencies.index[0]}
+    assert table["confidence"].iloc[0] == pytest.approx(frequencies.iloc[0])
+
+
+def test_random_draws_with_the_frequencies_of_the_reference(reference):
+    many = ad.AnnData(np.zeros((20_000, 1), dtype=np.float32))
+    classes, probabilities = random(reference, many, 0)
+    frequencies = reference.obs["label"].value_counts(normalize=True)
+    np.testing.assert_allclose(probabilities.mean(axis=0), frequencies[classes], atol=0.02)
+    assert (random(reference, many, 1)[1] != probabilities).any()
+
+
+def test_logistic_regression_finds_the_planted_types(reference, query):
+    table = prediction_table(query.obs_names, *logistic_regression(reference, query))
+    metrics = annotation_metrics(table, truth_of(query), set(reference.obs["label"]))
+    assert metrics["accuracy"] > 0.95
+
+
+def test_logistic_regression_is_the_minimum_of_its_loss(reference, query):
+    """No class's weights can be moved to raise the penalised likelihood: the gradient is zero."""
+    from sklearn.linear_model import LogisticRegression
+
+    labels = reference.obs["label"].astype(str).to_numpy()
+    classes, probabilities = logistic_regression(reference, reference)
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(reference.X, labels)
+    truth = np.array([[float(name == label) for name in classes] for label in labels])
+    gradient = (probabilities - truth).T @ reference.X + model.coef_
+    assert abs(gradient).max() < 0.05
+
+
+def test_two_classes_and_one_class(query):
+    for types in (1, 2):
+        reference = prepared(60, 2, types=types)
+        classes, probabilities = logistic_regression(reference, query)
+        assert len(classes) == types
+        assert probabilities.shape == (query.n_obs, types)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_genes_that_differ_are_refused(reference, query):
+    with pytest.raises(InputError, match="same genes"):
+        logistic_regression(reference, query[:, ::-1])
+
+
+def test_a_reference_without_labels_is_refused(reference, query):
+    bare = reference.copy()
+    bare.obs = bare.obs.drop(columns="label")
+    with pytest.raises(InputError, match="label"):
+        majority(bare, query)
+
+
+def test_true_labels_reach_every_ceiling(reference, query):
+    truth = truth_of(query)
+    truth.loc[:9, "label"] = "not in the reference"
+    truth.loc[10, "label"] = None
+    known = sorted(set(reference.obs["label"]))
+    table = prediction_table(
+        truth["cell_id"], *true_labels(known, truth["label"]), unknown_threshold=1.0
+    )
+    metrics = annotation_metrics(table, truth, known)
+    ceilings = ("accuracy", "macro_f1", "auroc_unseen", "share_unseen_unknown", "set_coverage")
+    assert all(metrics[name] == 1 for name in ceilings)
+    assert metrics["calibration_error"] == 0
+    assert metrics["share_shared_unknown"] == 0
+
+
+def test_controls_enclose_the_baseline(reference, query):
+    truth = truth_of(query)
+    predictions = {
+        name: prediction_table(query.obs_names, *baseline(reference, query, 0))
+        for name, baseline in BASELINES.items()
+    }
+    counts = reference.obs["label"].astype(str).value_counts().to_dict()
+    tables = evaluate(predictions, truth, counts)
+    accuracy = tables["metrics"].set_index("method")["accuracy"]
+    assert accuracy["random"] < accuracy["majority"] < accuracy["logistic_regression"] <= 1
+    assert set(tables["per_class"]["method"]) == set(BASELINES)
+    assert tables["confusion"].groupby("method")["n"].sum().eq(query.n_obs).all()
+
+
+def test_the_registry_lists_every_method_once():
+    registry = pd.read_csv(REGISTRY, sep="\t")
+    assert list(registry.columns) == [
+        "id", "name", "kind", "task", "env", "device", "input", "description",
+    ]  # fmt: skip
+    assert registry["id"].is_unique
+    assert not registry.isna().any(axis=None)
+    assert set(registry["id"]) == {*BASELINES, "student", "teacher", "true_labels"}
+    assert set(registry["kind"]) <= {"ours", "baseline", "control"}
+    assert set(registry["device"]) <= {"cpu", "gpu"}
+    assert list(registry.loc[registry["input"] == "truth", "id"]) == ["true_labels"]

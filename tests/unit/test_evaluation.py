@@ -1,0 +1,264 @@
+"""The evaluation of a run from files to files, and the benchmark's summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
+import baseline
+import benchmark_table
+import embedding_figure
+import evaluate as evaluate_script
+import evaluate_figures
+import oracle
+import plot_history
+from plkd.embeddings import principal_components, read_cells_of_run, read_embedding, sample_cells
+from plkd.errors import InputError
+from plkd.evaluation import label_counts, summarise
+from simulated import make_cells
+
+REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
+
+
+class Names(SimpleNamespace):
+    """What Snakemake gives as input, output, params: by name, by key and in order."""
+
+    def __getitem__(self, key: str | int) -> Any:
+        return list(vars(self).values())[key] if isinstance(key, int) else vars(self)[key]
+
+    def items(self) -> Any:
+        return vars(self).items()
+
+
+def job(**parts: dict[str, Any]) -> SimpleNamespace:
+    return SimpleNamespace(**{name: Names(**part) for name, part in parts.items()})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """Prepared files of a small data set whose query holds a type that the reference lacks."""
+    folder = tmp_path_factory.mktemp("run")
+    for role, seed, types in (("reference", 0, 3), ("query", 1, 4)):
+        cells = make_cells(160, 100, types, batches=[f"{role} donor"], seed=seed)
+        sc.pp.normalize_total(cells, target_sum=1e4)
+        sc.pp.log1p(cells)
+        labels = cells.obs["cell_type"].astype(str)
+        cells.obs = cells.obs[["batch"]]
+        if role == "reference":
+            cells.obs["label"] = pd.Categorical(labels)
+        else:
+            truth = pd.DataFrame({"cell_id": labels.index, "label": labels.to_numpy()})
+            truth["batch"] = "query donor"
+            truth.iloc[::-1].to_parquet(folder / "truth.parquet", index=False)
+        cells.write_h5ad(folder / f"{role}.h5ad")
+    both = np.random.default_rng(0).normal(size=(320, 4)).astype(np.float32)
+    embedding = ad.AnnData(both, obs={"role": ["reference"] * 160 + ["query"] * 160})
+    embedding.write_h5ad(folder / "teacher.h5ad")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(run) -> dict[str, Path]:
+    return {name: run / f"{name}.h5ad" for name in ("reference", "query")} | {
+        "truth": run / "truth.parquet"
+    }
+
+
+@pytest.fixture(scope="module")
+def metrics(run, prepared) -> dict[str, Path]:
+    """The tables of the evaluation of one baseline and the true labels."""
+    predictions = run / "logistic_regression.parquet", run / "true_labels.parquet"
+    baseline.main(
+        job(
+            input=prepared,
+            wildcards={"method": "logistic_regression", "seed": "0"},
+            output={"table": predictions[0]},
+        )
+    )
+    oracle.main(job(input=prepared, output={"table": predictions[1]}))
+    output = {name: run / f"{name}.tsv" for name in ("metrics", "per_class", "abundance")}
+    output["confusion"] = run / "confusion.tsv"
+    evaluate_script.main(
+        job(
+            input={**prepared, "predictions": predictions},
+            params={"dataset": "small", "variant": "default", "seed": 0},
+            output=output,
+        )
+    )
+    return output
+
+
+def test_tables_of_a_run(metrics):
+    table = pd.read_csv(metrics["metrics"], sep="\t")
+    assert list(table.columns[:4]) == ["dataset", "variant", "seed", "method"]
+    assert list(table["method"]) == ["logistic_regression", "true_labels"]
+    table = table.set_index("method")
+    assert table.loc["true_labels", ["accuracy", "macro_f1", "auroc_unseen"]].eq(1).all()
+    assert 0.8 < table.loc["logistic_regression", "accuracy"] <= 1
+    assert table["n_unseen"].gt(0).all()
+    assert (table["n_cells"] + table["n_unseen"]).eq(160).all()
+    confusion = pd.read_csv(metrics["confusion"], sep="\t")
+    assert confusion.groupby("method")["n"].sum().eq(160).all()
+    assert len(pd.read_csv(metrics["per_class"], sep="\t")) == 6
+
+
+def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
+    figures = {
+        f"{name}_{suffix}": run / f"{name}.{suffix}"
+        for name in ("confusion", "per_class", "confidence")
+        for suffix in ("png", "pdf")
+    }
+    evaluate_figures.main(
+        job(
+            input={
+                **prepared,
+                "predictions": [run / "logistic_regression.parquet", run / "true_labels.parquet"],
+                "methods": REGISTRY,
+            },
+            output=figures,
+        )
+    )
+    benchmark = {
+        "annotation": run / "annotation.tsv",
+        "summary": run / "annotation_summary.tsv",
+        "png": run / "benchmark.png",
+        "pdf": run / "benchmark.pdf",
+    }
+    benchmark_table.main(
+        job(input={"metrics": [metrics["metrics"]], "methods": REGISTRY}, output=benchmark)
+    )
+    history = run / "history.tsv"
+    pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]}).to_csv(history, sep="\t", index=False)
+    curves = {"png": run / "history.png", "pdf": run / "history.pdf"}
+    plot_history.main(job(input={"teacher": history, "student": history}, output=curves))
+    for path in (*figures.values(), *benchmark.values(), *curves.values()):
+        assert path.stat().st_size > 0
+
+
+def test_maps_and_scores_of_the_spaces(run, prepared):
+    output = {
+        "coordinates": run / "umap.tsv",
+        "metrics": run / "embedding_metrics.tsv",
+        "png": run / "umap.png",
+        "pdf": run / "umap.pdf",
+    }
+    embedding_figure.main(
+        job(
+            input={**prepared, "embeddings": [run / "teacher.h5ad"]},
+            params={"seed": 0, "max_cells": 200},
+            output=output,
+        )
+    )
+    scores = pd.read_csv(output["metrics"], sep="\t").set_index(["space", "cells"])
+    assert len(scores) == 4
+    # The genes tell the types apart, the random embedding does not.
+    assert scores.loc[("pca", "all"), "cell_type_asw"] > 0.1
+    assert abs(scores.loc[("teacher", "all"), "cell_type_asw"]) < 0.1
+    assert np.isnan(scores.loc[("pca", "query"), "batch_asw"])
+    coordinates = pd.read_csv(output["coordinates"], sep="\t")
+    assert len(coordinates) == 400
+    assert np.isfinite(coordinates[["umap1", "umap2"]]).all(axis=None)
+    assert output["png"].exists()
+    assert output["pdf"].exists()
+
+
+def test_without_truth_the_map_bears_the_labels_of_the_student(run, prepared, tmp_path, metrics):
+    unknown = pd.read_parquet(prepared["truth"]).assign(label=None)
+    unknown.to_parquet(tmp_path / "truth.parquet")
+    output = {
+        "coordinates": tmp_path / "umap.tsv",
+        "metrics": tmp_path / "embedding.tsv",
+        "png": tmp_path / "umap.png",
+        "pdf": tmp_path / "umap.pdf",
+    }
+    embedding_figure.main(
+        job(
+            input={
+                **prepared,
+                "truth": tmp_path / "truth.parquet",
+                "predictions": run / "logistic_regression.parquet",
+                "embeddings": [],
+            },
+            params={"seed": 0, "max_cells": 1000},
+            output=output,
+        )
+    )
+    coordinates = pd.read_csv(output["coordinates"], sep="\t")
+    reference = label_counts(prepared["reference"])
+    assert set(coordinates.loc[coordinates["role"] == "query", "label"]) <= set(reference)
+    scores = pd.read_csv(output["metrics"], sep="\t").set_index("cells")
+    assert list(scores.loc[["all", "query"], "n_cells"]) == [160, 0]
+
+
+def test_labels_of_the_query_are_found_by_cell(run, prepared):
+    truth = pd.read_parquet(prepared["truth"])
+    cells = read_cells_of_run(prepared["reference"], prepared["query"], truth)
+    names = ad.read_h5ad(prepared["query"]).obs_names
+    expected = truth.set_index("cell_id")["label"][names]
+    assert list(cells.loc[cells["role"] == "query", "label"]) == list(expected)
+    with pytest.raises(InputError, match="truth"):
+        read_cells_of_run(prepared["reference"], prepared["query"], truth.iloc[:5])
+
+
+def test_principal_components_of_a_sample_agree_with_a_dense_decomposition(run, prepared):
+    cells = sample_cells(320, 60, seed=3)
+    assert len(cells) == len(np.unique(cells)) == 60
+    found = principal_components(prepared["reference"], prepared["query"], cells, seed=0, n=5)
+    both = [ad.read_h5ad(prepared[role]).X.toarray() for role in ("reference", "query")]
+    dense = np.vstack(both)[cells]
+    u, s, _ = np.linalg.svd(dense - dense.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(abs(found), abs(u[:, :5] * s[:5]), atol=1e-2)
+
+
+def test_an_embedding_of_other_cells_is_refused(run, prepared):
+    truth = pd.read_parquet(prepared["truth"])
+    cells = read_cells_of_run(prepared["reference"], prepared["query"], truth)
+    with pytest.raises(InputError, match=r"teacher\.h5ad"):
+        read_embedding(run / "teacher.h5ad", cells.iloc[:-1])
+
+
+def test_an_unknown_baseline_is_refused(prepared, tmp_path):
+    with pytest.raises(InputError, match="logistic_regression"):
+        baseline.main(
+            job(
+                input=prepared,
+                wildcards={"method": "none", "seed": "0"},
+                output={"table": tmp_path / "p.parquet"},
+            )
+        )
+
+
+def test_label_counts_need_a_prepared_reference(prepared):
+    counts = label_counts(prepared["reference"])
+    assert sum(counts.values()) == 160
+    assert list(counts.values()) == sorted(counts.values(), reverse=True)
+    with pytest.raises(InputError, match=r"query\.h5ad"):
+        label_counts(prepared["query"])
+
+
+def test_summary_over_seeds():
+    runs = pd.DataFrame(
+        {
+            "dataset": "d",
+            "variant": "v",
+            "seed": [0, 1, 2, 0],
+            "method": ["a", "a", "a", "b"],
+            "macro_f1": [0.1, 0.2, 0.3, 0.9],
+            "accuracy": [0.5, 0.5, 0.5, np.nan],
+        }
+    )
+    summary = summarise(runs)
+    assert list(summary["method"]) == ["b", "a"]
+    assert list(summary["n_seeds"]) == [1, 3]
+    a = summary.set_index("method").loc["a"]
+    assert a["macro_f1_mean"] == pytest.approx(0.2)
+    assert a["macro_f1_sd"] == pytest.approx(0.1)
+    assert a["accuracy_sd"] == 0
+    assert np.isnan(summary.set_index("method").loc["b", "macro_f1_sd"])

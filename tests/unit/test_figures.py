@@ -1,0 +1,193 @@
+"""Figures: whole files in both formats for any number of classes and any names."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from plkd.evaluation import evaluate
+from plkd.figures import save_figure, style
+from plkd.figures.benchmark import plot_benchmark
+from plkd.figures.confidence import plot_confidence
+from plkd.figures.confusion import plot_confusion
+from plkd.figures.embedding import plot_embedding
+from plkd.figures.history import plot_history
+from plkd.figures.labels import class_colours, plain, short
+from plkd.figures.per_class import plot_per_class
+from plkd.predictions import prediction_table
+
+ODD_NAMES = [
+    "CD4+ T / naïve",
+    "_hidden",
+    "a$b$c",
+    "$x^{$",
+    "x_1^2",
+    "γδ T",
+    "50 %",
+    "B\\cell",
+    "very long name of a cell type that no figure has the room to show",
+]
+METHODS = {"student": "PLKD Student", "teacher": "Teacher $t$"}
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    """Figures are drawn in the shared style, and a warning is a mistake."""
+    with warnings.catch_warnings(), style():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def case(n_classes: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, int]]:
+    """Predictions of two methods; with more than two classes the reference lacks the last."""
+    rng = np.random.default_rng(0)
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_classes]
+    known = names if n_classes <= 2 else names[:-1]
+    cells = [f"c{i}" for i in range(200)]
+    truth = pd.DataFrame({"cell_id": cells, "label": rng.choice(names, size=200)})
+    predictions = {
+        method: prediction_table(cells, known, rng.dirichlet(np.ones(len(known)), size=200))
+        for method in METHODS
+    }
+    return predictions, truth, {name: 700 * (i + 1) for i, name in enumerate(known)}
+
+
+def coordinates(names: list[str], batches: list[str]) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    n = 120
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "space": space,
+                    "umap1": rng.normal(size=n),
+                    "umap2": rng.normal(size=n),
+                    "label": [*rng.choice(names, size=n - 1), None],
+                    "role": ["reference"] * 60 + ["query"] * 60,
+                    "batch": rng.choice(batches, size=n),
+                }
+            )
+            for space in ("pca", "teacher")
+        ]
+    )
+
+
+def saved(figure: Figure, tmp_path) -> None:
+    png, pdf = tmp_path / "figure.png", tmp_path / "figure.pdf"
+    save_figure(figure, png, pdf)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert pdf.read_bytes().startswith(b"%PDF")
+
+
+def texts(figure: Figure) -> str:
+    figure.draw_without_rendering()
+    return "\n".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 30])
+def test_evaluation_figures(n_classes, tmp_path):
+    predictions, truth, counts = case(n_classes)
+    tables = evaluate(predictions, truth, counts)
+    confusion = tables["confusion"].query("method == 'student'")
+    figure = plot_confusion(confusion, sorted(counts), title="Student $x$")
+    saved(figure, tmp_path)
+    shown = texts(figure)
+    assert all(short(name) in shown for name in truth["label"].unique())
+    saved(plot_per_class(tables["per_class"], METHODS), tmp_path)
+    named = {METHODS[method]: table for method, table in predictions.items()}
+    saved(plot_confidence(named, truth, set(counts)), tmp_path)
+
+
+def test_confusion_shares_are_of_the_row(tmp_path):
+    table = pd.DataFrame(
+        {"true": ["A", "A", "B", "new"], "predicted": ["A", "B", "B", "A"], "n": [3, 1, 5, 2]}
+    )
+    shown = texts(plot_confusion(table, ["A", "B", "C"]))
+    for field in ("75%\n3", "25%\n1", "100%\n5", "100%\n2", "A (4)", "new (2)"):
+        assert field in shown
+    assert "C" not in shown.split("\n")
+
+
+def test_figures_without_cells_to_score(tmp_path):
+    table = prediction_table(["c1"], ["A"], [[1.0]])
+    truth = pd.DataFrame({"cell_id": ["c1"], "label": ["new"]})
+    tables = evaluate({"student": table}, truth, {"A": 3})
+    saved(plot_confusion(tables["confusion"], ["A"]), tmp_path)
+    saved(plot_per_class(tables["per_class"], METHODS), tmp_path)
+    saved(plot_confidence({"Student": table}, truth, {"A"}), tmp_path)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 30])
+@pytest.mark.parametrize("batches", [["batch0"], ["_a", "$b$", "c"]])
+def test_embedding_figure(n_classes, batches, tmp_path):
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_classes]
+    figure = plot_embedding(coordinates(names, batches), names[:-1], subtitle="120 cells, $0")
+    saved(figure, tmp_path)
+    shown = texts(figure)
+    assert f"{n_classes} {short(names[-1])} *" in shown
+    if len(batches) > 1:
+        assert all(plain(batch) in shown for batch in batches)
+
+
+def test_history_figure_draws_whatever_columns_there_are(tmp_path):
+    full = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "loss": [3.0, 2, 1],
+            "clustering": [0.3, 0.2, 0.1],
+            "accuracy": [0.3, 0.4, 0.5],
+            "validation_accuracy": [0.2, 0.3, np.nan],
+            "learning_rate": [0.1, 0.05, 0.01],
+        }
+    )
+    small = pd.DataFrame({"epoch": [1], "loss": [1.0], "validation_accuracy": [np.nan]})
+    figure = plot_history({"Teacher": full, "Student": small})
+    saved(figure, tmp_path)
+    shown = texts(figure)
+    assert "clustering" in shown
+    assert "validation accuracy" in shown
+
+
+def test_benchmark_figure_draws_baselines_once_and_our_variants_apart(tmp_path):
+    methods = pd.DataFrame(
+        {"name": ["PLKD Student", "Majority $"], "kind": ["ours", "control"]},
+        index=["student", "majority"],
+    )
+    runs = pd.DataFrame(
+        [
+            (dataset, variant, seed, method, 0.9 - seed / 10, 0.8)
+            for dataset in ("pbmc", "$data$")
+            for variant in ("default", "no_mask")
+            for seed in (0, 1)
+            for method in ("student", "majority", "unlisted")
+        ],
+        columns=["dataset", "variant", "seed", "method", "accuracy", "macro_f1"],
+    )
+    figure = plot_benchmark(runs, methods)
+    saved(figure, tmp_path)
+    for axes in figure.axes[::2]:
+        shown = sorted(label.get_text() for label in axes.get_yticklabels())
+        ours = ["PLKD Student (default)", "PLKD Student (no_mask)"]
+        assert shown == [plain("Majority $"), *ours, "unlisted"]
+    saved(plot_benchmark(runs.query("seed == 0"), methods), tmp_path)
+
+
+def test_thirty_classes_have_thirty_different_colours():
+    colours = class_colours([str(i) for i in range(30)])
+    rgb = np.array([to_rgb(colour) for colour in colours.values()])
+    distance = np.linalg.norm(rgb[:, None] - rgb[None], axis=2)
+    assert distance[~np.eye(30, dtype=bool)].min() > 0.1
+    assert len(class_colours([str(i) for i in range(45)])) == 45
+
+
+def test_long_names_keep_their_ends():
+    name = "CD8-positive, alpha-beta cytotoxic T cell of the blood, type 1"
+    assert len(short(name)) == 32
+    assert short(name)[:10] == name[:10]
+    assert short(name)[-6:] == "type 1"
+    assert short("short") == "short"

@@ -1,0 +1,29 @@
+"""Annotate the query by one of the baselines of plkd.baselines."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata as ad
+
+from plkd.baselines import BASELINES
+from plkd.errors import InputError
+from plkd.logs import run_script
+from plkd.predictions import prediction_table, write_predictions
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    method = snakemake.wildcards.method
+    if method not in BASELINES:
+        raise InputError(f"no baseline is called '{method}'; there are {', '.join(BASELINES)}")
+    reference = ad.read_h5ad(snakemake.input.reference)
+    query = ad.read_h5ad(snakemake.input.query)
+    classes, probabilities = BASELINES[method](reference, query, int(snakemake.wildcards.seed))
+    table = prediction_table(query.obs_names, classes, probabilities)
+    write_predictions(table, Path(snakemake.output[0]))
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,35 @@
+"""Gather the scores of all runs into the benchmark's tables and figure."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from plkd.evaluation import summarise
+from plkd.figures import save_figure, style
+from plkd.figures.benchmark import plot_benchmark
+from plkd.files import whole_file
+from plkd.logs import run_script
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    runs = pd.concat(
+        [pd.read_csv(path, sep="\t", dtype={"dataset": str, "variant": str}) for path in
+         snakemake.input.metrics],
+        ignore_index=True,
+    )  # fmt: skip
+    for path, table in (
+        (snakemake.output.annotation, runs),
+        (snakemake.output.summary, summarise(runs)),
+    ):
+        with whole_file(path) as temporary:
+            table.to_csv(temporary, sep="\t", index=False)
+    methods = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
+    with style():
+        save_figure(plot_benchmark(runs, methods), snakemake.output.png, snakemake.output.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,66 @@
+"""Map reference and query in the raw and in the learnt spaces, and score the spaces."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from plkd.embeddings import (
+    map_spaces,
+    principal_components,
+    read_cells_of_run,
+    read_embedding,
+    sample_cells,
+    score_spaces,
+)
+from plkd.evaluation import label_counts
+from plkd.figures import save_figure, style
+from plkd.figures.embedding import plot_embedding
+from plkd.files import whole_file
+from plkd.logs import run_script
+from plkd.predictions import read_predictions
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    reference, query = snakemake.input.reference, snakemake.input.query
+    seed, max_cells = int(snakemake.params.seed), int(snakemake.params.max_cells)
+    truth = pd.read_parquet(snakemake.input.truth)
+    cells = read_cells_of_run(reference, query, truth)
+    chosen = sample_cells(len(cells), max_cells, seed)
+    spaces = {"pca": principal_components(reference, query, chosen, seed)}
+    for path in snakemake.input.embeddings:
+        spaces[Path(path).stem] = read_embedding(path, cells)[chosen]
+
+    shown = cells.iloc[chosen]
+    metrics = score_spaces(spaces, shown, seed)
+    labels = "the query bears its true labels"
+    if truth["label"].isna().all():  # nothing but the Student's word for it
+        predictions = read_predictions(snakemake.input.predictions)
+        shown = read_cells_of_run(reference, query, predictions).iloc[chosen]
+        labels = "the query bears the Student's labels"
+    coordinates = map_spaces(spaces, shown, seed)
+    for path, table in (
+        (snakemake.output.coordinates, coordinates),
+        (snakemake.output.metrics, metrics),
+    ):
+        with whole_file(path) as temporary:
+            table.to_csv(temporary, sep="\t", index=False)
+    with style():
+        figure = plot_embedding(
+            coordinates,
+            sorted(label_counts(reference)),
+            spaces={
+                name: "PCA of the genes" if name == "pca" else f"{name.capitalize()} embedding"
+                for name in spaces
+            },
+            subtitle=f"{len(chosen):,} of {len(cells):,} cells, seed {seed}; {labels}",
+            seed=seed,
+        )
+        save_figure(figure, snakemake.output.png, snakemake.output.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,29 @@
+"""Score the predictions of all methods for one query against the true labels."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from plkd.evaluation import evaluate, label_counts, read_methods
+from plkd.files import whole_file
+from plkd.logs import run_script
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    tables = evaluate(
+        read_methods(snakemake.input.predictions),
+        pd.read_parquet(snakemake.input.truth),
+        label_counts(snakemake.input.reference),
+    )
+    for column, name in enumerate(("dataset", "variant", "seed")):
+        tables["metrics"].insert(column, name, snakemake.params[name])
+    for name, table in tables.items():
+        with whole_file(snakemake.output[name]) as temporary:
+            table.to_csv(temporary, sep="\t", index=False)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

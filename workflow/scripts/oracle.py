@@ -1,0 +1,26 @@
+"""Make the control `true_labels` out of the truth; part of the evaluation, never of a method."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from plkd.baselines import true_labels
+from plkd.evaluation import label_counts
+from plkd.logs import run_script
+from plkd.predictions import prediction_table, write_predictions
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    truth = pd.read_parquet(snakemake.input.truth)
+    reference_classes = list(label_counts(snakemake.input.reference))
+    classes, probabilities = true_labels(reference_classes, truth["label"])
+    # A perfect method is certain of what it knows and flags everything else.
+    table = prediction_table(truth["cell_id"], classes, probabilities, unknown_threshold=1.0)
+    write_predictions(table, snakemake.output[0])
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

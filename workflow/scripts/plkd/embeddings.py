@@ -1,0 +1,221 @@
+"""Reference and query in one space: samples of cells, principal components, UMAP, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from plkd.errors import InputError
+from plkd.metrics import embedding_metrics
+
+
+def read_cells_of_run(
+    reference: str | Path, query: str | Path, query_labels: pd.DataFrame
+) -> pd.DataFrame:
+    """List all cells of a run, the reference's first; of the prepared files only `obs` is read.
+
+    Parameters
+    ----------
+    reference, query
+        Prepared files.
+    query_labels
+        Columns `cell_id` and `label`: the truth (evaluation only) or a prediction table.
+
+    Returns
+    -------
+    DataFrame
+        `role` (reference or query), `batch` (str) and `label` (null where there is none), in the
+        order of the two files.
+
+    Raises
+    ------
+    InputError
+        If a cell of the query has no entry in `query_labels`.
+    """
+    reference_obs, query_obs = _read_obs(reference), _read_obs(query)
+    position = pd.Index(query_labels["cell_id"]).get_indexer(query_obs.index)
+    if (position < 0).any():
+        raise InputError(
+            f"{int((position < 0).sum())} of {len(query_obs)} cells of '{query}' have no entry in "
+            "its truth or predictions. Make both from this prepared query."
+        )
+    parts = {
+        "reference": (reference_obs["batch"], reference_obs["label"]),
+        "query": (query_obs["batch"], query_labels["label"].iloc[position]),
+    }
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "role": role,
+                    "batch": batch.astype(str).to_numpy(),
+                    "label": label.astype(object).to_numpy(),
+                }
+            )
+            for role, (batch, label) in parts.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def sample_cells(n_cells: int, max_cells: int, seed: int) -> NDArray[np.intp]:
+    """Positions of at most `max_cells` of `n_cells` cells, drawn at random, in increasing order."""
+    if n_cells <= max_cells:
+        return np.arange(n_cells)
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(n_cells, max_cells, replace=False))
+
+
+def principal_components(
+    reference: str | Path, query: str | Path, cells: NDArray[np.intp], seed: int, n: int = 50
+) -> NDArray[np.float32]:
+    """Principal components of some cells of the prepared reference and query together.
+
+    Parameters
+    ----------
+    reference, query
+        Prepared files (log-normalised, the same genes).
+    cells
+        Positions in the list of all cells, reference first, in increasing order.
+    seed
+        Of the solver.
+    n
+        Number of components, fewer if there are fewer cells or genes.
+
+    Returns
+    -------
+    Array of shape (len(cells), n), float32
+    """
+    import scanpy as sc
+
+    n_reference = len(_read_obs(reference))
+    inside = cells < n_reference
+    parts = (
+        _read_rows(reference, cells[inside]),
+        _read_rows(query, cells[~inside] - n_reference),
+    )
+    # The rows are identified by their position; names of both files may coincide.
+    joint = ad.concat([part for part in parts if part.n_obs], keys=None)
+    sc.pp.pca(joint, n_comps=min(n, *(size - 1 for size in joint.shape)), random_state=seed)
+    return np.asarray(joint.obsm["X_pca"], dtype=np.float32)
+
+
+def umap_coordinates(embedding: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """UMAP of an embedding (scanpy, 15 neighbours): array of shape (n_cells, 2)."""
+    import scanpy as sc
+
+    adata = ad.AnnData(obs=pd.DataFrame(index=np.arange(len(embedding)).astype(str)))
+    adata.obsm["X_emb"] = embedding
+    sc.pp.neighbors(
+        adata, n_neighbors=min(15, len(embedding) - 1), use_rep="X_emb", random_state=seed
+    )
+    sc.tl.umap(adata, random_state=seed)
+    return np.asarray(adata.obsm["X_umap"], dtype=np.float32)
+
+
+def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]:
+    """Read an embedding of all cells of a run and check that it is of these cells.
+
+    Parameters
+    ----------
+    path
+        h5ad, X of shape (n_cells, n_dimensions), obs `role`.
+    cells
+        All cells of the run (:func:`read_cells_of_run`).
+
+    Raises
+    ------
+    InputError
+        If the roles of the rows are not those of `cells`.
+    """
+    adata = ad.read_h5ad(path)
+    if list(adata.obs["role"].astype(str)) != list(cells["role"]):
+        raise InputError(
+            f"'{path}' holds {adata.n_obs} cells, but the prepared files hold "
+            f"{dict(cells['role'].value_counts())}: expected the reference's cells, then the "
+            "query's. Compute the embedding again."
+        )
+    return np.asarray(adata.X, dtype=np.float32)
+
+
+def map_spaces(
+    spaces: Mapping[str, NDArray[np.float32]], cells: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """UMAP of several embeddings of the same cells.
+
+    Parameters
+    ----------
+    spaces
+        Embeddings by name, each of shape (n_cells, n_dimensions).
+    cells
+        One row per cell, with any columns.
+    seed
+        Of UMAP.
+
+    Returns
+    -------
+    DataFrame
+        `space`, `umap1`, `umap2` and the columns of `cells`; one row per space and cell.
+    """
+    parts = []
+    for name, embedding in tqdm(spaces.items(), desc="UMAP", unit="space"):
+        plane = umap_coordinates(embedding, seed)
+        part = cells.reset_index(drop=True).copy()
+        part.insert(0, "space", name)
+        part.insert(1, "umap1", plane[:, 0])
+        part.insert(2, "umap2", plane[:, 1])
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def score_spaces(
+    spaces: Mapping[str, NDArray[np.float32]], cells: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """Score several embeddings of the same cells, all cells together and the query alone.
+
+    Parameters
+    ----------
+    spaces, cells, seed
+        As for :func:`map_spaces`; `cells` has `role`, `batch` and `label`.
+
+    Returns
+    -------
+    DataFrame
+        `space`, `cells` (all or query), `mixed` (what plays the batch: `batch`, or `role` where all
+        cells bear the same batch) and the scores of :func:`plkd.metrics.embedding_metrics`.
+    """
+    rows = []
+    subsets = {"all": np.ones(len(cells), bool), "query": (cells["role"] == "query").to_numpy()}
+    for name, embedding in spaces.items():
+        for subset, members in subsets.items():
+            chosen = cells[members]
+            mixed = "role" if subset == "all" and len(chosen["batch"].unique()) == 1 else "batch"
+            scores = embedding_metrics(
+                embedding[members], list(chosen["label"]), list(chosen[mixed]), seed=seed
+            )
+            scores["n_cells"] = int(scores["n_cells"])
+            rows.append({"space": name, "cells": subset, "mixed": mixed, **scores})
+    return pd.DataFrame(rows)
+
+
+def _read_obs(path: str | Path) -> pd.DataFrame:
+    with h5py.File(path) as handle:
+        return read_elem(handle["obs"])
+
+
+def _read_rows(path: str | Path, rows: NDArray[np.intp]) -> ad.AnnData:
+    """Read X of some rows only (the file may be much larger than the sample)."""
+    backed = ad.read_h5ad(path, backed="r")
+    try:
+        part = ad.AnnData(backed.X[rows], var=pd.DataFrame(index=backed.var_names))
+    finally:
+        backed.file.close()
+    return part

@@ -1,0 +1,118 @@
+"""Tables of the evaluation: all methods of one run, and all runs of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import h5py
+import pandas as pd
+from anndata.io import read_elem
+
+from plkd.errors import InputError
+from plkd.metrics import (
+    abundance_table,
+    annotation_metrics,
+    confusion_table,
+    per_class_table,
+)
+from plkd.predictions import read_predictions
+
+RUN_COLUMNS = ["dataset", "variant", "seed", "method"]
+
+
+def label_counts(reference: str | Path) -> dict[str, int]:
+    """Cells of every label of a prepared reference, the most frequent first; reads only `obs`.
+
+    Raises
+    ------
+    InputError
+        If the file has no `label` column in `obs`.
+    """
+    with h5py.File(reference) as handle:
+        if "obs/label" not in handle:
+            raise InputError(
+                f"'{reference}' has no obs['label']; expected a prepared reference "
+                "(results/<dataset>/prepared/reference.h5ad)"
+            )
+        labels = pd.Series(read_elem(handle["obs/label"])).astype(str)
+    return {str(label): int(n) for label, n in labels.value_counts().items()}
+
+
+def read_methods(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Read the prediction tables of several methods; a method's id is its file's name."""
+    return {Path(path).stem: read_predictions(path) for path in paths}
+
+
+def evaluate(
+    predictions: Mapping[str, pd.DataFrame],
+    truth: pd.DataFrame,
+    reference_counts: Mapping[str, int],
+) -> dict[str, pd.DataFrame]:
+    """Score several methods on one query.
+
+    Parameters
+    ----------
+    predictions
+        Prediction table of every method, by its id.
+    truth
+        Columns `cell_id` and `label` of the query.
+    reference_counts
+        Cells of every label in the reference (:func:`label_counts`).
+
+    Returns
+    -------
+    dict of DataFrame
+        `metrics` (one row per method), `per_class`, `abundance` and `confusion` (long tables);
+        each begins with the column `method`.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {
+        "metrics": [],
+        "per_class": [],
+        "abundance": [],
+        "confusion": [],
+    }
+    for method, table in predictions.items():
+        per_class = per_class_table(table, truth, reference_counts)
+        metrics = annotation_metrics(table, truth, reference_counts.keys())
+        for name, rows in (
+            ("metrics", pd.DataFrame([metrics])),
+            ("per_class", per_class),
+            ("abundance", abundance_table(per_class)),
+            ("confusion", confusion_table(table, truth)),
+        ):
+            rows.insert(0, "method", method)
+            tables[name].append(rows)
+    evaluated = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    counts = ["n_cells", "n_unseen"]
+    evaluated["metrics"][counts] = evaluated["metrics"][counts].astype(int)
+    return evaluated
+
+
+def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation and number of the seeds of every data set, variant and method.
+
+    Parameters
+    ----------
+    metrics
+        Columns `dataset`, `variant`, `seed`, `method` and one column per score.
+
+    Returns
+    -------
+    DataFrame
+        `dataset`, `variant`, `method`, `n_seeds`, then `<score>_mean` and `<score>_sd` (NaN for one
+        seed); within data set and variant sorted by macro F1, the best first.
+    """
+    group = ["dataset", "variant", "method"]
+    scores = [name for name in metrics.columns if name not in RUN_COLUMNS]
+    grouped = metrics.groupby(group, sort=False)
+    mean, sd = grouped[scores].mean().add_suffix("_mean"), grouped[scores].std().add_suffix("_sd")
+    columns = [f"{score}_{statistic}" for score in scores for statistic in ("mean", "sd")]
+    summary = pd.concat([mean, sd], axis=1)[columns]
+    summary.insert(0, "n_seeds", grouped["seed"].nunique())
+    return summary.reset_index().sort_values(
+        ["dataset", "variant", "macro_f1_mean"],
+        ascending=[True, True, False],
+        kind="stable",
+        ignore_index=True,
+    )

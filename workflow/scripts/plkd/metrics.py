@@ -1,0 +1,333 @@
+"""Scores of predictions against the true labels, and of embeddings.
+
+A cell is *shared* if the reference has its true label, and *unseen* if the reference does not: no
+method can name an unseen cell, it can only be unsure of it. Cells without a true label are left
+out of everything. Scores of labels are taken on the shared cells and do not look at the `unknown`
+flag: a method cannot raise its accuracy by refusing cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    adjusted_rand_score,
+    f1_score,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+)
+
+from plkd.errors import InputError
+from plkd.predictions import prediction_sets
+
+ABUNDANCE_GROUPS = ("high", "medium", "low")
+
+
+def match_truth(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Put the true labels beside the predictions.
+
+    Parameters
+    ----------
+    predictions
+        Prediction table (:mod:`plkd.predictions`).
+    truth
+        Columns `cell_id` and `label` (str, null where the label is not known), in any order.
+
+    Returns
+    -------
+    DataFrame
+        The predictions of the cells that have a true label, in their order, with one more column
+        `true_label`.
+
+    Raises
+    ------
+    InputError
+        If truth and predictions are not of the same cells, or a cell appears twice.
+    """
+    labels = truth.set_index("cell_id")["label"]
+    for name, ids in (("truth", labels.index), ("predictions", predictions["cell_id"])):
+        if not ids.is_unique:
+            raise InputError(f"the {name} hold cell '{ids[ids.duplicated()][0]}' more than once")
+    position = labels.index.get_indexer(pd.Index(predictions["cell_id"]))
+    n_strangers, n_missing = int((position < 0).sum()), len(labels) - int((position >= 0).sum())
+    if n_strangers or n_missing:
+        raise InputError(
+            f"truth and predictions are not of the same cells: {n_strangers} of "
+            f"{len(predictions)} predicted cells have no entry in the truth and {n_missing} of "
+            f"{len(labels)} cells of the truth have no prediction. Make both from the same "
+            "prepared query."
+        )
+    true_label = labels.to_numpy(dtype=object)[position]
+    return predictions.assign(true_label=true_label)[pd.notna(true_label)]
+
+
+def annotation_metrics(
+    predictions: pd.DataFrame, truth: pd.DataFrame, reference_classes: Collection[str]
+) -> dict[str, float]:
+    """Score one method's predictions.
+
+    Parameters
+    ----------
+    predictions, truth
+        See :func:`match_truth`.
+    reference_classes
+        Labels that the reference has.
+
+    Returns
+    -------
+    dict
+        On the shared cells: `n_cells`, `accuracy`, `balanced_accuracy` (mean recall), `macro_f1`,
+        `weighted_f1`, `adjusted_rand_index`, `calibration_error` (see
+        :func:`calibration_error`), `mean_confidence`, `set_coverage` (share of the prediction
+        sets that hold the true label), `set_size` (mean), `accuracy_when_known` and
+        `share_shared_unknown` (cells not flagged and flagged `unknown`). On all cells:
+        `share_unknown`. On the unseen cells: `n_unseen`, `share_unseen_unknown` (flagged, as it
+        should be) and `auroc_unseen` (area under the curve of confidence for shared against
+        unseen cells; 0.5 is chance). NaN where there are no cells to score.
+
+    Notes
+    -----
+    `macro_f1` and `balanced_accuracy` are means over the classes that occur among the shared
+    cells, whatever else is predicted; a prediction of another class counts as an error of the
+    cell's own class. This is the usual choice in annotation benchmarks: a class that the query
+    does not hold has no recall, and counting it as 0 would measure the query, not the method.
+    """
+    matched = match_truth(predictions, truth)
+    seen = matched["true_label"].isin(set(reference_classes)).to_numpy()
+    unknown = matched["unknown"].to_numpy(dtype=bool)
+    confidence = matched["confidence"].to_numpy(dtype=float)
+    shared = matched[seen]
+    metrics = {"n_cells": float(len(shared)), **_label_metrics(shared)}
+    right = (shared["label"] == shared["true_label"]).to_numpy(dtype=bool)
+    inside, size = _prediction_set_hits(shared)
+    metrics |= {
+        "calibration_error": calibration_error(confidence[seen], right),
+        "mean_confidence": _mean(confidence[seen]),
+        "set_coverage": _mean(inside),
+        "set_size": _mean(size),
+        "accuracy_when_known": _mean(right[~unknown[seen]]),
+        "share_shared_unknown": _mean(unknown[seen]),
+        "share_unknown": _mean(unknown),
+        "n_unseen": float((~seen).sum()),
+        "share_unseen_unknown": _mean(unknown[~seen]),
+        "auroc_unseen": np.nan,
+    }
+    if 0 < seen.sum() < len(seen):
+        metrics["auroc_unseen"] = float(roc_auc_score(seen, confidence))
+    return metrics
+
+
+def calibration_error(confidence: ArrayLike, right: ArrayLike, n_bins: int = 15) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy.
+
+    The confidences are cut into bins of equal width, (0, 1/n], (1/n, 2/n] ..; each bin's gap counts
+    by its share of the cells (Guo et al., ICML 2017).
+
+    Parameters
+    ----------
+    confidence, right
+        Arrays of shape (n_cells,): highest probability, and whether the label is right.
+    """
+    bins = reliability(confidence, right, n_bins)
+    if bins.empty:
+        return np.nan
+    gap = (bins["accuracy"] - bins["confidence"]).abs()
+    return float(np.average(gap, weights=bins["n"]))
+
+
+def reliability(confidence: ArrayLike, right: ArrayLike, n_bins: int = 15) -> pd.DataFrame:
+    """Accuracy per bin of confidence; the bins as in :func:`calibration_error`.
+
+    Returns
+    -------
+    DataFrame
+        `lower`, `upper` (edges), `n` (cells), `confidence`, `accuracy` (means); filled bins only.
+    """
+    confidence = np.asarray(confidence, dtype=float)
+    edges = np.linspace(0, 1, n_bins + 1)
+    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
+    cells = pd.DataFrame({"bin": index, "confidence": confidence, "accuracy": right})
+    cells["accuracy"] = cells["accuracy"].astype(float)
+    table = cells.groupby("bin").agg(
+        n=("bin", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean")
+    )
+    table.insert(0, "lower", edges[table.index])
+    table.insert(1, "upper", edges[table.index + 1])
+    return table.reset_index(drop=True)
+
+
+def per_class_table(
+    predictions: pd.DataFrame, truth: pd.DataFrame, reference_counts: Mapping[str, int]
+) -> pd.DataFrame:
+    """Scores of every class that occurs among the shared cells.
+
+    Parameters
+    ----------
+    predictions, truth
+        See :func:`match_truth`.
+    reference_counts
+        Cells of every label in the reference.
+
+    Returns
+    -------
+    DataFrame
+        `class`, `n` (cells in the query), `n_reference`, `precision`, `recall`, `f1`, `abundance`
+        (of reference and query together, as in the paper's Table 6: `high` above 5000 cells,
+        `medium` from 1000, `low` below), the most abundant class first. The precision of a class
+        that is never predicted is 0.
+    """
+    matched = match_truth(predictions, truth)
+    shared = matched[matched["true_label"].isin(set(reference_counts))]
+    true, predicted, names = _codes(shared)
+    present = np.unique(true)
+    precision, recall, f1, n = precision_recall_fscore_support(
+        true, predicted, labels=present, zero_division=0
+    ) if len(present) else (np.zeros(0),) * 4  # fmt: skip
+    table = pd.DataFrame({"class": names[present], "n": n.astype(int)})
+    table["n_reference"] = [int(reference_counts[name]) for name in table["class"]]
+    table[["precision", "recall", "f1"]] = np.column_stack([precision, recall, f1])
+    total = table["n"] + table["n_reference"]
+    table["abundance"] = np.select([total > 5000, total >= 1000], ["high", "medium"], "low")
+    order = total.sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def abundance_table(per_class: pd.DataFrame) -> pd.DataFrame:
+    """Mean scores of the classes of each abundance group (the paper's Table 6).
+
+    Returns
+    -------
+    DataFrame
+        `abundance`, `n_classes`, `f1`, `recall`, `precision`; groups without a class are left out.
+    """
+    table = per_class.groupby("abundance").agg(
+        n_classes=("class", "size"),
+        f1=("f1", "mean"),
+        recall=("recall", "mean"),
+        precision=("precision", "mean"),
+    )
+    order = [group for group in ABUNDANCE_GROUPS if group in table.index]
+    return table.loc[order].reset_index()
+
+
+def confusion_table(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """How often each true label was given each predicted label, unseen labels included.
+
+    Returns
+    -------
+    DataFrame
+        `true`, `predicted`, `n`: pairs that occur, sorted by both names.
+    """
+    matched = match_truth(predictions, truth)
+    pairs = matched.groupby(["true_label", "label"], observed=True, sort=True).size()
+    return pairs.rename_axis(["true", "predicted"]).rename("n").reset_index()
+
+
+def embedding_metrics(
+    embedding: ArrayLike,
+    labels: Sequence[str],
+    batches: Sequence[str],
+    *,
+    max_cells: int = 10_000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Score how well an embedding separates cell types and mixes batches (by scib).
+
+    Parameters
+    ----------
+    embedding
+        Array of shape (n_cells, n_dimensions).
+    labels, batches
+        One per cell; cells without a label (null) are left out.
+    max_cells
+        The scores take time quadratic in the cells; above this number they are computed on a
+        random sample.
+    seed
+        Of the sample.
+
+    Returns
+    -------
+    dict
+        `n_cells` (scored), `cell_type_asw` (silhouette width in [-1, 1], the form of the paper's
+        Table 3), `cell_type_asw_scaled` ((asw + 1) / 2), `batch_asw` (1 - |silhouette of the
+        batches| within a type, mean over types; 1 is perfectly mixed) and `graph_connectivity`
+        (share of a type's cells in the largest connected part of its 15-neighbour graph, mean
+        over types). NaN where there is only one type, or only one batch.
+    """
+    import anndata as ad
+    import matplotlib
+    import scanpy as sc
+
+    with matplotlib.rc_context():  # importing scib enlarges the fonts of all later figures
+        from scib.metrics import graph_connectivity, silhouette, silhouette_batch
+
+    obs = pd.DataFrame({"label": pd.Series(labels, dtype=object), "batch": list(batches)})
+    cells = np.flatnonzero(obs["label"].notna())
+    if len(cells) > max_cells:
+        rng = np.random.default_rng(seed)
+        cells = np.sort(rng.choice(cells, max_cells, replace=False))
+    obs = obs.iloc[cells].astype(str).astype("category").reset_index(drop=True)
+    obs.index = obs.index.astype(str)
+    adata = ad.AnnData(obs=obs)
+    adata.obsm["X_emb"] = np.asarray(embedding, dtype=np.float32)[cells]
+
+    n_cells, n_types = adata.n_obs, obs["label"].nunique()
+    scores = dict.fromkeys(
+        ("cell_type_asw", "cell_type_asw_scaled", "batch_asw", "graph_connectivity"), np.nan
+    )
+    if 1 < n_types < n_cells:
+        asw = float(silhouette(adata, "label", "X_emb", scale=False))
+        scores |= {"cell_type_asw": asw, "cell_type_asw_scaled": (asw + 1) / 2}
+    if len(obs["batch"].cat.categories) > 1:
+        scores["batch_asw"] = float(
+            silhouette_batch(adata, "batch", "label", "X_emb", verbose=False)
+        )
+    if n_cells > 2:
+        sc.pp.neighbors(adata, n_neighbors=min(15, n_cells - 1), use_rep="X_emb", random_state=seed)
+        scores["graph_connectivity"] = float(graph_connectivity(adata, "label"))
+    return {"n_cells": float(n_cells), **scores}
+
+
+def _label_metrics(shared: pd.DataFrame) -> dict[str, float]:
+    """Scores of the labels, NaN without cells."""
+    if shared.empty:
+        names = "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "adjusted_rand_index"
+        return dict.fromkeys(names, np.nan)
+    true, predicted, _ = _codes(shared)
+    scores: dict[str, Any] = {"labels": np.unique(true), "zero_division": 0}
+    return {
+        "accuracy": float(accuracy_score(true, predicted)),
+        "balanced_accuracy": float(recall_score(true, predicted, average="macro", **scores)),
+        "macro_f1": float(f1_score(true, predicted, average="macro", **scores)),
+        "weighted_f1": float(f1_score(true, predicted, average="weighted", **scores)),
+        "adjusted_rand_index": float(adjusted_rand_score(true, predicted)),
+    }
+
+
+def _codes(matched: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
+    """True and predicted labels as numbers of one list of names (scikit-learn is slow on str)."""
+    both = pd.concat([matched["true_label"], matched["label"]])
+    codes, names = pd.factorize(both.to_numpy(dtype=object), sort=True)
+    return codes[: len(matched)], codes[len(matched) :], names
+
+
+def _prediction_set_hits(matched: pd.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether each prediction set holds the true label, and its size."""
+    sets = prediction_sets(matched)
+    owner = pc.list_parent_indices(sets).to_numpy(zero_copy_only=False)
+    members = pc.list_flatten(sets).to_numpy(zero_copy_only=False)
+    hit = members == matched["true_label"].to_numpy(dtype=object)[owner]
+    inside = np.bincount(owner, weights=hit, minlength=len(matched)) > 0
+    return inside, np.bincount(owner, minlength=len(matched))
+
+
+def _mean(values: NDArray) -> float:
+    """Mean, NaN of nothing (without numpy's warning)."""
+    return float(values.mean()) if len(values) else np.nan

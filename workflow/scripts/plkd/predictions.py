@@ -1,0 +1,273 @@
+"""The prediction table: one format for the Student, the Teacher and every baseline.
+
+One row per cell:
+
+=====================  ========  ==================================================================
+column                 dtype     meaning
+=====================  ========  ==================================================================
+cell_id                str       the cell's name in the query, unique
+label                  str       class with the highest probability (the first one of equals)
+confidence             float32   its probability, in (0, 1]
+margin                 float32   its probability minus that of the next class, in [0, 1]
+entropy                float32   of the probabilities, in nats: 0 (certain) to ln k (no idea)
+unknown                bool      confidence below the threshold that the method was given
+prediction_set         list      classes that cannot be ruled out, the most probable one first
+probability:<class>    float32   one column per class; each row sums to 1
+=====================  ========  ==================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
+
+from plkd.errors import InputError
+from plkd.files import whole_file
+
+PROBABILITY = "probability:"
+SUM_TOLERANCE = 1e-4
+_SETS = pa.list_(pa.string())
+_SCHEMA = {
+    "cell_id": pa.string(),
+    "label": pa.string(),
+    "confidence": pa.float32(),
+    "margin": pa.float32(),
+    "entropy": pa.float32(),
+    "unknown": pa.bool_(),
+    "prediction_set": _SETS,
+}
+
+
+def prediction_table(
+    cell_ids: Sequence[str] | pd.Index,
+    classes: Sequence[str],
+    probabilities: ArrayLike,
+    *,
+    unknown_threshold: float = 0.0,
+    conformal_threshold: float | None = None,
+) -> pd.DataFrame:
+    """Make the prediction table out of class probabilities.
+
+    Parameters
+    ----------
+    cell_ids
+        Unique names of the n cells.
+    classes
+        Unique names of the k classes, in the order of the columns of `probabilities`.
+    probabilities
+        Array of shape (n_cells, n_classes), rows sum to 1.
+    unknown_threshold
+        Cells whose confidence is below are flagged `unknown`; 0 flags none.
+    conformal_threshold
+        The quantile q of the calibration scores (1 - probability of the true class). A prediction
+        set holds the classes with a probability of at least 1 - q, and always the predicted label.
+        None: the label alone.
+
+    Returns
+    -------
+    DataFrame
+        The columns described at the top of this module, one row per cell in the given order.
+
+    Raises
+    ------
+    InputError
+        If sizes disagree, names repeat, or the rows are not probabilities.
+    """
+    names = [str(name) for name in classes]
+    matrix = np.asarray(probabilities, dtype=np.float32)
+    if matrix.shape != (len(cell_ids), len(names)) or not names:
+        raise InputError(
+            f"probabilities have the shape {matrix.shape}, but there are {len(cell_ids)} cells and "
+            f"{len(names)} classes: expected one row per cell and one column per class, at least "
+            "one class"
+        )
+    twice = pd.Index(names)[pd.Index(names).duplicated()]
+    if len(twice):
+        raise InputError(f"class names must be unique, found {_examples(twice)} twice")
+
+    best = matrix.argmax(axis=1) if len(matrix) else np.zeros(0, dtype=np.intp)
+    confidence = matrix[np.arange(len(matrix)), best]
+    table = pd.DataFrame(
+        {
+            "cell_id": np.asarray(cell_ids, dtype=object),
+            "label": np.asarray(names, dtype=object)[best],
+            "confidence": confidence,
+            "margin": _margin(matrix),
+            "entropy": entr(matrix).sum(axis=1),
+            "unknown": confidence < unknown_threshold,
+            "prediction_set": _prediction_sets(names, matrix, best, conformal_threshold),
+        }
+    )
+    columns = pd.DataFrame(matrix, columns=[PROBABILITY + name for name in names])
+    table = pd.concat([table, columns], axis=1)
+    validate_predictions(table)
+    return table
+
+
+def write_predictions(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a prediction table as parquet, after checking it; the file is whole or absent.
+
+    Raises
+    ------
+    InputError
+        If the table breaks the contract (see :func:`validate_predictions`).
+    """
+    validate_predictions(table, source=f"the predictions for '{path}'")
+    fields = [pa.field(name, _SCHEMA.get(name, pa.float32())) for name in table.columns.astype(str)]
+    # Without pandas' own metadata: pandas cannot read back its name for a list column.
+    arrow = pa.Table.from_pandas(
+        table, schema=pa.schema(fields), preserve_index=False
+    ).replace_schema_metadata(None)
+    with whole_file(path) as temporary:
+        pq.write_table(arrow, temporary)
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read a prediction table and check it.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`prediction_table` makes it; `prediction_set` is a pyarrow list column.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or no parquet file, or if the table breaks the contract.
+    """
+    try:
+        arrow = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"cannot read the predictions in '{path}': {error}. Expected a parquet file that "
+            "plkd.predictions.write_predictions wrote."
+        ) from error
+    table = arrow.to_pandas(
+        ignore_metadata=True,
+        types_mapper=lambda kind: pd.ArrowDtype(_SETS) if pa.types.is_list(kind) else None,
+    )
+    validate_predictions(table, source=f"the predictions in '{path}'")
+    return table
+
+
+def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -> None:
+    """Check a prediction table against the contract.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a cell appears twice, probabilities are not finite, negative or do
+        not sum to 1 within 1e-4, or `label`, `confidence` or `prediction_set` contradict them.
+    """
+    missing = [name for name in _SCHEMA if name not in table.columns]
+    names = class_names(table)
+    if missing or not names:
+        what = missing or [f"{PROBABILITY}<class>"]
+        raise InputError(
+            f"{source} lack the column(s) {_examples(what)}; found: {_examples(table.columns)}"
+        )
+    extra = [
+        name for name in table.columns if name not in _SCHEMA and not name.startswith(PROBABILITY)
+    ]
+    if extra:
+        raise InputError(
+            f"{source} have unexpected column(s) {_examples(extra)}; allowed are "
+            f"{', '.join(_SCHEMA)} and {PROBABILITY}<class>"
+        )
+    if not table["cell_id"].is_unique:
+        twice = table.loc[table["cell_id"].duplicated(), "cell_id"]
+        raise InputError(f"{source}: `cell_id` must be unique, found {_examples(twice)} twice")
+
+    matrix = class_probabilities(table)
+    cells = table["cell_id"].to_numpy()
+    sums = matrix.sum(axis=1, dtype=np.float64)
+    best = matrix.max(axis=1)
+    position = {name: column for column, name in enumerate(names)}
+    labels = table["label"].map(position).to_numpy(dtype=float, na_value=np.nan)
+    column = np.nan_to_num(labels, nan=0).astype(int)
+    first = _set_heads(prediction_sets(table))
+    for wrong, problem in (
+        (~np.isfinite(matrix).all(axis=1), "a probability is not a finite number"),
+        (matrix.min(axis=1) < 0, "a probability is negative"),
+        (abs(sums - 1) > SUM_TOLERANCE, "the probabilities do not sum to 1 (within 1e-4)"),
+        (np.isnan(labels), f"`label` is no class (a column {PROBABILITY}<class>)"),
+        (matrix[np.arange(len(matrix)), column] < best, "`label` is not the most probable class"),
+        (~np.isclose(table["confidence"], best, atol=1e-6), "`confidence` is not the maximum"),
+        (first != table["label"].to_numpy(), "`prediction_set` does not begin with `label`"),
+    ):
+        if np.any(wrong):
+            raise InputError(
+                f"{source}: {problem} for {int(np.sum(wrong))} of {len(cells)} cells, "
+                f"e.g. {_examples(cells[wrong])}"
+            )
+
+
+def class_names(table: pd.DataFrame) -> list[str]:
+    """Classes of a prediction table, in the order of its probability columns."""
+    return [
+        name.removeprefix(PROBABILITY) for name in table.columns if name.startswith(PROBABILITY)
+    ]
+
+
+def class_probabilities(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Probabilities of a prediction table, float32 of shape (n_cells, n_classes)."""
+    columns = [PROBABILITY + name for name in class_names(table)]
+    return table[columns].to_numpy(dtype=np.float32)
+
+
+def prediction_sets(table: pd.DataFrame) -> pa.ListArray:
+    """Prediction sets of a table as one pyarrow array of lists of strings."""
+    sets = pa.array(table["prediction_set"], type=_SETS)
+    return sets.combine_chunks() if isinstance(sets, pa.ChunkedArray) else sets
+
+
+def _margin(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Highest minus second highest probability; the second of a single class is 0."""
+    if matrix.shape[1] == 1:
+        return matrix[:, 0]
+    top = np.partition(matrix, -2, axis=1)[:, -2:]
+    return top[:, 1] - top[:, 0]
+
+
+def _prediction_sets(
+    names: list[str],
+    matrix: NDArray[np.float32],
+    best: NDArray[np.intp],
+    conformal_threshold: float | None,
+) -> pd.Series:
+    """Sets of classes per cell as one pyarrow list column, by decreasing probability."""
+    if conformal_threshold is None:
+        rows, columns = np.arange(len(matrix)), best
+    else:
+        inside = matrix >= 1 - conformal_threshold
+        inside[np.arange(len(matrix)), best] = True
+        rows, columns = np.nonzero(inside)
+        # lexsort keeps the order of equals, so that a tie begins with the class argmax chose.
+        order = np.lexsort((-matrix[rows, columns], rows))
+        columns = columns[order]
+    sizes = np.bincount(rows, minlength=len(matrix))
+    ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    sets = pa.ListArray.from_arrays(pa.array(ends), pa.array(names, pa.string()).take(columns))
+    return pd.Series(sets, dtype=pd.ArrowDtype(_SETS))
+
+
+def _set_heads(array: pa.ListArray) -> NDArray[np.object_]:
+    """First class of every set, None for an empty one."""
+    heads = np.full(len(array), None, dtype=object)
+    filled = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) > 0
+    starts = array.offsets.to_numpy()[:-1][filled]
+    heads[filled] = array.values.take(pa.array(starts)).to_numpy(zero_copy_only=False)
+    return heads
+
+
+def _examples(values: Sequence[object] | pd.Index | pd.Series | NDArray) -> str:
+    """First few values for a message."""
+    shown = ", ".join(f"'{value}'" for value in list(values)[:5])
+    return shown + (f" .. ({len(values)})" if len(values) > 5 else "")

@@ -1,0 +1,24 @@
+"""Draw the training curves of the models of one run."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from plkd.figures import save_figure, style
+from plkd.figures.history import plot_history
+from plkd.logs import run_script
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    histories = {
+        name.capitalize(): pd.read_csv(path, sep="\t") for name, path in snakemake.input.items()
+    }
+    with style():
+        save_figure(plot_history(histories), snakemake.output.png, snakemake.output.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
