@@ -189,7 +189,7 @@ def _unpack(archive: Path, target: Path) -> None:
     with (
         archive.open("rb") as handle,
         tqdm.wrapattr(handle, "read", total=size, desc="unpacking", leave=False) as packed,
-        gzip.open(packed, "rb") as content,
+        gzip.open(packed, "rb") as content,  # type: ignore[call-overload]
         target.open("wb") as unpacked,
     ):
         shutil.copyfileobj(content, unpacked, BLOCK_BYTES)
