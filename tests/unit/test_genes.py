@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from plkd.genes import (
+    GeneColumns,
+    align_genes,
+    clean_gene_names,
+    match_genes,
+    merge_duplicates,
+    naming_hint,
+)
+
+GENE_NAMES = st.lists(st.sampled_from(list("AaBbCcDdEe")), unique=True, max_size=10)
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("ENSG00000141510.18", "ENSG00000141510"),
+        ("ENSMUSG00000059552.9", "ENSMUSG00000059552"),
+        ("ENSG00000182378.13_PAR_Y", "ENSG00000182378"),
+        (" CD8A\t", "CD8A"),
+        ("HLA-A", "HLA-A"),
+        ("RP11-34P13.7", "RP11-34P13.7"),
+        ("AC012345.1", "AC012345.1"),
+        (None, ""),
+        (float("nan"), ""),
+        (7, "7"),
+    ],
+)
+def test_clean_gene_names(raw: object, clean: str) -> None:
+    assert clean_gene_names([raw]) == [clean]
+
+
+def cells(X: object, genes: list[str], **parts: object) -> ad.AnnData:
+    matrix = sparse.csr_matrix(np.asarray(X))
+    obs = pd.DataFrame(index=[f"c{i}" for i in range(matrix.shape[0])])
+    var = pd.DataFrame({"place": np.arange(len(genes))}, index=genes)
+    return ad.AnnData(matrix, obs=obs, var=var, **parts)
+
+
+def test_duplicates_of_counts_are_added() -> None:
+    adata = cells([[1, 2, 3, 4], [0, 5, 6, 0]], ["A", "B", " A", "C"])
+    merged = merge_duplicates(adata)
+    assert list(merged.var_names) == ["A", "B", "C"]
+    np.testing.assert_array_equal(merged.X.toarray(), [[4, 2, 4], [6, 5, 0]])
+    assert merged.X.dtype == adata.X.dtype
+    assert list(merged.var["place"]) == [0, 1, 3]
+    assert list(adata.var_names) == ["A", "B", " A", "C"]
+
+
+def test_duplicates_of_logged_values_equal_merging_the_counts() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(2.0, size=(20, 5)).astype(float)
+    names = ["A", "B", "A", "C", "B"]
+    logged = np.log1p(counts / counts.sum(1, keepdims=True) * 1e4)
+    merged_counts = merge_duplicates(cells(counts, names)).X.toarray()
+    expected = np.log1p(merged_counts / counts.sum(1, keepdims=True) * 1e4)
+    result = merge_duplicates(cells(logged, names)).X.toarray()
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+    np.testing.assert_array_equal(result[:, 2], logged[:, 3])
+
+
+def test_unnamed_genes_are_dropped_and_clean_names_are_left_alone() -> None:
+    merged = merge_duplicates(cells([[1, 2, 3]], ["A", "", "B"]))
+    assert list(merged.var_names) == ["A", "B"]
+    np.testing.assert_array_equal(merged.X.toarray(), [[1, 3]])
+    clean = cells([[1, 2]], ["A", "B"])
+    assert merge_duplicates(clean) is clean
+
+
+def test_obs_and_coordinates_survive_merging() -> None:
+    adata = cells([[1, 2], [3, 4]], ["A", "A"], obsm={"spatial": np.ones((2, 2))})
+    adata.obs["t"] = ["x", "y"]
+    merged = merge_duplicates(adata)
+    assert list(merged.obs["t"]) == ["x", "y"]
+    assert merged.obsm["spatial"].shape == (2, 2)
+
+
+def test_columns_count_what_they_lose() -> None:
+    columns = GeneColumns.from_names(["A", None, "A", "B", "", "A"])
+    assert (columns.genes, columns.n_unnamed, columns.n_merged) == (["A", "B"], 2, 2)
+
+
+def test_align_reorders_fills_and_reports() -> None:
+    X = sparse.csr_matrix(np.array([[1, 2, 3], [4, 0, 6]], dtype=np.int32))
+    aligned, overlap = align_genes(X, ["A", "B", "C"], ["C", "Z", "A"])
+    np.testing.assert_array_equal(aligned.toarray(), [[3, 0, 1], [6, 0, 4]])
+    assert aligned.dtype == np.int32
+    assert aligned.format == "csr"
+    assert aligned.has_sorted_indices
+    assert (overlap.n_wanted, overlap.n_found, overlap.missing) == (3, 2, ["Z"])
+    assert overlap.share == pytest.approx(2 / 3)
+    assert not overlap.matched_by_case
+
+
+def test_case_is_ignored_only_where_it_helps() -> None:
+    X = sparse.csr_matrix(np.array([[1.0, 2.0, 3.0, 4.0]]))
+    aligned, overlap = align_genes(X, ["CD8A", "Cd8a", "GAPDH", "x"], ["Cd8a", "Gapdh", "Actb"])
+    np.testing.assert_array_equal(aligned.toarray(), [[2, 3, 0]])
+    assert overlap.matched_by_case
+    assert overlap.as_dict()["n_missing"] == 1
+
+
+def test_nothing_in_common() -> None:
+    aligned, overlap = align_genes(sparse.csr_matrix(np.ones((2, 1))), ["A"], ["B", "C"])
+    assert aligned.shape == (2, 2)
+    assert aligned.nnz == 0
+    assert overlap.share == 0
+    assert match_genes(["A"], [])[1].share == 0
+    assert "gene_symbols_key" in naming_hint(["ENSG00000141510"], ["TP53"])
+    assert "TP53" in naming_hint(["1"], ["TP53"])
+
+
+@given(GENE_NAMES, GENE_NAMES)
+def test_matching_agrees_with_brute_force(have: list[str], want: list[str]) -> None:
+    columns, overlap = match_genes(have, want)
+    used = [place for place in columns if place >= 0]
+    assert len(used) == len(set(used)) == overlap.n_found
+    for gene, place in zip(have, columns, strict=True):
+        if gene in want:
+            assert want[place] == gene
+        elif place >= 0:
+            assert want[place].lower() == gene.lower()
+            assert want[place] not in have
+    folded = [{g for g in names if g.lower() == "a"} for names in (have, want)]
+    assert sum(want[p].lower() == "a" for p in used) == min(map(len, folded))
+    assert overlap.missing == [g for i, g in enumerate(want) if i not in used]
+
+
+@given(GENE_NAMES, st.integers(0, 5))
+def test_aligning_to_a_permutation_loses_nothing(genes: list[str], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X = sparse.random_array((4, len(genes)), density=0.5, rng=rng, format="csr")
+    order = rng.permutation(len(genes))
+    there, _ = align_genes(sparse.csr_matrix(X), genes, [genes[i] for i in order])
+    np.testing.assert_array_equal(there.toarray(), X.toarray()[:, order])

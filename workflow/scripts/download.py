@@ -1,0 +1,23 @@
+"""Fetch one published file to where the pipeline expects it."""
+
+from typing import TYPE_CHECKING
+
+from plkd.download import fetch
+from plkd.logs import run_script
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    fetch(
+        snakemake.params.url,
+        snakemake.output[0],
+        sha256=snakemake.params.sha256,
+        mirrors=snakemake.params.mirrors or (),
+        repository=snakemake.params.repository,
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,335 @@
+"""One side of a data set, reference or query: its cells, labels, batches and scale."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from anndata.utils import make_index_unique
+from numpy.typing import NDArray
+from scipy import sparse
+
+from plkd.errors import InputError
+from plkd.io import READERS, detect_reader
+from plkd.scale import MatrixScale, detect_scale, recover_counts, require_usable
+from plkd.stores import matrix_scales, slot_name
+
+MISSING_BATCH = "missing"
+ONLY_BATCH = "batch0"
+LISTED_VALUES = 20
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """How to read one side; the keys of `reference` and `query` in a data set's configuration."""
+
+    url: str | None = None
+    reader: str = "auto"
+    layer: str | None = None
+    use_raw: bool = False
+    transpose: bool = False
+    gene_symbols_key: str | None = None
+    labels_key: str | None = None
+    batch_key: str | None = None
+    keep: Mapping[str, Any] = field(default_factory=dict)
+    drop_labels: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SourceSettings:
+        """Take the known keys that are set; the others keep their defaults."""
+        names = {one.name for one in fields(cls)}
+        known = {k: v for k, v in config.items() if k in names and v is not None}
+        known["drop_labels"] = [str(label).strip() for label in known.get("drop_labels", ())]
+        return cls(**known)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The options of :func:`plkd.io.read_cells` but `obs_columns`."""
+        return {
+            "reader": self.reader,
+            "layer": self.layer,
+            "use_raw": self.use_raw,
+            "transpose": self.transpose,
+            "gene_symbols_key": self.gene_symbols_key,
+        }
+
+    @property
+    def obs_columns(self) -> list[str]:
+        """Columns of `obs` that the settings name."""
+        return [c for c in (self.labels_key, self.batch_key, *self.keep) if c is not None]
+
+
+@dataclass
+class Side:
+    """The usable cells of one side, all their genes, on the scale they were stored in.
+
+    Attributes
+    ----------
+    X
+        CSR (n_cells, n_genes).
+    genes, cell_ids
+        Unique names.
+    labels
+        Object array (n_cells,) of str, None where unknown.
+    batches
+        Object array (n_cells,) of str.
+    spatial
+        Coordinates (n_cells, n_dimensions), if there are any.
+    scale
+        What `X` holds.
+    report
+        What was read, dropped and found, ready for JSON.
+    """
+
+    X: sparse.csr_matrix
+    genes: list[str]
+    cell_ids: pd.Index
+    labels: NDArray[np.object_]
+    batches: NDArray[np.object_]
+    spatial: NDArray[np.floating] | None
+    scale: MatrixScale
+    report: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+    def take(self, kept: NDArray[np.bool_], reason: str | None = None) -> Side:
+        """Keep some cells; a `reason` is written into the report if any are dropped."""
+        if kept.all():
+            return self
+        report = dict(self.report)
+        if reason is not None:
+            dropped = {"reason": reason, "cells": int(np.count_nonzero(~kept))}
+            report["dropped"] = [*report["dropped"], dropped]
+        return Side(
+            self.X[kept],
+            self.genes,
+            self.cell_ids[kept],
+            self.labels[kept],
+            self.batches[kept],
+            None if self.spatial is None else self.spatial[kept],
+            self.scale,
+            report,
+            list(self.warnings),
+        )
+
+    def counts(self) -> sparse.csr_matrix | None:
+        """Whole numbers as float32 (n_cells, n_genes), stored or recovered; None if gone."""
+        if self.scale.kind == "counts":
+            self.report["counts"] = "stored"
+            return self.X.astype(np.float32)
+        if self.scale.counts_recoverable:
+            is_logged = self.scale.kind == "log1p"
+            recovered = recover_counts(self.X, logged=is_logged, base=self.scale.log_base)
+            self.report["counts"] = "unknown" if recovered is None else "recovered"
+            return recovered
+        self.report["counts"] = "unknown"
+        return None
+
+
+def clean_side(
+    adata: ad.AnnData,
+    path: str | Path,
+    settings: SourceSettings,
+    role: str,
+    min_genes_per_cell: int = 0,
+) -> Side:
+    """Keep the cells that the settings ask for and that hold something.
+
+    Parameters
+    ----------
+    adata
+        All cells of the file; not modified.
+    path, settings
+        Where `adata` came from, and the settings of the side.
+    role
+        ``reference`` or ``query``, for messages.
+    min_genes_per_cell
+        Cells with fewer genes above zero are dropped.
+
+    Raises
+    ------
+    InputError
+        If a column or a value of `keep` does not exist, no cell is left, or the matrix is neither
+        counts nor normalised.
+    """
+    if settings.labels_key is not None and settings.labels_key == settings.batch_key:
+        raise InputError(
+            f"{role}: `labels_key` and `batch_key` are the same column '{settings.labels_key}'; "
+            "the batch would give the label away. Name another column as `batch_key`, or none."
+        )
+    kept = _kept(adata.obs, settings.keep, path)
+    chosen = adata if kept.all() else adata[kept]
+    X = sparse.csr_matrix(chosen.X)
+    scale = _usable_scale(X, path, settings)
+    labels = _column(chosen.obs, settings.labels_key, "labels_key", path)
+    batches = _column(chosen.obs, settings.batch_key, "batch_key", path)
+    n_nameless = int(pd.isna(batches).sum()) if settings.batch_key else 0
+    batches[pd.isna(batches)] = MISSING_BATCH if settings.batch_key else ONLY_BATCH
+    ids, n_renamed = _unique_ids(chosen.obs_names.rename(None), batches)
+    side = Side(
+        X,
+        list(chosen.var_names),
+        ids,
+        labels,
+        batches,
+        np.asarray(chosen.obsm["spatial"]) if "spatial" in chosen.obsm else None,
+        scale,
+        {
+            "url": settings.url or Path(path).name,
+            "matrix": slot_name(settings.layer, settings.use_raw),
+            "scale": scale.as_dict(),
+            "cells_read": adata.n_obs,
+            "genes_read": adata.n_vars,
+            "dropped": [],
+            "cell_ids_made_unique": n_renamed,
+        },
+    )
+    if not kept.all():
+        not_asked = {"reason": "not in `keep`", "cells": int(np.count_nonzero(~kept))}
+        side.report["dropped"] = [not_asked]
+    if n_nameless:
+        side.warnings.append(
+            f"{role}: {n_nameless:,} cells without a value in '{settings.batch_key}' form the "
+            f"batch '{MISSING_BATCH}'"
+        )
+    if scale.kind == "log1p" and not scale.target_sum and not scale.logged_counts:
+        side.warnings.append(
+            f"{role}: the values are logged, but what the cells were normalised to cannot be seen "
+            "(genes may have been left out); they are taken as log1p of counts per 10,000"
+        )
+    n_genes_of_cell = np.asarray((X != 0).sum(axis=1)).ravel()
+    side = side.take(n_genes_of_cell > 0, "no counts at all").take(
+        n_genes_of_cell[n_genes_of_cell > 0] >= min_genes_per_cell,
+        f"fewer than {min_genes_per_cell} genes (`min_genes_per_cell`)",
+    )
+    if side.X.shape[0] == 0:
+        raise InputError(f"'{path}': no {role} cell is left (of {adata.n_obs:,}): {_drops(side)}")
+    return side
+
+
+def labelled_cells(
+    side: Side, settings: SourceSettings, path: str | Path, min_cells_per_label: int
+) -> Side:
+    """Keep the cells of a reference that have a usable label.
+
+    Raises
+    ------
+    InputError
+        If there is no label column, or fewer than two labels are left.
+    """
+    if settings.labels_key is None:
+        raise InputError(
+            f"'{path}': the reference needs `labels_key`, the obs column of its labels"
+        )
+    before = dict(Counter(side.labels[~pd.isna(side.labels)]))
+    unknown = set(settings.drop_labels) - set(before)
+    if unknown:
+        side.warnings.append(f"reference: `drop_labels` not found: {_listed(sorted(unknown))}")
+    side = side.take(~pd.isna(side.labels), f"no label in '{settings.labels_key}'")
+    side = side.take(~np.isin(side.labels, settings.drop_labels), "`drop_labels`")
+    rare = sorted(k for k, n in Counter(side.labels).items() if n < min_cells_per_label)
+    if rare:
+        side.warnings.append(
+            f"reference: labels with fewer than {min_cells_per_label} cells are left out "
+            f"(`min_cells_per_label`): {_listed(rare)}"
+        )
+        side = side.take(
+            ~np.isin(side.labels, rare),
+            f"label with fewer than {min_cells_per_label} cells (`min_cells_per_label`)",
+        )
+    if len(set(side.labels)) < 2:
+        raise InputError(
+            f"'{path}', obs['{settings.labels_key}']: at least two labels are needed, found "
+            f"{_counted(before)}; left after cleaning: {_listed(sorted(set(side.labels)))}. Name "
+            "another column as `labels_key`, or change `drop_labels`, `keep`, "
+            "`min_cells_per_label`."
+        )
+    return side
+
+
+def clean_labels(values: pd.Series) -> NDArray[np.object_]:
+    """Labels as stripped str; None for a missing one, an empty one and the text ``nan``.
+
+    Whole numbers stored as floats (because one is missing) lose their ``.0``.
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if values.dtype.kind == "f" and np.all(values.dropna() % 1 == 0):
+        values = values.astype("Int64")
+    text = values.astype("string").str.strip()
+    missing = text.isna() | text.str.lower().isin(["", "nan"])
+    labels = text.astype(object).to_numpy(copy=True)
+    labels[missing.to_numpy(dtype=bool)] = None
+    return labels
+
+
+def _kept(obs: pd.DataFrame, keep: Mapping[str, Any], path: str | Path) -> NDArray[np.bool_]:
+    kept = np.ones(len(obs), dtype=bool)
+    for column, wanted in keep.items():
+        found = _column(obs, column, "keep", path)
+        values = [wanted] if isinstance(wanted, str | int | float) else wanted
+        asked = {str(value).strip() for value in values}
+        unknown = asked - set(found)
+        if unknown:
+            raise InputError(
+                f"'{path}', obs['{column}'] (`keep`): no cell has the value "
+                f"{_listed(sorted(unknown))}; the values are: {_counted(Counter(found))}"
+            )
+        kept &= np.isin(found, list(asked))
+    if not kept.any():
+        raise InputError(f"'{path}': no cell has all the values that `keep` asks for: {dict(keep)}")
+    return kept
+
+
+def _column(
+    obs: pd.DataFrame, column: str | None, setting: str, path: str | Path
+) -> NDArray[np.object_]:
+    if column is None:
+        return np.full(len(obs), None, dtype=object)
+    if column not in obs:
+        raise InputError(
+            f"'{path}': obs has no column '{column}' (`{setting}`); its columns are: "
+            f"{', '.join(map(str, obs.columns)) or 'none'}"
+        )
+    return clean_labels(obs[column])
+
+
+def _usable_scale(X: sparse.csr_matrix, path: str | Path, settings: SourceSettings) -> MatrixScale:
+    scale = detect_scale(X)
+    if not scale.usable:
+        reader = detect_reader(path) if settings.reader == READERS[0] else settings.reader
+        others = matrix_scales(path) if reader in ("h5ad", "zarr") else {}
+        slot = slot_name(settings.layer, settings.use_raw)
+        require_usable(scale, f"'{path}', {slot},", others)
+    return scale
+
+
+def _unique_ids(names: pd.Index, batches: NDArray[np.object_]) -> tuple[pd.Index, int]:
+    """Cell ids; if some occur twice, all of them begin with their batch."""
+    if names.is_unique:
+        return names, 0
+    with_batch = [f"{batch}:{name}" for batch, name in zip(batches, names, strict=True)]
+    return make_index_unique(pd.Index(with_batch)), int(names.duplicated().sum())
+
+
+def _drops(side: Side) -> str:
+    return (
+        "; ".join(f"{d['cells']:,} {d['reason']}" for d in side.report["dropped"]) or "it is empty"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - LISTED_VALUES
+    text = ", ".join(f"'{name}'" for name in names[:LISTED_VALUES]) or "none"
+    return f"{text} and {rest} more" if rest > 0 else text
+
+
+def _counted(counts: Mapping[Any, int]) -> str:
+    most = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    text = ", ".join(f"'{name}' ({n:,})" for name, n in most[:LISTED_VALUES]) or "none"
+    return f"{text} .." if len(most) > LISTED_VALUES else text

@@ -1,0 +1,169 @@
+"""Readers of the formats that are not stores of anndata: 10x, loom, and tables of text."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+import anndata as ad
+import pandas as pd
+from scipy import sparse
+from tqdm.auto import tqdm
+
+from plkd.errors import InputError
+from plkd.stores import HDF5_SIGNATURE, open_hdf5, reading
+
+CSV_CHUNK_VALUES = 20_000_000
+
+
+def read_10x_h5(path: Path) -> ad.AnnData:
+    """Read the HDF5 file of Cell Ranger, version 2 or 3, all features."""
+    import scanpy as sc
+
+    with open_hdf5(path), reading(path, "the 10x file"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Variable names are not unique")
+        return sc.read_10x_h5(path, gex_only=False)
+
+
+def read_10x_mtx(path: Path) -> ad.AnnData:
+    """Read matrix, features and barcodes, packed or not, with or without a common prefix.
+
+    Scanpy's reader takes two of the spellings in circulation only (all packed; all plain with
+    ``genes.tsv``).
+    """
+    from scipy.io import mmread
+
+    matrices = sorted(path.glob("*matrix.mtx*")) if path.is_dir() else [path]
+    if len(matrices) != 1:
+        names = ", ".join(p.name for p in matrices) or "none"
+        raise InputError(f"'{path}': expected one file *matrix.mtx[.gz], found {names}")
+    prefix = matrices[0].name.split("matrix.mtx")[0]
+    folder = matrices[0].parent
+    features = _10x_table(folder, prefix, ("features.tsv", "genes.tsv"))
+    barcodes = _10x_table(folder, prefix, ("barcodes.tsv",))
+    with reading(matrices[0], "the matrix"):
+        X = sparse.csr_matrix(mmread(matrices[0]).T)
+    if X.shape != (len(barcodes), len(features)):
+        raise InputError(
+            f"'{matrices[0]}' has {X.shape[1]} rows and {X.shape[0]} columns, but there are "
+            f"{len(features)} features and {len(barcodes)} barcodes"
+        )
+    n_columns = features.shape[1]
+    var = pd.DataFrame(
+        {"gene_ids": features[0].to_numpy()}, index=features[min(1, n_columns - 1)].to_numpy()
+    )
+    if n_columns > 2:
+        var["feature_types"] = features[2].to_numpy()
+    return ad.AnnData(X, obs=pd.DataFrame(index=barcodes[0].to_numpy()), var=var)
+
+
+def _10x_table(folder: Path, prefix: str, names: Sequence[str]) -> pd.DataFrame:
+    for name in names:
+        for path in (folder / f"{prefix}{name}", folder / f"{prefix}{name}.gz"):
+            if path.exists():
+                with reading(path):
+                    return pd.read_csv(
+                        path, sep="\t", header=None, dtype=str, keep_default_na=False
+                    )
+    raise InputError(f"'{folder}' lacks the file {prefix}{names[0]}[.gz] beside the matrix")
+
+
+def read_loom(path: Path, layer: str | None) -> ad.AnnData:
+    """Read the main matrix of a loom file, or a layer of it."""
+    with open_hdf5(path) as store:
+        layers = sorted(store["layers"]) if "layers" in store else []
+    if layer is not None and layer not in layers:
+        raise InputError(f"'{path}' has no layer '{layer}'; its layers are: {layers or 'none'}")
+    with reading(path, "the loom file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # anndata would prefer a layer 'spliced' to the main matrix if it were not told.
+        return ad.io.read_loom(path, sparse=True, X_name=layer or "")
+
+
+def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnData:
+    """Read a table with names in the first row and column, in chunks, packed or not.
+
+    Commas, tabs or semicolons; genes may occur twice; the corner may be absent (R). Of the columns
+    only `obs_columns` may hold text.
+    """
+    with open_text(path) as handle, reading(path, "the header"):
+        separator = separator_of(handle.readline())
+        handle.seek(0)
+        lines = csv.reader(handle, delimiter=separator or ",")
+        header, first = next(lines, []), next(lines, [])
+    if len(first) == len(header) + 1:  # written by R: no name above the row names
+        header = ["", *header]
+    if len(header) < 2 or len(first) != len(header):
+        raise InputError(
+            f"'{path}' is not a table of cells and genes: its header has {len(header)} fields and "
+            f"its first row {len(first)}. Expected names in the first row and first column."
+        )
+    names = header[1:]
+    about_cells = [i for i, name in enumerate(names) if name in obs_columns and not transpose]
+    values = [i for i in range(len(names)) if i not in set(about_cells)]
+    blocks: list[sparse.csr_matrix] = []
+    tables: list[pd.DataFrame] = []
+    # Own column labels, because pandas would rename genes that occur twice.
+    with (
+        open_text(path) as handle,
+        reading(path, "the table"),
+        tqdm(desc=f"reading {path.name}", unit=" rows", leave=False) as bar,
+    ):
+        for frame in pd.read_csv(
+            handle,
+            sep=separator,
+            header=None,
+            skiprows=1,
+            names=[-1, *range(len(names))],
+            index_col=0,
+            chunksize=max(1, CSV_CHUNK_VALUES // len(names)),
+            dtype={-1: str},
+        ):
+            for column in frame[values].select_dtypes(exclude=["number", "bool"]).columns:
+                raise InputError(
+                    f"'{path}', column '{names[cast(int, column)]}': expected numbers, found "
+                    f"'{_first_text(frame[column])}'. A column that describes the cells can be "
+                    "named as `labels_key` or `batch_key`; take others out."
+                )
+            blocks.append(sparse.csr_matrix(frame[values].to_numpy()))
+            tables.append(frame[about_cells])
+            bar.update(len(frame))
+    X = sparse.vstack(blocks, format="csr")
+    rows = pd.concat(tables)
+    rows.columns = [names[i] for i in about_cells]
+    rows.index = rows.index.astype(str).rename(None)
+    columns = pd.DataFrame(index=pd.Index([names[i] for i in values], dtype=object))
+    if transpose:
+        return ad.AnnData(X.T.tocsr(), obs=columns, var=rows)
+    return ad.AnnData(X, obs=rows, var=columns)
+
+
+def _first_text(column: pd.Series) -> object:
+    return column[pd.to_numeric(column, errors="coerce").isna() & column.notna()].iloc[0]
+
+
+def first_bytes(path: Path) -> bytes:
+    """Enough of a file to know its kind."""
+    with path.open("rb") as handle:
+        return handle.read(len(HDF5_SIGNATURE))
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """Open a text, packed with gzip or not."""
+    packed = first_bytes(path).startswith(b"\x1f\x8b")
+    opened = gzip.open if packed else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
+        yield cast(IO[str], handle)
+
+
+def separator_of(line: str) -> str | None:
+    """The most frequent of tab, comma and semicolon."""
+    counts = {separator: line.count(separator) for separator in "\t,;"}
+    best = max(counts, key=lambda separator: counts[separator])
+    return best if counts[best] else None

@@ -1,0 +1,259 @@
+"""Gene names: cleaning, duplicates, and matching the genes of one matrix to another's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from plkd.logs import logger
+from plkd.scale import MatrixScale, detect_scale
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+ENSEMBL = re.compile(r"(ENS[A-Z]{0,4}[GTP]\d{11})(\.\d+)?(_PAR_Y)?")
+LISTED_MISSING = 20
+
+
+@dataclass(frozen=True)
+class GeneOverlap:
+    """How many of the wanted genes a matrix has.
+
+    Attributes
+    ----------
+    n_wanted, n_found
+        Number of genes asked for, and of those that were found.
+    missing
+        The genes that were not found, in the order they were asked for.
+    matched_by_case
+        Whether names had to be compared without regard to upper and lower case.
+    """
+
+    n_wanted: int
+    n_found: int
+    missing: list[str]
+    matched_by_case: bool
+
+    @property
+    def share(self) -> float:
+        """Found genes among the wanted ones, 0 to 1."""
+        return self.n_found / self.n_wanted if self.n_wanted else 0.0
+
+    def describe(self) -> str:
+        """Say in one sentence how much was found."""
+        case = ", ignoring upper and lower case" if self.matched_by_case else ""
+        return f"{self.n_found:,} of {self.n_wanted:,} genes ({self.share:.1%}) found{case}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Fields for JSON; the list of missing genes is cut to its first ones."""
+        fields = asdict(self) | {"share": self.share, "n_missing": len(self.missing)}
+        return fields | {"missing": self.missing[:LISTED_MISSING]}
+
+
+def clean_gene_names(names: Iterable[object]) -> list[str]:
+    """Strip blanks, and the version of Ensembl ids (ENSG00000141510.18 -> ENSG00000141510).
+
+    A missing name becomes the empty string. The length is that of the input.
+    """
+    cleaned = []
+    for name in names:
+        text = "" if pd.isna(name) else str(name).strip()  # type: ignore[call-overload]
+        match = ENSEMBL.fullmatch(text)
+        cleaned.append(match.group(1) if match else text)
+    return cleaned
+
+
+@dataclass(frozen=True)
+class GeneColumns:
+    """Which columns of a stored matrix make up which gene.
+
+    Attributes
+    ----------
+    genes
+        Unique, non-empty names in the order of their first column.
+    gene_of_column
+        int array (n_columns,): position in `genes`, or -1 for a column without a name.
+    """
+
+    genes: list[str]
+    gene_of_column: NDArray[np.intp]
+
+    @classmethod
+    def from_names(cls, names: Iterable[object]) -> GeneColumns:
+        """Group columns by their cleaned names."""
+        cleaned = pd.Series(clean_gene_names(names), dtype=object)
+        codes, genes = pd.factorize(cleaned.where(cleaned != ""))
+        return cls([str(gene) for gene in genes], codes.astype(np.intp))
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether every column is one gene, so that nothing has to be done."""
+        return len(self.genes) == self.gene_of_column.size
+
+    @property
+    def n_unnamed(self) -> int:
+        """Number of columns without a name."""
+        return int(np.count_nonzero(self.gene_of_column < 0))
+
+    @property
+    def n_merged(self) -> int:
+        """Number of columns that disappear because another has the same name."""
+        return self.gene_of_column.size - self.n_unnamed - len(self.genes)
+
+    def merge(self, X: sparse.csr_matrix, scale: MatrixScale | None) -> sparse.csr_matrix:
+        """Add up the columns of each gene and drop the nameless: (n_cells, n_genes).
+
+        Counts and linear values are added. Logged values are added before the logarithm, so that
+        the result is what merging the counts would have given (and no gene depends on the cells
+        that happen to be in the matrix). `scale` is needed only if there are duplicates.
+        """
+        if self.as_stored:
+            return X
+        if self.n_merged and scale is not None and scale.kind == "log1p":
+            return self._merge_logged(X, np.log(scale.log_base))
+        return _move_columns(X, self.gene_of_column, len(self.genes))
+
+    def _merge_logged(self, X: sparse.csr_matrix, log_base: float) -> sparse.csr_matrix:
+        repeated = np.bincount(self.gene_of_column[self.gene_of_column >= 0]) > 1
+        is_repeated = (self.gene_of_column >= 0) & repeated[self.gene_of_column]
+        alone = np.where(is_repeated, -1, self.gene_of_column)
+        together = np.where(is_repeated, self.gene_of_column, -1)
+        linear = sparse.csr_matrix(X, dtype=np.float64, copy=True)
+        linear.data = np.expm1(linear.data * log_base)
+        summed = _move_columns(linear, together, len(self.genes))
+        summed.data = np.log1p(summed.data) / log_base
+        # The genes that are alone keep their values to the last bit.
+        merged = _move_columns(X, alone, len(self.genes)) + summed.astype(X.dtype)
+        return sparse.csr_matrix(merged)
+
+
+def merge_duplicates(adata: AnnData) -> AnnData:
+    """Make the gene names clean and unique, without losing counts.
+
+    Counts of genes with the same name are added; logged values are added before the logarithm.
+    Genes without a name are dropped. `obs` and `obsm` are kept, `var` keeps the row of each gene's
+    first column.
+
+    Returns
+    -------
+    AnnData
+        The same object if its names are clean and unique, else a new one.
+    """
+    columns = GeneColumns.from_names(adata.var_names)
+    if columns.as_stored and columns.genes == list(adata.var_names):
+        return adata
+    X = sparse.csr_matrix(adata.X)
+    scale = detect_scale(X) if columns.n_merged else None
+    if not columns.as_stored:
+        logger.info(
+            "genes: %d with the name of another were added to it, %d without a name were dropped",
+            columns.n_merged,
+            columns.n_unnamed,
+        )
+    named = np.flatnonzero(columns.gene_of_column >= 0)
+    _, first = np.unique(columns.gene_of_column[named], return_index=True)
+    var = adata.var.iloc[named[first]].copy()
+    var.index = pd.Index(columns.genes, dtype=object)
+    import anndata
+
+    return anndata.AnnData(
+        columns.merge(X, scale), obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm)
+    )
+
+
+def match_genes(
+    from_genes: Sequence[str], to_genes: Sequence[str]
+) -> tuple[NDArray[np.intp], GeneOverlap]:
+    """Find each wanted gene among the genes of a matrix.
+
+    Names must be equal; if more genes are found without regard to case (mouse genes spelled in
+    capitals), those are taken for the genes without an equal name. No column is used twice.
+
+    Parameters
+    ----------
+    from_genes
+        Names of the matrix's columns, unique.
+    to_genes
+        Names that are wanted, unique.
+
+    Returns
+    -------
+    columns : int array (n_from,)
+        For each column of the matrix its place among `to_genes`, or -1.
+    overlap : GeneOverlap
+    """
+    place_of = {gene: place for place, gene in enumerate(to_genes)}
+    columns = np.array([place_of.get(gene, -1) for gene in from_genes], dtype=np.intp)
+    found = set(columns.tolist())
+    place_of_folded: dict[str, int] = {}
+    for place, gene in enumerate(to_genes):
+        if place not in found:
+            place_of_folded.setdefault(gene.casefold(), place)
+    n_equal = int(np.count_nonzero(columns >= 0))
+    for column, gene in enumerate(from_genes):
+        if columns[column] < 0:
+            columns[column] = place_of_folded.pop(gene.casefold(), -1)
+    found = set(columns.tolist())
+    missing = [gene for place, gene in enumerate(to_genes) if place not in found]
+    n_found = len(to_genes) - len(missing)
+    return columns, GeneOverlap(len(to_genes), n_found, missing, n_found > n_equal)
+
+
+def take_genes(X: sparse.csr_matrix, columns: NDArray[np.intp], n_genes: int) -> sparse.csr_matrix:
+    """Put the columns of `X` where :func:`match_genes` says: CSR (n_cells, n_genes)."""
+    return _move_columns(X, columns, n_genes)
+
+
+def align_genes(
+    X: sparse.csr_matrix, from_genes: Sequence[str], to_genes: Sequence[str]
+) -> tuple[sparse.csr_matrix, GeneOverlap]:
+    """Reorder a matrix to the wanted genes; genes that it lacks become zero columns.
+
+    Parameters
+    ----------
+    X
+        Matrix (n_cells, n_from).
+    from_genes, to_genes
+        Unique names of its columns, and of the columns of the result.
+
+    Returns
+    -------
+    X : csr_matrix (n_cells, n_to), values and dtype unchanged
+    overlap : GeneOverlap
+    """
+    columns, overlap = match_genes(from_genes, to_genes)
+    return take_genes(X, columns, len(to_genes)), overlap
+
+
+def naming_hint(from_genes: Sequence[str], to_genes: Sequence[str]) -> str:
+    """Advice for two gene lists that hardly overlap, or an empty string."""
+    kinds = [
+        sum(bool(ENSEMBL.fullmatch(gene)) for gene in genes) > len(genes) / 2
+        for genes in (from_genes, to_genes)
+    ]
+    if kinds[0] != kinds[1]:
+        return (
+            "One side is named by Ensembl ids and the other is not: set `gene_symbols_key` to the "
+            "column of `var` with the symbols."
+        )
+    return f"Their names look like {list(from_genes[:3])} and {list(to_genes[:3])}."
+
+
+def _move_columns(
+    X: sparse.csr_matrix, places: NDArray[np.intp], n_columns: int
+) -> sparse.csr_matrix:
+    """Add column j of `X` to column places[j] of the result; -1 leaves it out."""
+    kept = np.flatnonzero(places >= 0)
+    selector = sparse.csr_matrix(
+        (np.ones(kept.size, dtype=X.dtype), (kept, places[kept])), shape=(len(places), n_columns)
+    )
+    moved = sparse.csr_matrix(X @ selector)
+    moved.sort_indices()
+    return moved

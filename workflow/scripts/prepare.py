@@ -1,0 +1,30 @@
+"""Bring reference and query to one scale over the same genes, with the query's truth apart."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plkd.logs import run_script
+from plkd.preprocess import PreparedPaths, prepare_dataset
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    outputs = PreparedPaths(
+        reference=Path(snakemake.output.reference),
+        query=Path(snakemake.output.query),
+        truth=Path(snakemake.output.truth),
+        genes=Path(snakemake.output.genes),
+        report=Path(snakemake.output.report),
+    )
+    prepare_dataset(
+        snakemake.params.dataset,
+        snakemake.input.reference,
+        snakemake.input.get("query"),
+        outputs,
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
