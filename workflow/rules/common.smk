@@ -20,7 +20,7 @@ def locate(path):
     """Local path of a file beside the scripts, or None; see plkd.fingerprint."""
     try:
         place = Path(source_file(f"workflow/scripts/{path}"))
-    except WorkflowError:
+    except (WorkflowError, OSError):
         return None
     return place if place.is_file() else None
 
@@ -159,6 +159,14 @@ def source_url(wildcards):
     return place_of(source_of(wildcards))
 
 
+def source_checksum(wildcards):
+    return source_of(wildcards).get("sha256")
+
+
+def source_mirrors(wildcards):
+    return source_of(wildcards)["mirrors"]
+
+
 def local_source(wildcards):
     place = place_of(source_of(wildcards))
     return [place] if is_local(place) else []
@@ -171,6 +179,11 @@ def reference_file(wildcards):
 def query_file(wildcards):
     dataset = DATASETS[wildcards.dataset]
     return fetched(wildcards.dataset, dataset.get("query", dataset["reference"]))
+
+
+def prepared_query_file(wildcards):
+    """The query's own file; none where it is split off the reference."""
+    return query_file(wildcards) if "query" in DATASETS[wildcards.dataset] else []
 
 
 def gene_set_files(wildcards):

@@ -4,8 +4,9 @@ rule download:
     output:
         "<resources>/datasets/{dataset}/{file}",
     params:
-        source=source_of,
         url=source_url,
+        sha256=source_checksum,
+        mirrors=source_mirrors,
         code=code("download.py"),
     log:
         "<logs>/{dataset}/download/{file}.log",

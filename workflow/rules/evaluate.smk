@@ -66,8 +66,20 @@ rule evaluate:
             labels={"variant": "{variant}", "seed": "{seed}", "item": "scores per type"},
             caption="../report/per_class_table.rst",
         ),
-        confusion="<results>/{dataset}/{variant}/seed{seed}/evaluation/confusion.tsv",
-        abundance="<results>/{dataset}/{variant}/seed{seed}/evaluation/abundance.tsv",
+        confusion=report(
+            "<results>/{dataset}/{variant}/seed{seed}/evaluation/confusion.tsv",
+            category="2. Accuracy",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "confusion, as a table"},
+            caption="../report/confusion_table.rst",
+        ),
+        abundance=report(
+            "<results>/{dataset}/{variant}/seed{seed}/evaluation/abundance.tsv",
+            category="2. Accuracy",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores by abundance"},
+            caption="../report/abundance.rst",
+        ),
     params:
         dataset="{dataset}",
         variant="{variant}",
@@ -151,7 +163,13 @@ rule embedding_figure:
         ),
         pdf="<results>/{dataset}/{variant}/seed{seed}/figures/embedding.pdf",
         coordinates="<results>/{dataset}/{variant}/seed{seed}/embeddings/umap.tsv",
-        metrics="<results>/{dataset}/{variant}/seed{seed}/evaluation/embedding.tsv",
+        metrics=report(
+            "<results>/{dataset}/{variant}/seed{seed}/evaluation/embedding.tsv",
+            category="1. Labels",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores of the map"},
+            caption="../report/embedding_metrics.rst",
+        ),
     params:
         seed="{seed}",
         max_cells=20000,

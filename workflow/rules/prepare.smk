@@ -1,7 +1,7 @@
 rule prepare:
     input:
         reference=reference_file,
-        query=query_file,
+        query=prepared_query_file,
     output:
         reference="<results>/{dataset}/prepared/reference.h5ad",
         query="<results>/{dataset}/prepared/query.h5ad",

@@ -14,8 +14,7 @@ def main(snakemake) -> None:
         snakemake.params.url,
         snakemake.output[0],
         sha256=snakemake.params.sha256,
-        mirrors=snakemake.params.mirrors or (),
-        repository=snakemake.params.repository,
+        mirrors=snakemake.params.mirrors,
     )
 
 

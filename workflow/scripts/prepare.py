@@ -21,7 +21,7 @@ def main(snakemake) -> None:
     prepare_dataset(
         snakemake.params.dataset,
         snakemake.input.reference,
-        snakemake.input.get("query"),
+        snakemake.input.get("query") or None,
         outputs,
     )
 

@@ -32,7 +32,7 @@ def main(snakemake) -> None:
             "reference_sha256": sha256_of(snakemake.input.reference),
         },
     }
-    if "teacher" in snakemake.input.keys():
+    if snakemake.input.get("teacher"):
         teacher = load_model(Path(snakemake.input.teacher).parent)
         model, history = train_student(reference, teacher, settings, **options)
     else:

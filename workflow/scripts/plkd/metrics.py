@@ -8,6 +8,7 @@ flag: a method cannot raise its accuracy by refusing cells.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -282,16 +283,20 @@ def embedding_metrics(
     scores = dict.fromkeys(
         ("cell_type_asw", "cell_type_asw_scaled", "batch_asw", "graph_connectivity"), np.nan
     )
-    if 1 < n_types < n_cells:
-        asw = float(silhouette(adata, "label", "X_emb", scale=False))
-        scores |= {"cell_type_asw": asw, "cell_type_asw_scaled": (asw + 1) / 2}
-    if len(obs["batch"].cat.categories) > 1:
-        scores["batch_asw"] = float(
-            silhouette_batch(adata, "batch", "label", "X_emb", verbose=False)
-        )
-    if n_cells > 2:
-        sc.pp.neighbors(adata, n_neighbors=min(15, n_cells - 1), use_rep="X_emb", random_state=seed)
-        scores["graph_connectivity"] = float(graph_connectivity(adata, "label"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scib calls what pandas is about to remove
+        if 1 < n_types < n_cells:
+            asw = float(silhouette(adata, "label", "X_emb", scale=False))
+            scores |= {"cell_type_asw": asw, "cell_type_asw_scaled": (asw + 1) / 2}
+        if len(obs["batch"].cat.categories) > 1:
+            scores["batch_asw"] = float(
+                silhouette_batch(adata, "batch", "label", "X_emb", verbose=False)
+            )
+        if n_cells > 2:
+            sc.pp.neighbors(
+                adata, n_neighbors=min(15, n_cells - 1), use_rep="X_emb", random_state=seed
+            )
+            scores["graph_connectivity"] = float(graph_connectivity(adata, "label"))
     return {"n_cells": float(n_cells), **scores}
 
 

@@ -56,7 +56,9 @@ _SETTINGS: dict[Any, Any] = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "pdf.fonttype": 42,  # text stays text, so that a figure can be edited for a paper
+    "savefig.bbox": "tight",  # titles at the edge are not cut off
     "savefig.dpi": 200,
+    "savefig.pad_inches": 0.08,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
