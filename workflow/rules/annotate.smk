@@ -30,7 +30,14 @@ rule annotate:
         predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
         embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/student.h5ad",
     output:
-        "<results>/{dataset}/{variant}/seed{seed}/annotated.h5ad",
+        annotated="<results>/{dataset}/{variant}/seed{seed}/annotated.h5ad",
+        labels=report(
+            "<results>/{dataset}/{variant}/seed{seed}/labels.tsv",
+            category="1. Labels",
+            subcategory="{dataset}",
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "labels of the query"},
+            caption="../report/labels.rst",
+        ),
     params:
         dataset=dataset_of,
         code=code("annotate.py"),

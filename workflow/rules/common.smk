@@ -207,7 +207,8 @@ def mask_of(wildcards):
 
 def memory_mb(wildcards, input, attempt):
     """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more."""
-    return max(3000, int(8 * input.size_mb)) * attempt
+    size_mb = sum(map(os.path.getsize, input)) / 1e6
+    return max(3000, int(8 * size_mb)) * attempt
 
 
 # ---------------------------------------------------------------------------------------- targets

@@ -7,7 +7,13 @@ rule prepare:
         query="<results>/{dataset}/prepared/query.h5ad",
         truth="<results>/{dataset}/prepared/truth.parquet",
         genes="<results>/{dataset}/prepared/genes.tsv",
-        report="<results>/{dataset}/prepared/report.json",
+        report=report(
+            "<results>/{dataset}/prepared/report.json",
+            category="5. Data",
+            subcategory="{dataset}",
+            labels={"item": "what was read, kept and dropped"},
+            caption="../report/prepare.rst",
+        ),
     params:
         dataset=dataset_of,
         code=code("prepare.py"),

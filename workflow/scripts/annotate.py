@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
-from plkd.annotate import write_annotated
+from plkd.annotate import label_table, write_annotated
+from plkd.files import whole_file
 from plkd.logs import run_script
 from plkd.predictions import read_predictions
 from plkd.preprocess import query_reading, source_rows
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
+    predictions = read_predictions(snakemake.input.predictions)
+    with whole_file(snakemake.output.labels) as temporary:
+        label_table(predictions).to_csv(temporary, sep="\t", index=False)
     embedding = ad.read_h5ad(snakemake.input.embedding)
     write_annotated(
         snakemake.input.query,
-        snakemake.output[0],
-        read_predictions(snakemake.input.predictions),
+        snakemake.output.annotated,
+        predictions,
         embedding[embedding.obs["role"] == "query"].X,
         rows=source_rows(snakemake.input.prepared),
         about={

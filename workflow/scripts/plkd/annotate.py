@@ -212,6 +212,25 @@ def write_annotated(
             cells.write_h5ad(temporary)
 
 
+def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Count the cells of every predicted label, most frequent first.
+
+    Returns
+    -------
+    DataFrame
+        ``label``, ``cells``, ``share`` of all cells, ``median_confidence``, and how many of the cells
+        are flagged ``unknown``.
+    """
+    groups = predictions.groupby("label", sort=False)
+    table = groups.agg(
+        cells=("cell_id", "size"),
+        median_confidence=("confidence", "median"),
+        unknown=("unknown", "sum"),
+    )
+    table.insert(1, "share", table["cells"] / len(predictions))
+    return table.sort_values("cells", ascending=False, kind="stable").reset_index()
+
+
 def _predict(
     model: TrainedModel,
     cell_ids: pd.Index,
