@@ -159,7 +159,7 @@ def _read_sides(
 
     if query_path is None:
         split = config.get("split")
-        if not split:
+        if split is None:
             raise InputError("the data set has neither `query` nor `split`: add one of them")
         is_query = split_cells(
             list(reference.labels), split.get("query_fraction", 0.5), split.get("seed", 0)
