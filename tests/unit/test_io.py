@@ -20,6 +20,7 @@ from plkd.io import (
     read_obs,
     read_var_names,
 )
+from plkd.scale import detect_scale
 from plkd.stores import matrix_scales
 from simulated import make_cells
 
@@ -73,6 +74,9 @@ def test_stores_in_any_form(cells: ad.AnnData, tmp_path: Path, kind: str, form: 
     ]
     chunks = sparse.vstack([chunk for _, chunk in parts.values()])
     np.testing.assert_array_equal(chunks.toarray(), cells.X.toarray())
+    with open_cells(path) as opened:
+        assert opened.scale == detect_scale(cells.X)
+    assert set(matrix_scales(path)) == {"X (no `layer`)", "use_raw: true", "layer: counts"}
 
 
 def test_layer_raw_and_symbols(cells: ad.AnnData, h5ad: Path) -> None:

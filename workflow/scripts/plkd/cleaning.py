@@ -103,8 +103,7 @@ class Side:
             return self
         report = dict(self.report)
         if reason is not None:
-            dropped = {"reason": reason, "cells": int(np.count_nonzero(~kept))}
-            report["dropped"] = [*report["dropped"], dropped]
+            report["dropped"] = [*report["dropped"], *_dropped(kept, reason)]
         return Side(
             self.X[kept],
             self.genes,
@@ -185,13 +184,10 @@ def clean_side(
             "scale": scale.as_dict(),
             "cells_read": adata.n_obs,
             "genes_read": adata.n_vars,
-            "dropped": [],
+            "dropped": _dropped(kept, "not in `keep`"),
             "cell_ids_made_unique": n_renamed,
         },
     )
-    if not kept.all():
-        not_asked = {"reason": "not in `keep`", "cells": int(np.count_nonzero(~kept))}
-        side.report["dropped"] = [not_asked]
     if n_nameless:
         side.warnings.append(
             f"{role}: {n_nameless:,} cells without a value in '{settings.batch_key}' form the "
@@ -315,6 +311,10 @@ def _unique_ids(names: pd.Index, batches: NDArray[np.object_]) -> tuple[pd.Index
         return names, 0
     with_batch = [f"{batch}:{name}" for batch, name in zip(batches, names, strict=True)]
     return make_index_unique(pd.Index(with_batch)), int(names.duplicated().sum())
+
+
+def _dropped(kept: NDArray[np.bool_], reason: str) -> list[dict[str, Any]]:
+    return [] if kept.all() else [{"reason": reason, "cells": int(np.count_nonzero(~kept))}]
 
 
 def _drops(side: Side) -> str:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -157,7 +159,7 @@ def _read_sides(
 
     if query_path is None:
         split = config.get("split")
-        if not split:
+        if split is None:
             raise InputError("the data set has neither `query` nor `split`: add one of them")
         is_query = split_cells(
             list(reference.labels), split.get("query_fraction", 0.5), split.get("seed", 0)
@@ -171,17 +173,14 @@ def _read_sides(
         adata = read_cells(query_path, **query_source.reading, obs_columns=columns)
     query = clean_side(adata, query_path, query_source, "query", least)
     query.labels[np.isin(query.labels, query_source.drop_labels)] = None
+    notes = []
     shared = int(reference.cell_ids.isin(query.cell_ids).sum())
     if shared and (same_file or shared > 0.5 * len(query.cell_ids)):
-        return (
-            reference,
-            query,
-            [
-                f"{shared:,} cell ids are in reference and query: if they are the same cells, the "
-                "evaluation says nothing about new cells"
-            ],
+        notes.append(
+            f"{shared:,} cell ids are in reference and query: if they are the same cells, the "
+            "evaluation says nothing about new cells"
         )
-    return reference, query, []
+    return reference, query, notes
 
 
 def _check_overlap(
@@ -285,6 +284,13 @@ def _side_report(side: Side) -> dict[str, Any]:
     }
 
 
+def _truth(query: Side) -> pa.Table:
+    """The query's labels; typed, because pandas would lose the type where none is known."""
+    text = pa.schema([(name, pa.string()) for name in ("cell_id", "label", "batch")])
+    columns = {"cell_id": query.cell_ids, "label": query.labels, "batch": query.batches}
+    return pa.Table.from_pandas(pd.DataFrame(columns), schema=text, preserve_index=False)
+
+
 def _write(
     outputs: PreparedPaths,
     tables: Mapping[str, ad.AnnData],
@@ -292,15 +298,12 @@ def _write(
     genes: pd.DataFrame,
     report: Mapping[str, Any],
 ) -> None:
-    truth = pd.DataFrame(
-        {"cell_id": query.cell_ids.astype(str), "label": query.labels, "batch": query.batches}
-    ).astype({"label": "string"})
     with whole_file(outputs.reference) as temporary:
         tables["reference"].write_h5ad(temporary, compression="gzip")
     with whole_file(outputs.query) as temporary:
         tables["query"].write_h5ad(temporary, compression="gzip")
     with whole_file(outputs.truth) as temporary:
-        truth.to_parquet(temporary, index=False)
+        pq.write_table(_truth(query), temporary)
     with whole_file(outputs.genes) as temporary:
         genes.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
     write_json(outputs.report, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,17 +91,19 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def existing(path: str | Path) -> Path:
-    """Give the path back if something is there.
+    """Give the path back if something is there that can be read.
 
     Raises
     ------
     InputError
-        If there is nothing, or a link that leads nowhere.
+        If there is nothing, a link that leads nowhere, or no permission.
     """
     path = Path(path)
     if not path.exists():
         what = "is a link to a file that is gone" if path.is_symlink() else "does not exist"
         raise InputError(f"'{path}' {what}; correct its path")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"'{path}' cannot be read; change its permissions")
     return path
 
 
