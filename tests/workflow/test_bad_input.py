@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from .conftest import Project
+from project import Project
 
 pytestmark = pytest.mark.workflow
 
@@ -86,7 +86,9 @@ def no_cells(cells: ad.AnnData) -> ad.AnnData:
 
 
 def foreign_gmt(project: Project) -> None:
-    (project.folder / "markers.gmt").write_text("SET\tnothing we have\tFOO1\tFOO2\tFOO3\tFOO4\tFOO5\n")
+    (project.folder / "markers.gmt").write_text(
+        "SET\tnothing we have\tFOO1\tFOO2\tFOO3\tFOO4\tFOO5\n"
+    )
 
 
 CASES: dict[str, tuple[Break, tuple[str, ...]]] = {

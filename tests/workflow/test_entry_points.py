@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
 
-from .conftest import planned_rules, snakemake
+from project import REPOSITORY, planned_rules, snakemake
 
 pytestmark = pytest.mark.workflow
 STAGES = {"download", "prepare", "mask", "teacher", "student", "predict", "annotate", "evaluate"}

@@ -13,8 +13,7 @@ import pytest
 
 from plkd.files import sha256_of
 from plkd.predictions import read_predictions
-
-from .conftest import Project, planned_rules
+from project import Project, planned_rules
 
 pytestmark = pytest.mark.workflow
 

@@ -75,6 +75,8 @@ class Side:
         CSR (n_cells, n_genes).
     genes, cell_ids
         Unique names.
+    rows
+        Row of each cell in the source file, int array (n_cells,).
     labels
         Object array (n_cells,) of str, None where unknown.
     batches
@@ -90,6 +92,7 @@ class Side:
     X: sparse.csr_matrix
     genes: list[str]
     cell_ids: pd.Index
+    rows: NDArray[np.intp]
     labels: NDArray[np.object_]
     batches: NDArray[np.object_]
     spatial: NDArray[np.floating] | None
@@ -108,6 +111,7 @@ class Side:
             self.X[kept],
             self.genes,
             self.cell_ids[kept],
+            self.rows[kept],
             self.labels[kept],
             self.batches[kept],
             None if self.spatial is None else self.spatial[kept],
@@ -174,6 +178,7 @@ def clean_side(
         X,
         list(chosen.var_names),
         ids,
+        np.flatnonzero(kept),
         labels,
         batches,
         np.asarray(chosen.obsm["spatial"]) if "spatial" in chosen.obsm else None,

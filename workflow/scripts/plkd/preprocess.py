@@ -20,7 +20,7 @@ from plkd.cleaning import Side, SourceSettings, clean_side, labelled_cells
 from plkd.errors import InputError
 from plkd.files import whole_file, write_json
 from plkd.genes import GeneOverlap, match_genes, naming_hint, take_genes
-from plkd.io import read_cells
+from plkd.io import read_cells, read_obs
 from plkd.logs import logger
 from plkd.scale import TARGET_SUM, to_log_normalised
 from plkd.selection import select_genes, split_cells
@@ -92,7 +92,8 @@ def prepare_dataset(
     reference_path, query_path
         The fetched files; no query when `split` makes it out of the reference.
     outputs
-        Where the files go. The query file has neither labels nor any other column but `batch`.
+        Where the files go. The query file has no labels: its columns are `batch` and
+        `source_row`.
 
     Returns
     -------
@@ -140,6 +141,16 @@ def prepare_dataset(
         logger.warning("%s", note)
     _write(outputs, tables, query, genes, report)
     return report
+
+
+def query_reading(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How to read the file that the query comes from, for :func:`plkd.io.read_cells`."""
+    return SourceSettings.from_config(config.get("query") or config["reference"]).reading
+
+
+def source_rows(prepared: str | Path) -> NDArray[np.intp]:
+    """Rows of the source file that the cells of a prepared file come from, (n_cells,)."""
+    return read_obs(prepared)["source_row"].to_numpy(dtype=np.intp)
 
 
 def _read_sides(
@@ -211,10 +222,13 @@ def _prepared(
     genes: pd.DataFrame,
     config: Mapping[str, Any],
 ) -> ad.AnnData:
-    """One side over the selected genes, with nothing in `obs` but the batch."""
+    """One side over the selected genes; `obs` has the batch and the row in the source file."""
     adata = ad.AnnData(
         take_genes(X, places, len(genes)),
-        obs=pd.DataFrame({"batch": pd.Categorical(side.batches.astype(str))}, index=side.cell_ids),
+        obs=pd.DataFrame(
+            {"batch": pd.Categorical(side.batches.astype(str)), "source_row": side.rows},
+            index=side.cell_ids,
+        ),
         var=pd.DataFrame({"in_query": genes["in_query"].to_numpy()}, index=list(genes["gene"])),
     )
     counts = side.counts()
