@@ -615,9 +615,7 @@ def test_the_scripts(tmp_path: Path, reference: ad.AnnData, query: ad.AnnData) -
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
         download.main(
             SimpleNamespace(
-                params=SimpleNamespace(
-                    url=str(tmp_path / f"{name}.h5ad"), sha256=None, mirrors=None, repository="."
-                ),
+                params=SimpleNamespace(url=str(tmp_path / f"{name}.h5ad"), sha256=None, mirrors=[]),
                 output=[str(tmp_path / "in" / name)],
             )
         )
