@@ -202,6 +202,13 @@ def test_tiny_batches_do_not_break_the_ranking() -> None:
     assert table["selected"].sum() == 20
 
 
+@pytest.mark.parametrize("n_cells", [2, 60])
+def test_genes_that_do_not_vary_cannot_be_ranked(n_cells: int) -> None:
+    constant = sparse.csr_matrix(np.ones((n_cells, 10), dtype=np.float32))
+    with pytest.raises(InputError, match="n_genes: all"):
+        select_genes(constant, ["b"] * n_cells, 5, np.ones(10, dtype=bool))
+
+
 def test_small_batches_are_joined() -> None:
     batches = ["a"] * 100 + ["b"] * 60 + ["c"] * 30 + ["d"] * 15 + ["e"] * 10
     merged = merge_small_batches(batches, 50)
@@ -608,9 +615,7 @@ def test_the_scripts(tmp_path: Path, reference: ad.AnnData, query: ad.AnnData) -
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
         download.main(
             SimpleNamespace(
-                params=SimpleNamespace(
-                    url=str(tmp_path / f"{name}.h5ad"), sha256=None, mirrors=None, repository="."
-                ),
+                params=SimpleNamespace(url=str(tmp_path / f"{name}.h5ad"), sha256=None, mirrors=[]),
                 output=[str(tmp_path / "in" / name)],
             )
         )

@@ -99,6 +99,11 @@ def select_genes(
     DataFrame
         One row per column of `X`: `mean` (float), `rank` (Int64, 1 = most variable, missing where
         not ranked), `selected` (bool).
+
+    Raises
+    ------
+    InputError
+        If the genes cannot be ranked, because none varies.
     """
     table = pd.DataFrame(
         {
@@ -136,15 +141,22 @@ def _rank_by_dispersion(
 
     obs = pd.DataFrame({"batch": pd.Categorical(batches)}, index=np.arange(X.shape[0]).astype(str))
     adata = ad.AnnData(X, obs=obs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = sc.pp.highly_variable_genes(
-            adata,
-            flavor="seurat",
-            n_top_genes=n_genes,
-            batch_key="batch" if len(obs["batch"].cat.categories) > 1 else None,
-            inplace=False,
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = sc.pp.highly_variable_genes(
+                adata,
+                flavor="seurat",
+                n_top_genes=n_genes,
+                batch_key="batch" if len(obs["batch"].cat.categories) > 1 else None,
+                inplace=False,
+            )
+    except (IndexError, ValueError) as error:  # scanpy, where no dispersion can be computed
+        raise InputError(
+            f"the {X.shape[1]:,} genes of {X.shape[0]:,} reference cells cannot be ranked by how "
+            f"variable they are ({error}): too few cells, or no gene varies within a batch. Set "
+            "`prepare.n_genes: all`."
+        ) from error
     n_batches = found.get("highly_variable_nbatches", pd.Series(0, index=found.index))
     dispersion = found["dispersions_norm"].fillna(-np.inf)
     order = np.lexsort((-dispersion.to_numpy(dtype=float), -n_batches.to_numpy(dtype=float)))
