@@ -66,7 +66,8 @@ def other_genes(cells: ad.AnnData) -> None:
 
 def scaled(cells: ad.AnnData) -> ad.AnnData:
     dense = np.log1p(cells.X.toarray())
-    return ad.AnnData((dense - dense.mean(0)) / (dense.std(0) + 1e-9), obs=cells.obs, var=cells.var)
+    z_scores = (dense - dense.mean(0)) / (dense.std(0) + 1e-9)
+    return ad.AnnData(z_scores, obs=cells.obs, var=cells.var, layers={"counts": cells.X})
 
 
 def negative_counts(cells: ad.AnnData) -> None:
@@ -111,7 +112,7 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
         ("lonely", "drop_labels"),
     ),
     "no genes in common": (change_cells("query.h5ad", other_genes), ("OTHER", "gene")),
-    "scaled": (change_cells("reference.h5ad", scaled), ("scaled", "layer")),
+    "scaled": (change_cells("reference.h5ad", scaled), ("scaled", "layer: counts")),
     "negative counts": (change_cells("query.h5ad", negative_counts), ("negative", "query.h5ad")),
     "missing values": (change_cells("query.h5ad", missing_values), ("NaN", "query.h5ad")),
     "no cells": (change_cells("query.h5ad", no_cells), ("query.h5ad", "cells")),

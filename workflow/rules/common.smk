@@ -5,6 +5,7 @@ import sys
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
+import jsonschema
 import pandas as pd
 import yaml
 from snakemake.exceptions import WorkflowError
@@ -44,7 +45,13 @@ def checked(content, schema, origin):
     try:
         validate(content, source_file(f"workflow/schemas/{schema}.schema.yaml"))
     except WorkflowError as error:
-        raise WorkflowError(f"{origin} is not valid: {error}") from error
+        # of the validator's error the place and the reason; not the whole schema
+        cause = error.__context__
+        reason = str(error)
+        if isinstance(cause, jsonschema.ValidationError):
+            place = ".".join(map(str, cause.absolute_path))
+            reason = f"{place}: {cause.message}" if place else cause.message
+        raise WorkflowError(f"{origin} is not valid: {reason}") from None
     return content
 
 
@@ -87,7 +94,22 @@ def read_datasets(entries):
     return datasets
 
 
+def require_writable(folder):
+    """Stop before any work if results could not be written."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise WorkflowError(
+            f"the folder '{folder}' cannot be written: '{place}' is "
+            + ("not writable" if place.is_dir() else "not a folder")
+            + ". Mend that, or choose another place with --directory or the key 'pathvars'."
+        )
+
+
 checked(config, "config", "the configuration")
+for pathvar in ("results", "resources", "logs", "benchmarks"):
+    require_writable(workflow.pathvars.apply(f"<{pathvar}>"))
 DATASETS = read_datasets(config["datasets"])
 VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
 METHODS_FILE = source_file("config/methods.tsv")
