@@ -40,8 +40,9 @@ class Navigator(nn.Module):
 
     def __init__(self, mask: sparse.sparray | sparse.spmatrix, width: int) -> None:
         super().__init__()
-        columns = sparse.csc_array(mask, dtype=bool)
-        columns.sort_indices()
+        columns = sparse.csc_array(mask, dtype=bool, copy=True)
+        columns.sum_duplicates()  # sorts the genes of a pattern as well
+        columns.eliminate_zeros()
         self.n_genes, self.n_patterns = columns.shape
         self.width = width
         sizes = np.diff(columns.indptr)
