@@ -32,7 +32,9 @@ SELF_ENTROPY = [
 ]
 
 
-def draw(seed: int = 0, n_cells: int = 12, n_classes: int = 4, width: int = 5) -> tuple[Tensor, Tensor]:
+def draw(
+    seed: int = 0, n_cells: int = 12, n_classes: int = 4, width: int = 5
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     embedding = 0.4 * torch.randn(n_cells, width, dtype=torch.float64, generator=generator)
     logits = torch.randn(n_cells, n_classes, dtype=torch.float64, generator=generator)
@@ -49,7 +51,10 @@ def textbook_clustering(
 ) -> float:
     n, k = logits.shape
     squares = [
-        [sum((a - b) ** 2 for a, b in zip(embedding[i], embedding[j], strict=True)) for j in range(n)]
+        [
+            sum((a - b) ** 2 for a, b in zip(embedding[i], embedding[j], strict=True))
+            for j in range(n)
+        ]
         for i in range(n)
     ]
     divisor = 1.0
@@ -90,7 +95,9 @@ def textbook_entropy_of_mean(logits: np.ndarray, mean_of: str) -> float:
 def test_clustering_loss_is_the_textbook_sum(options, seed):
     embedding, logits = draw(seed, n_cells=9 + seed, n_classes=2 + seed)
     expected = textbook_clustering(embedding.numpy(), logits.numpy(), **options)
-    assert clustering_loss(embedding, logits, **options).item() == pytest.approx(expected, rel=1e-10)
+    assert clustering_loss(embedding, logits, **options).item() == pytest.approx(
+        expected, rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("options", [o for o in CLUSTERING if o["kernel"] == "fixed"])

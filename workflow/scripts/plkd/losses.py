@@ -62,7 +62,9 @@ def clustering_loss(
     norms = gram.diagonal().clamp_min(_TINY).sqrt()
     cosines = gram / (norms[:, None] * norms[None, :])
     total = torch.triu(cosines, diagonal=1).sum()
-    return total * (1.0 / n_classes if prefactor == "classes" else 2.0 / (n_classes * (n_classes - 1)))
+    return total * (
+        1.0 / n_classes if prefactor == "classes" else 2.0 / (n_classes * (n_classes - 1))
+    )
 
 
 def cross_entropy_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -62,7 +62,9 @@ class Navigator(nn.Module):
             for pattern in members:
                 first, last = columns.indptr[pattern], columns.indptr[pattern + 1]
                 empty = padded - (last - first)
-                genes.append(np.pad(columns.indices[first:last], (0, empty), constant_values=self.n_genes))
+                genes.append(
+                    np.pad(columns.indices[first:last], (0, empty), constant_values=self.n_genes)
+                )
                 entries.append(np.pad(np.arange(first, last), (0, empty), constant_values=-1))
             self._groups.append((len(members), padded))
             start = stop
