@@ -69,7 +69,7 @@ def calibrate(logits: Tensor, labels: Tensor, error_rate: float) -> Calibration:
     fits = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
     temperature = float(grid[int(fits.argmin())])
     probabilities = Calibration(temperature).probabilities(logits).numpy()  # as predictions have them
-    scores = np.sort(1.0 - probabilities[np.arange(n_cells), labels.numpy()])
+    scores = np.sort(1.0 - probabilities[np.arange(n_cells), labels.numpy()].astype(np.float64))
     rank = math.ceil((n_cells + 1) * (1.0 - error_rate) - 1e-9)  # 95.00000000000001 is 95
     conformal = float(scores[rank - 1]) if rank <= n_cells else 1.0
     unknown = float(np.quantile(probabilities.max(axis=1), error_rate, method="lower"))
