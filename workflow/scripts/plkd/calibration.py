@@ -57,9 +57,9 @@ def calibrate(logits: Tensor, labels: Tensor, error_rate: float) -> Calibration:
     Notes
     -----
     Temperature scaling minimises the cross-entropy over T (Guo et al. 2017). The prediction sets are
-    split conformal sets with the score 1 - p(true class) and the finite-sample quantile
-    ceil((n + 1)(1 - error_rate)) / n (Vovk; Sadinle et al. 2019). With no held-out cells nothing is
-    changed and nothing is flagged.
+    split conformal sets with the score 1 - p(true class): the threshold is the score of rank
+    ceil((n + 1)(1 - error_rate)) (Vovk; Sadinle et al. 2019), and with too few held-out cells for that
+    rank every class is in the set. With none at all nothing is changed and nothing is flagged.
     """
     n_cells = len(labels)
     if n_cells == 0:
@@ -68,10 +68,9 @@ def calibrate(logits: Tensor, labels: Tensor, error_rate: float) -> Calibration:
     grid = torch.logspace(math.log10(0.2), math.log10(10.0), 200, dtype=torch.float64)
     fits = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
     temperature = float(grid[int(fits.argmin())])
-    probabilities = torch.softmax(logits / temperature, dim=1).numpy()
-    scores = 1.0 - probabilities[np.arange(n_cells), labels.numpy()]
-    level = math.ceil((n_cells + 1) * (1.0 - error_rate)) / n_cells
-    conformal = float(np.quantile(scores, level, method="higher")) if level <= 1.0 else 1.0
-    confidence = probabilities.max(axis=1)
-    unknown = float(np.quantile(confidence, error_rate, method="lower"))
+    probabilities = Calibration(temperature).probabilities(logits).numpy()  # as predictions have them
+    scores = np.sort(1.0 - probabilities[np.arange(n_cells), labels.numpy()].astype(np.float64))
+    rank = math.ceil((n_cells + 1) * (1.0 - error_rate) - 1e-9)  # 95.00000000000001 is 95
+    conformal = float(scores[rank - 1]) if rank <= n_cells else 1.0
+    unknown = float(np.quantile(probabilities.max(axis=1), error_rate, method="lower"))
     return Calibration(temperature, conformal, unknown, error_rate)

@@ -46,8 +46,11 @@ def clustering_loss(
     n_classes = logits.shape[1]
     if n_classes < 2:
         return logits.sum() * 0.0
-    squares = embedding.pow(2).sum(dim=1)
-    distances = (squares[:, None] + squares[None, :] - 2.0 * embedding @ embedding.T).clamp_min(0.0)
+    # Embeddings nearly coincide at the start; only around their own centre are their squares small
+    # enough for |a|^2 + |b|^2 - 2ab to be more than rounding error, which the median kernel enlarges.
+    centred = embedding - embedding.detach().mean(dim=0)
+    squares = centred.pow(2).sum(dim=1)
+    distances = (squares[:, None] + squares[None, :] - 2.0 * centred @ centred.T).clamp_min(0.0)
     width = 1.0
     if kernel == "median":
         width = 2.0 * 0.15 * distances.detach().median().clamp_min(_TINY)
@@ -59,7 +62,9 @@ def clustering_loss(
     norms = gram.diagonal().clamp_min(_TINY).sqrt()
     cosines = gram / (norms[:, None] * norms[None, :])
     total = torch.triu(cosines, diagonal=1).sum()
-    return total * (1.0 / n_classes if prefactor == "classes" else 2.0 / (n_classes * (n_classes - 1)))
+    return total * (
+        1.0 / n_classes if prefactor == "classes" else 2.0 / (n_classes * (n_classes - 1))
+    )
 
 
 def cross_entropy_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -9,9 +9,10 @@ validation of configuration files. Standard library only: Snakemake imports this
 from __future__ import annotations
 
 import dataclasses
+import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -19,8 +20,16 @@ from plkd.errors import InputError
 
 
 def _setting(default: Any, description: str, **limits: Any) -> Any:
-    """A field with its description and JSON-schema limits (`minimum`, `exclusiveMinimum`, ..)."""
+    """A field with its description and JSON-schema limits (those of :data:`_LIMITS`)."""
     return field(default=default, metadata={"description": description, "limits": limits})
+
+
+_LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "minimum": ("at least", operator.ge),
+    "exclusiveMinimum": ("more than", operator.gt),
+    "maximum": ("at most", operator.le),
+    "exclusiveMaximum": ("less than", operator.lt),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,9 @@ class MaskSettings:
     min_genes: int = _setting(
         5, "Use gene sets with at least this many genes among the selected genes.", minimum=1
     )
-    max_genes: int = _setting(300, "Use gene sets with at most this many genes in total.", minimum=1)
+    max_genes: int = _setting(
+        300, "Use gene sets with at most this many genes in total.", minimum=1
+    )
     max_patterns: int = _setting(300, "Keep at most this many gene sets (tokens).", minimum=1)
     rank_by: Literal["enrichment", "coverage"] = _setting(
         "enrichment",
@@ -133,7 +144,9 @@ class TrainingSettings:
 class TeacherLossSettings:
     """L1 and L2."""
 
-    clustering_weight: float = _setting(1.0, "Weight of L1, divergence-based clustering.", minimum=0)
+    clustering_weight: float = _setting(
+        1.0, "Weight of L1, divergence-based clustering.", minimum=0
+    )
     clustering_assignments: Literal["logits", "softmax"] = _setting(
         "softmax", "Y of L1: the classifier's logits (paper's text) or probabilities (DDC, KIDA)."
     )
@@ -352,11 +365,12 @@ def resolve(variant: Mapping[str, Any]) -> Settings:
     Raises
     ------
     InputError
-        For an unknown preset, key or choice, or a combination that cannot be built.
+        For an unknown preset, key or choice, a value out of its limits, or a combination that cannot
+        be built or trained.
     """
     overrides = dict(variant)
     preset = overrides.pop("preset", "default")
-    if preset not in PRESETS:
+    if preset not in list(PRESETS):
         raise InputError(f"unknown preset '{preset}': choose one of {', '.join(PRESETS)}.")
     settings = _override(PRESETS[preset], overrides, where="variant")
     if settings.teacher.width % settings.teacher.heads:
@@ -364,6 +378,14 @@ def resolve(variant: Mapping[str, Any]) -> Settings:
             f"teacher.heads = {settings.teacher.heads} does not divide teacher.width = "
             f"{settings.teacher.width}: choose a divisor."
         )
+    for name in ("teacher_loss", "student_loss"):
+        weights = {
+            key: value
+            for key, value in dataclasses.asdict(getattr(settings, name)).items()
+            if key.endswith("_weight")
+        }
+        if not any(weights.values()):
+            raise InputError(f"{name}: one of {', '.join(weights)} must be more than 0.")
     return settings
 
 
@@ -373,6 +395,8 @@ def from_dict(content: Mapping[str, Any]) -> Settings:
 
 
 def _override(settings: Any, overrides: Mapping[str, Any], where: str) -> Any:
+    if not isinstance(overrides, Mapping):
+        raise InputError(f"{where} = {overrides!r}: expected keys with values.")
     fields = {item.name: item for item in dataclasses.fields(settings)}
     hints = typing.get_type_hints(type(settings))
     changes: dict[str, Any] = {}
@@ -383,7 +407,9 @@ def _override(settings: Any, overrides: Mapping[str, Any], where: str) -> Any:
         if dataclasses.is_dataclass(current):
             changes[name] = _override(current, value, where=f"{where}.{name}")
         else:
-            changes[name] = _checked(value, hints[name], f"{where}.{name}")
+            checked = _checked(value, hints[name], f"{where}.{name}")
+            _check_limits(checked, fields[name].metadata["limits"], f"{where}.{name}")
+            changes[name] = checked
     return replace(settings, **changes)
 
 
@@ -399,12 +425,25 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
             return None
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:
-        return tuple(int(item) for item in value)
+        if not (isinstance(value, list | tuple) and value and all(map(_is_count, value))):
+            raise InputError(f"{where} = {value!r}: expected a list of whole numbers, at least 1.")
+        return tuple(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise InputError(f"{where} = {value!r}: expected {hint.__name__}.")
     return value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _check_limits(value: Any, limits: Mapping[str, float], where: str) -> None:
+    for name, bound in limits.items():
+        words, holds = _LIMITS[name]
+        if value is not None and not holds(value, bound):
+            raise InputError(f"{where} = {value!r}: must be {words} {bound}.")
 
 
 def json_schema() -> dict[str, Any]:
@@ -453,7 +492,9 @@ def _json_type(hint: Any) -> dict[str, Any]:
 def _print_schema() -> None:
     import yaml
 
-    header = "# Made by `make schema` from workflow/scripts/plkd/settings.py; a test keeps them equal."
+    header = (
+        "# Made by `make schema` from workflow/scripts/plkd/settings.py; a test keeps them equal."
+    )
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "PLKD variant"}
     schema |= json_schema()
     print(header)

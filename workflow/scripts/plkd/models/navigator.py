@@ -40,8 +40,9 @@ class Navigator(nn.Module):
 
     def __init__(self, mask: sparse.sparray | sparse.spmatrix, width: int) -> None:
         super().__init__()
-        columns = sparse.csc_array(mask, dtype=bool)
-        columns.sort_indices()
+        columns = sparse.csc_array(mask, dtype=bool, copy=True)
+        columns.sum_duplicates()  # sorts the genes of a pattern as well
+        columns.eliminate_zeros()
         self.n_genes, self.n_patterns = columns.shape
         self.width = width
         sizes = np.diff(columns.indptr)
@@ -61,7 +62,9 @@ class Navigator(nn.Module):
             for pattern in members:
                 first, last = columns.indptr[pattern], columns.indptr[pattern + 1]
                 empty = padded - (last - first)
-                genes.append(np.pad(columns.indices[first:last], (0, empty), constant_values=self.n_genes))
+                genes.append(
+                    np.pad(columns.indices[first:last], (0, empty), constant_values=self.n_genes)
+                )
                 entries.append(np.pad(np.arange(first, last), (0, empty), constant_values=-1))
             self._groups.append((len(members), padded))
             start = stop

@@ -87,7 +87,9 @@ class AttentionLayer(nn.Module):
             scores = normed @ direction[0].T  # (cells, patterns, heads)
         else:
             scores = normed @ direction.transpose(1, 2)
-        own = (direction * normed_cell[:, None, :]).sum(dim=2)  # the cell token attends to itself too
+        own = (direction * normed_cell[:, None, :]).sum(
+            dim=2
+        )  # the cell token attends to itself too
         weights = torch.cat([scores, own[:, None, :]], dim=1).softmax(dim=1)
         weights = F.dropout(weights, self.attention_dropout, self.training)
         pooled = weights[:, :-1].transpose(1, 2) @ normed  # (cells, heads, width)
@@ -98,7 +100,9 @@ class AttentionLayer(nn.Module):
         bias = self.value.bias.view(self.heads, per_head) * weights.sum(dim=1)[:, :, None]
         return self._finish(cell, self.output((values + bias).reshape(n_cells, width)))
 
-    def all_tokens(self, tokens: Tensor, *, with_attention: bool = False) -> tuple[Tensor, Tensor | None]:
+    def all_tokens(
+        self, tokens: Tensor, *, with_attention: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """Updated tokens of the same shape (cells, tokens, width), and attention maps on request."""
         normed = self.norm(tokens)
         n_cells, n_tokens, width = tokens.shape
@@ -168,12 +172,15 @@ class Teacher(nn.Module):
         self.cell = nn.Parameter(torch.empty(1, width))
         nn.init.trunc_normal_(self.cell, std=0.02)
         rates = [
-            settings.drop_path * layer / max(settings.depth - 1, 1) for layer in range(settings.depth)
+            settings.drop_path * layer / max(settings.depth - 1, 1)
+            for layer in range(settings.depth)
         ]
         self.layers = nn.ModuleList(AttentionLayer(settings, rate) for rate in rates)
         self.final_norm = nn.LayerNorm(width) if settings.final_norm else nn.Identity()
         self.pre_logits = (
-            nn.Sequential(nn.Linear(width, width), nn.Tanh()) if settings.pre_logits else nn.Identity()
+            nn.Sequential(nn.Linear(width, width), nn.Tanh())
+            if settings.pre_logits
+            else nn.Identity()
         )
         self.classifier = nn.Linear(width, n_classes)
 
