@@ -1,7 +1,7 @@
 """The Teacher written the plain way: dense masked layer, full token matrix, torch's own attention.
 
-It shares nothing with plkd.models.teacher but the names of the parameters, so the two can be compared
-value by value and gradient by gradient. Slow and memory-hungry on purpose.
+It shares nothing with plkd.models.teacher but the names of the parameters, so the two can be
+compared value by value and gradient by gradient. Slow and memory-hungry on purpose.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class DenseOutput:
 
 
 class DenseTeacher:
-    """Own leaf copies of a Teacher's weights, by the Teacher's names, and the forward pass in full."""
+    """Own leaf copies of a Teacher's weights, by the Teacher's names, and the forward pass in
+    full."""
 
     def __init__(self, teacher: Teacher, settings: TeacherSettings) -> None:
         self.settings = settings
@@ -83,7 +84,8 @@ class DenseTeacher:
         return joined, attention
 
     def _attention(self, normed: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """torch's attention divides by the root of the head's width: the query makes up for the rest."""
+        """torch's attention divides by the root of the head's width: the query makes up for the
+        rest."""
         weights, heads = self.parameters, self.settings.heads
         factor = heads**-0.5 if self.settings.attention_scale == "width" else 1.0
         in_bias = torch.cat(

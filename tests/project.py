@@ -89,7 +89,8 @@ def planned_rules(dry_run: subprocess.CompletedProcess[str]) -> dict[str, int]:
 
 
 def make_project(folder: Path, workflow: Path = REPOSITORY) -> Project:
-    """A folder with a reference, a query (that has a type of its own), gene sets, a configuration."""
+    """A folder with a reference, a query (that has a type of its own), gene sets, a
+    configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     make_cells(300, 110, types=4, batches=2, seed=1).write_h5ad(folder / "reference.h5ad")
     make_cells(200, 110, types=5, batches=["donor9"], seed=2).write_h5ad(folder / "query.h5ad")

@@ -74,7 +74,8 @@ def make_teacher(
     seed: int = 0,
     n_classes: int = 4,
 ) -> Teacher:
-    """A Teacher in which no weight has a value that could hide a mistake (zero biases, unit norms)."""
+    """A Teacher in which no weight has a value that could hide a mistake (zero biases, unit
+    norms)."""
     torch.manual_seed(seed)
     teacher = Teacher(sparse.csc_array(mask), n_classes, settings).to(dtype).eval()
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """Put labels on cells: predictions in sparse chunks, and an annotated copy of the query.
 
-The query is never dense as a whole: a chunk of rows is read, normalised, brought to the model's genes
-and predicted. What grows with the number of cells is the prediction table and the embedding.
+The query is never dense as a whole: a chunk of rows is read, normalised, brought to the model's
+genes and predicted. What grows with the number of cells is the prediction table and the embedding.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def predict_prepared(
     with open_cells(cells, reader="h5ad") as opened:
         if opened.genes != model.genes:
             raise InputError(
-                f"'{cells}' has other genes than the model: both must come from the same preparation."
+                f"'{cells}' has other genes than the model: both must come from one preparation."
             )
         chunks = (chunk for _, chunk in opened.chunks(CHUNK_CELLS))
         return _predict(model, opened.obs.index, chunks, device, progress)
@@ -121,7 +121,8 @@ def embed_prepared(
 ) -> None:
     """Write the embeddings of the reference's cells, then the query's, as one h5ad.
 
-    X is float32 of shape (reference cells + query cells, width); ``obs['role']`` says which is which.
+    X is float32 of shape (reference cells + query cells, width); ``obs['role']`` says which is
+    which.
     """
     _, reference_embedding = predict_prepared(model, reference, device=device)
     stacked = np.vstack([reference_embedding, query_embedding])
@@ -169,9 +170,9 @@ def write_annotated(
 ) -> None:
     """Write a copy of a file of cells with labels, whole or not at all.
 
-    An h5ad keeps everything it holds; other formats become an h5ad of matrix, cells and genes. Added are
-    ``obs['plkd_label']``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``, ``plkd_unknown``,
-    ``plkd_prediction_set`` (classes joined by ``" | "``), ``obsm['X_plkd']``,
+    An h5ad keeps everything it holds; other formats become an h5ad of matrix, cells and genes.
+    Added are ``obs['plkd_label']``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
+    ``plkd_unknown``, ``plkd_prediction_set`` (classes joined by ``" | "``), ``obsm['X_plkd']``,
     ``obsm['plkd_probabilities']`` and ``uns['plkd']`` with the order of the classes.
 
     Parameters
@@ -218,8 +219,8 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``label``, ``cells``, ``share`` of all cells, ``median_confidence``, and how many of the cells
-        are flagged ``unknown``.
+        ``label``, ``cells``, ``share`` of all cells, ``median_confidence``, and how many of the
+        cells are flagged ``unknown``.
     """
     groups = predictions.groupby("label", sort=False)
     table = groups.agg(

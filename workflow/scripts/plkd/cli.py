@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="plkd",
-        description="Transfer cell-type labels from an annotated single-cell reference to new cells.",
+        description="Cell-type labels from an annotated single-cell reference to new cells.",
     )
     parser.add_argument("--version", action="version", version=f"plkd {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -38,17 +38,24 @@ def _parser() -> argparse.ArgumentParser:
     annotate = commands.add_parser(
         "annotate",
         help="label the cells of a file with a trained model",
-        description="Label the cells of a file with a trained Teacher or Student. The file itself is "
-        "not changed: a copy is written with obs['plkd_label'], plkd_confidence, plkd_unknown, .. and "
-        "obsm['X_plkd'].",
+        description="Label the cells of a file with a trained Teacher or Student. The file is "
+        "not changed: a copy is written with obs['plkd_label'], plkd_confidence, plkd_unknown, "
+        "and more, and obsm['X_plkd'].",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    annotate.add_argument("query", type=Path, metavar="QUERY", help="cells: h5ad, 10x h5 or mtx, csv, ..")
+    annotate.add_argument(
+        "query", type=Path, metavar="QUERY", help="cells: h5ad, 10x h5 or mtx, csv, .."
+    )
     annotate.add_argument(
         "--model", type=Path, required=True, metavar="FOLDER", help="folder 'student' or 'teacher'"
     )
     annotate.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="annotated copy to write"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT.h5ad",
+        help="annotated copy to write",
     )
     annotate.add_argument(
         "--table", type=Path, metavar="FILE", help="also write the predictions as .tsv or .parquet"
@@ -94,7 +101,9 @@ def _annotate(options: argparse.Namespace) -> None:
     if options.table is not None:
         _write_table(predictions, options.table)
     counts = predictions["label"].value_counts()
-    logger.info("%d cells: %s", len(predictions), ", ".join(f"{n} {label}" for label, n in counts.items()))
+    logger.info(
+        "%d cells: %s", len(predictions), ", ".join(f"{n} {label}" for label, n in counts.items())
+    )
     logger.info("%d flagged unknown", int(predictions["unknown"].sum()))
     logger.info("written: '%s'", options.output)
 

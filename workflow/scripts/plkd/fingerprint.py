@@ -40,7 +40,8 @@ def code_fingerprint(script: str, locate: Locate) -> str:
 
 
 def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
-    """Source text by relative path of every library file that `script` reaches, itself not included."""
+    """Source text by relative path of every library file that `script` reaches, itself not
+    included."""
     start = locate(script)
     if start is None:
         raise FileNotFoundError(f"there is no script '{script}'")
@@ -79,8 +80,8 @@ def _files_of(module: str) -> list[str]:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
-            ast.get_docstring(node, clean=False) is not None
-        ):
+        if isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        ) and (ast.get_docstring(node, clean=False) is not None):
             node.body = node.body[1:] or [ast.Pass()]
     return tree

@@ -1,9 +1,10 @@
 """Settings of a run: what can be chosen, what it means, and the three presets.
 
 Every number of a preset stands in this module once, with the place where it comes from. A *variant*
-of the configuration is a preset and a few overrides (``{"preset": "paper", "mask": {"kind": "random"}}``);
-:func:`resolve` turns it into :class:`Settings`. :func:`json_schema` describes the same choices for the
-validation of configuration files. Standard library only: Snakemake imports this module itself.
+of the configuration is a preset and a few overrides (``{"preset": "paper", "mask": {"kind":
+"random"}}``); :func:`resolve` turns it into :class:`Settings`. :func:`json_schema` describes the
+same choices for the validation of configuration files. Standard library only: Snakemake imports
+this module itself.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class MaskSettings:
 
     kind: Literal["pathways", "random", "dense"] = _setting(
         "pathways",
-        "pathways: a token sees the genes of one gene set; random: as many genes, chosen at random; "
-        "dense: every token sees every gene (no mask).",
+        "pathways: a token sees the genes of one gene set; random: the same sizes, the genes "
+        "regrouped at random; dense: every token sees every gene (no mask).",
     )
     min_genes: int = _setting(
         5, "Use gene sets with at least this many genes among the selected genes.", minimum=1
@@ -56,7 +57,7 @@ class MaskSettings:
     n_fully_connected: int = _setting(0, "Extra tokens that see every gene.", minimum=0)
     n_patterns: int | None = _setting(
         None,
-        "Number of tokens of a random (Bernoulli) or dense mask; null: as many as the gene sets give.",
+        "Number of tokens of a random (Bernoulli) or dense mask; null: as the gene sets give.",
         minimum=1,
     )
     density: float | None = _setting(
@@ -197,15 +198,14 @@ class Settings:
     )
     validation_fraction: float = _setting(
         0.1,
-        "Share of the reference (per class) held out of training for the curves and the calibration.",
+        "Share of the reference (per class) held out of training for curves and calibration.",
         exclusiveMinimum=0,
         exclusiveMaximum=0.5,
     )
     error_rate: float = _setting(
         0.05,
-        "Prediction sets contain the true label of a cell like the reference's in 1 - error_rate of "
-        "the cells; as many reference cells fall below the confidence under which a cell is flagged "
-        "unknown.",
+        "Share of the reference's cells whose prediction set may miss the true label, and whose "
+        "confidence lies below the threshold under which a cell is flagged unknown.",
         exclusiveMinimum=0,
         exclusiveMaximum=1,
     )
@@ -255,8 +255,8 @@ PAPER = Settings(
     ),
 )
 
-# The settings of the authors' published code, with its mask laid out as the text says. Its batches of
-# 8 and classes oversampled to the largest one are kept.
+# The settings of the authors' published code, with its mask laid out as the text says. Its batches
+# of 8 and classes oversampled to the largest one are kept.
 AUTHORS_CODE = Settings(
     mask=MaskSettings(rank_by="coverage", max_patterns=299, n_fully_connected=1),  # "node 0"
     teacher=TeacherSettings(
@@ -306,9 +306,10 @@ AUTHORS_CODE = Settings(
     validation_fraction=0.3,
 )
 
-# Chosen by the accuracy of the Student across batches on public transfers (README.md): two studies of
-# PBMC, donors of Kang 2018, 10x chemistries, and never per data set. Hiding genes and dropout matter most,
-# because they stop the models from leaning on few genes, which is what a batch effect punishes.
+# Chosen by the accuracy of the Student across batches on public transfers (README.md): two studies
+# of PBMC, donors of Kang 2018, 10x chemistries, and never per data set. Hiding genes and dropout
+# matter most, because they stop the models from leaning on few genes, which is what a batch effect
+# punishes.
 DEFAULT = Settings(
     teacher=TeacherSettings(
         width=48,
@@ -365,8 +366,8 @@ def resolve(variant: Mapping[str, Any]) -> Settings:
     Raises
     ------
     InputError
-        For an unknown preset, key or choice, a value out of its limits, or a combination that cannot
-        be built or trained.
+        For an unknown preset, key or choice, a value out of its limits, or a combination that
+        cannot be built or trained.
     """
     overrides = dict(variant)
     preset = overrides.pop("preset", "default")
