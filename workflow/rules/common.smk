@@ -12,9 +12,19 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 
+RULES_FOLDER = workflow.current_basedir
+
+
 def source_file(path):
-    """Local path of a file of this repository, also when the workflow is taken from a remote one."""
-    return workflow.source_path(f"../../{path}")
+    """Local path of a file of this repository.
+
+    Snakemake fetches it if the workflow is taken from a remote repository. A local file is used in
+    place: Snakemake's copy of it would have another name in every run.
+    """
+    source = RULES_FOLDER.join(f"../../{path}")
+    if RULES_FOLDER.is_local:
+        return os.path.normpath(source.get_path_or_uri(secret_free=False))
+    return workflow.sourcecache.get_path(source)
 
 
 def locate(path):
@@ -135,15 +145,17 @@ wildcard_constraints:
 # ----------------------------------------------------------------------------------------- sources
 
 
-def place_of(source):
-    """Where a source is taken from: a URL, or a path with its variables filled in."""
-    url = source["url"].replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
-    scheme, _, path = url.partition(":")
-    return source_file(path) if scheme == "repository" else url
+def url_of(source):
+    """URL or path of a source, its variables filled in."""
+    return source["url"].replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
 
 
-def is_local(place):
-    return urlparse(place).scheme in ("", "file") or os.path.exists(place)
+def local_path(source):
+    """Path of a source that lies on this machine, or None."""
+    parts = urlparse(url_of(source))
+    if parts.scheme == "repository":
+        return source_file(parts.path)
+    return parts.path if parts.scheme in ("", "file") else None
 
 
 def file_name(source):
@@ -158,7 +170,7 @@ def sources_of(dataset):
     sources = {}
     for entry in entries:
         other = sources.setdefault(file_name(entry), entry)
-        if place_of(other) != place_of(entry):
+        if url_of(other) != url_of(entry):
             raise WorkflowError(
                 f"data set '{dataset}': two sources would both be saved as '{file_name(entry)}'; give one "
                 "of them another 'filename'."
@@ -168,8 +180,8 @@ def sources_of(dataset):
 
 def fetched(dataset, source):
     """The file that rule download makes of a source; a local folder (10x mtx, zarr) is used in place."""
-    if os.path.isdir(place_of(source)):
-        return place_of(source)
+    if os.path.isdir(local_path(source) or ""):
+        return local_path(source)
     return f"<resources>/datasets/{dataset}/{file_name(source)}"
 
 
@@ -178,7 +190,7 @@ def source_of(wildcards):
 
 
 def source_url(wildcards):
-    return place_of(source_of(wildcards))
+    return url_of(source_of(wildcards))
 
 
 def source_checksum(wildcards):
@@ -190,8 +202,7 @@ def source_mirrors(wildcards):
 
 
 def local_source(wildcards):
-    place = place_of(source_of(wildcards))
-    return [place] if is_local(place) else []
+    return local_path(source_of(wildcards)) or []
 
 
 def reference_file(wildcards):

@@ -10,11 +10,16 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
+    url = snakemake.params.url
+    # The input of `repository:FILE` is that file, wherever Snakemake keeps the repository.
+    file = url.removeprefix("repository:")
+    root = snakemake.input[0].removesuffix(file) if file != url else None
     fetch(
-        snakemake.params.url,
+        url,
         snakemake.output[0],
         sha256=snakemake.params.sha256,
         mirrors=snakemake.params.mirrors,
+        repository=root,
     )
 
 
