@@ -119,7 +119,7 @@ def test_saving_replaces_an_older_model_as_a_whole(model, folder):
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-# ---------------------------------------------------------------------------------------- damages
+# ------------------------------------------------------------------------------------ damages
 
 
 def edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -190,11 +190,13 @@ def test_a_damaged_folder_is_refused_by_name(damage, folder):
     assert str(folder) in str(caught.value)
 
 
-@pytest.mark.parametrize("change", ["pop", "append"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda content: content["patterns"].pop(), lambda content: content["patterns"].append("X")],
+)
 def test_names_of_patterns_must_fit_the_tokens(tmp_path, change):
     save_model(make_model("teacher"), HISTORY, tmp_path)
-    names = (lambda c: c["patterns"].pop()) if change == "pop" else (lambda c: c["patterns"].append("X"))
-    edit(names)(tmp_path)
+    edit(change)(tmp_path)
     with pytest.raises(InputError, match="patterns"):
         load_model(tmp_path)
 
@@ -205,7 +207,7 @@ def test_another_format_says_what_to_do(folder):
         load_model(folder)
 
 
-# ---------------------------------------------------------------------------------------- predicting
+# ------------------------------------------------------------------------------------ predicting
 
 
 @pytest.mark.parametrize("n_genes", [0, len(GENES) - 1, len(GENES) + 1])

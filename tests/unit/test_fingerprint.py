@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from plkd.fingerprint import code_fingerprint, reachable_modules
 
 SOURCES = {

@@ -17,7 +17,7 @@ from scipy import sparse
 from plkd import training
 from plkd.errors import InputError
 from plkd.models.checkpoint import TrainedModel
-from plkd.settings import PRESETS, Settings, resolve
+from plkd.settings import PRESETS, Settings, from_dict, resolve
 from plkd.training import (
     Reference,
     TrainingDiverged,
@@ -35,7 +35,7 @@ QUICK = {
     "min_steps": 0,
 }
 # Every source of randomness is on, and both kinds of optimiser state are kept.
-SETTINGS = resolve(
+SETTINGS = from_dict(
     {
         "teacher": {
             "width": 16,
@@ -136,7 +136,7 @@ def leave_checkpoint(
     assert checkpoint.is_file()
 
 
-# ---------------------------------------------------------------------------------------- learning
+# ------------------------------------------------------------------------------------ learning
 
 
 LEARNS = {
@@ -149,7 +149,7 @@ LEARNS = {
 @pytest.mark.parametrize("teacher_block", [LEARNS["teacher"], {"depth": 2}])
 def test_teacher_and_student_learn_the_planted_types(teacher_block):
     reference = make_reference(500)
-    settings = resolve({**LEARNS, "teacher": teacher_block})
+    settings = from_dict({**LEARNS, "teacher": teacher_block})
     teacher, history = teach(reference, settings)
     assert history["validation_accuracy"].iloc[-1] > 0.85
     assert history["accuracy"].iloc[-1] > 0.9
@@ -186,15 +186,15 @@ def test_a_small_reference_is_passed_over_more_often(reference):
 
 def test_weights_of_loss_terms_are_applied_and_a_zero_leaves_one_out(reference, teacher):
     choice = {"clustering_weight": 0.0, "cross_entropy_weight": 2.0}
-    doubled = resolve({"teacher_loss": choice, "teacher_training": {"epochs": 1}})
-    single = resolve(
+    doubled = from_dict({"teacher_loss": choice, "teacher_training": {"epochs": 1}})
+    single = from_dict(
         {"teacher_loss": {"clustering_weight": 0.0}, "teacher_training": {"epochs": 1}}
     )
     two, one = teach(reference, doubled)[1], teach(reference, single)[1]
     assert "clustering" not in two.columns
     assert two["cross_entropy"][0] == pytest.approx(2 * one["cross_entropy"][0], rel=0.2)
     losses = {"distillation_weight": 0.0, "self_entropy_weight": 0.0, "hard_label_weight": 1.0}
-    history = learn(reference, teacher, resolve({"student_loss": losses}))[1]
+    history = learn(reference, teacher, from_dict({"student_loss": losses}))[1]
     assert {"distillation", "self_entropy"}.isdisjoint(history.columns)
     assert history["cross_entropy"].iloc[-1] < history["cross_entropy"].iloc[0]
 
@@ -214,7 +214,7 @@ def test_every_preset_trains(preset, reference):
 
 def test_the_student_follows_its_teacher_and_not_the_labels(reference):
     """A Teacher that always names another class has a Student that does the same."""
-    settings = resolve(LEARNS)
+    settings = from_dict(LEARNS)
     contrary, _ = teach(reference, settings)
     classifier = contrary.network.classifier
     with torch.no_grad():
@@ -255,7 +255,7 @@ def test_gene_scales_are_those_of_the_training_cells(reference, teacher):
     assert (teacher.network.input_scale == 1).all()
 
 
-# ---------------------------------------------------------------------------------------- repeating
+# ------------------------------------------------------------------------------------ repeating
 
 
 def test_the_seed_decides_the_weights(reference, train, expected):
@@ -282,7 +282,7 @@ def test_the_reference_and_the_teacher_are_not_changed(reference, teacher):
     )
 
 
-# ---------------------------------------------------------------------------------------- breaks
+# ------------------------------------------------------------------------------------ breaks
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4])
@@ -327,7 +327,7 @@ def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
 
 def test_a_training_without_checkpoint_leaves_no_file(reference, train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    quick = resolve({"teacher_training": {"epochs": 1}, "student_training": {"epochs": 1}})
+    quick = from_dict({"teacher_training": {"epochs": 1}, "student_training": {"epochs": 1}})
     train(reference, quick)
     train(reference, quick, checkpoint=tmp_path / "folder" / "model.checkpoint.pt")
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
@@ -435,7 +435,7 @@ def test_a_checkpoint_of_other_content_is_ignored(reference, train, expected, tm
     assert str(checkpoint) in caplog.text
 
 
-# ---------------------------------------------------------------------------------------- divergence
+# ------------------------------------------------------------------------------------ divergence
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
@@ -461,7 +461,7 @@ def test_weights_that_are_no_numbers_leave_the_last_good_checkpoint(
 ):
     """A poisoned gradient in the second epoch: amid it, and in its very last step."""
     checkpoint = tmp_path / "model.checkpoint.pt"
-    clipped = resolve(
+    clipped = from_dict(
         {
             **SETTINGS.to_dict(),
             "teacher_training": {**QUICK, "clip_gradient": 1.0},
@@ -490,7 +490,7 @@ def test_weights_that_are_no_numbers_leave_the_last_good_checkpoint(
     assert weights_equal(found, expected)
 
 
-# ---------------------------------------------------------------------------------------- input
+# ------------------------------------------------------------------------------------ input
 
 
 def test_a_single_class_is_refused():
@@ -503,7 +503,7 @@ def test_a_single_class_is_refused():
 def test_cells_without_a_label_are_refused(missing):
     cells = sparse.csr_matrix(np.eye(3))
     for labels in (["a", "b", missing], pd.Categorical(["a", "b", missing])):
-        with pytest.raises(InputError, match="1 cells .* no label"):
+        with pytest.raises(InputError, match=r"1 cells .* no label"):
             Reference.from_names(cells, labels, ["x", "y", "z"])
 
 
@@ -525,7 +525,7 @@ def test_a_student_of_a_teacher_with_other_genes_or_classes_is_refused(reference
             learn(wrong, teacher)
 
 
-# ---------------------------------------------------------------------------------------- parts
+# ------------------------------------------------------------------------------------ parts
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.3, 0.49])

@@ -1,8 +1,8 @@
 """Training of Teacher and Student on a labelled reference.
 
 One loop serves both. The reference stays a sparse matrix; a batch is made dense when it is used, so
-memory does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch), so a
-training that goes on from a checkpoint ends with the weights of an uninterrupted one.
+memory does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch),
+so a training that goes on from a checkpoint ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -76,14 +76,20 @@ class Reference:
         classes, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
         if len(classes) < 2:
             raise InputError(
-                f"the reference has {len(classes)} label(s); at least two are needed to tell cells apart."
+                f"the reference has {len(classes)} label(s); at least two are needed to tell cells "
+                "apart."
             )
         return cls(
-            sparse.csr_matrix(cells, dtype=np.float32), codes, [str(g) for g in genes], classes.tolist()
+            sparse.csr_matrix(cells, dtype=np.float32),
+            codes,
+            [str(g) for g in genes],
+            classes.tolist(),
         )
 
 
-def split_validation(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_validation(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Hold out cells of every class.
 
     Parameters
@@ -91,8 +97,8 @@ def split_validation(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     labels
         Integer labels of shape (cells,).
     fraction
-        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one cell
-        for training, and classes of one or two cells are not held out.
+        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one
+        cell for training, and classes of one or two cells are not held out.
 
     Returns
     -------
@@ -139,8 +145,8 @@ def train_teacher(
     device
         A torch device.
     checkpoint
-        File that is written after every epoch, from which an interrupted training goes on, and which
-        is removed at the end.
+        File that is written after every epoch, from which an interrupted training goes on, and
+        which is removed at the end.
     provenance
         What the model folder should say about its origin.
     progress
@@ -215,12 +221,13 @@ def train_student(
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """Train the Student on the Teacher's soft labels with L3 and L4.
 
-    The soft labels are computed once, from the full expression of every cell. Parameters, result and
-    errors are those of :func:`train_teacher`; `teacher` is the trained Teacher.
+    The soft labels are computed once, from the full expression of every cell. Parameters, result
+    and errors are those of :func:`train_teacher`; `teacher` is the trained Teacher.
     """
     if teacher.genes != reference.genes or teacher.classes != reference.classes:
         raise InputError(
-            "the Teacher was trained on other genes or labels than this reference has: train it again."
+            "the Teacher was trained on other genes or labels than this reference has: train it "
+            "again."
         )
     torch.manual_seed(seed)
     training, validation = split_validation(reference.labels, settings.validation_fraction, seed)
@@ -359,7 +366,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 def _batches(
     training: np.ndarray, labels: np.ndarray, size: int, sampling: str, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Cell indices of the batches of one epoch; as many cells as there are, however they are drawn."""
+    """Cell indices of an epoch's batches; as many cells as there are, however they are drawn."""
     if sampling == "natural":
         order = rng.permutation(training)
     else:
@@ -389,12 +396,12 @@ def _input_scale(
 
 
 def _optimiser(network: torch.nn.Module, choice: TrainingSettings) -> torch.optim.Optimizer:
-    common = {"lr": choice.learning_rate, "weight_decay": choice.weight_decay}
+    weights, rate, decay = network.parameters(), choice.learning_rate, choice.weight_decay
     if choice.optimiser == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=choice.momentum, **common)
+        return torch.optim.SGD(weights, lr=rate, momentum=choice.momentum, weight_decay=decay)
     if choice.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), **common)
-    return torch.optim.AdamW(network.parameters(), **common)
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
 
 def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:
@@ -409,7 +416,7 @@ def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:
 
 
 def _accuracy(model: TrainedModel, reference: Reference, cells: np.ndarray, device: str) -> float:
-    """Share of cells labelled rightly; not a number without cells or with logits that are not finite."""
+    """Share of cells labelled rightly; NaN without cells or with logits that are not finite."""
     if len(cells) == 0:
         return math.nan
     logits = torch.cat([batch for batch, _ in model.logits(reference.cells[cells], device=device)])
@@ -440,7 +447,7 @@ def _fingerprint(
     digest.update(json.dumps(description).encode())
     cells = reference.cells
     for array in (reference.labels, cells.data, cells.indices, cells.indptr, *learns_from):
-        digest.update(memoryview(np.ascontiguousarray(array)))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

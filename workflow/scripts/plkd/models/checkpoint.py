@@ -1,8 +1,9 @@
 """A trained model and the folder that rebuilds it with no further argument.
 
-``model.json`` says everything that is not a weight (genes and classes in order, settings, normalisation,
-calibration, where it comes from); ``weights.safetensors`` holds the tensors. Neither can run code when
-it is read. ``model.json`` carries the checksum of the weights, so files of two models cannot be mixed.
+``model.json`` says everything that is not a weight (genes and classes in order, settings,
+normalisation, calibration, where it comes from); ``weights.safetensors`` holds the tensors. Neither
+can run code when it is read. ``model.json`` carries the checksum of the weights, so files of two
+models cannot be mixed.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ class TrainedModel:
         """
         if cells.shape[1] != len(self.genes):
             raise InputError(
-                f"the cells have {cells.shape[1]} genes, the model expects {len(self.genes)}: align them "
-                "to `model.genes` first (plkd.genes.align_genes)."
+                f"the cells have {cells.shape[1]} genes, the model expects {len(self.genes)}: "
+                "align them to `model.genes` first (plkd.genes.align_genes)."
             )
         n_cells = cells.shape[0]
         probabilities = np.empty((n_cells, len(self.classes)), dtype=np.float32)
@@ -181,8 +182,8 @@ def load_model(folder: str | Path) -> TrainedModel:
     Raises
     ------
     InputError
-        If a file is missing or damaged, the files do not belong together, or the folder was written by
-        a newer, incompatible version.
+        If a file is missing or damaged, the files do not belong together, or the folder was written
+        by a newer, incompatible version.
     """
     folder = Path(folder)
     for name in (_MODEL, _WEIGHTS):
