@@ -2,9 +2,9 @@
 
 Only the cell token (cls) of the last attention layer is read, so that layer is computed for its one
 query: the score of token j under head t is ``u_j . a_t`` with ``a_t = W_K,t^T q_t / scale``, and
-the head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores of
-a head and cancels; the value bias passes through because the weights sum to one. This is exact, and
-costs O(patterns * width * heads) per cell instead of O(patterns^2 * width + patterns * width^2).
+the head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores
+of a head and cancels; the value bias passes through because the weights sum to one. This is exact,
+and costs O(patterns * width * heads) per cell instead of O(patterns^2 * width + patterns * width^2).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class AttentionLayer(nn.Module):
     def all_tokens(
         self, tokens: Tensor, *, with_attention: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Updated tokens, shaped like `tokens` (cells, tokens, width), and attention maps if asked."""
+        """Updated tokens, shaped like `tokens` (cells, tokens, width); attention maps if asked."""
         normed = self.norm(tokens)
         n_cells, n_tokens, width = tokens.shape
 
