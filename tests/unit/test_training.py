@@ -583,6 +583,22 @@ def test_gene_dropout_hides_the_promised_share_of_every_cell():
     assert training._hide_genes(x, 0.0) is x
 
 
+def test_every_step_is_made_at_its_own_rate(reference, monkeypatch):
+    rates = []
+    make = training._optimiser
+
+    def watched(*arguments: Any) -> torch.optim.Optimizer:
+        optimiser = make(*arguments)
+        step = optimiser.step
+        optimiser.step = lambda: rates.append(optimiser.param_groups[0]["lr"]) or step()
+        return optimiser
+
+    monkeypatch.setattr(training, "_optimiser", watched)
+    teach(reference)
+    rate = training._schedule(SETTINGS.teacher_training, 20)  # four epochs of five steps
+    assert rates == pytest.approx([rate(step) for step in range(20)])
+
+
 def test_the_cosine_falls_from_the_rate_to_its_share():
     choice = dataclasses.replace(
         SETTINGS.teacher_training, learning_rate=0.2, final_learning_rate=0.1

@@ -4,7 +4,7 @@ Only the cell token (cls) of the last attention layer is read, so that layer is 
 query: the score of token j under head t is ``u_j . a_t`` with ``a_t = W_K,t^T q_t / scale``, and
 the head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores
 of a head and cancels; the value bias passes through because the weights sum to one. This is exact,
-and costs O(patterns * width * heads) per cell instead of O(patterns^2 * width + patterns * width^2).
+and costs O(patterns * width * heads) per cell, not O(patterns^2 * width + patterns * width^2).
 """
 
 from __future__ import annotations
