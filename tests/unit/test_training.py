@@ -212,6 +212,13 @@ def test_every_preset_trains(preset, reference):
         assert np.isfinite(embedding).all()
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_the_paper_preset_does_not_diverge(seed):
+    settings = resolve({"preset": "paper", "teacher_training": {"epochs": 3}})
+    _, history = teach(make_reference(1500, types=8), settings, seed=seed)
+    assert history["validation_accuracy"].iloc[-1] > 0.8
+
+
 def test_the_student_follows_its_teacher_and_not_the_labels(reference):
     """A Teacher that always names another class has a Student that does the same."""
     settings = from_dict(LEARNS)
