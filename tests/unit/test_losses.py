@@ -141,7 +141,7 @@ def test_clustering_loss_does_not_depend_on_the_order_of_cells_or_classes(option
 def test_clustering_loss_is_bounded_and_finite_for_any_batch(
     seed, n_cells, spread, offset, height, options
 ):
-    """Every term is a cosine, so the sum over the pairs of k classes lies within -+ k (k - 1) / 2."""
+    """Every term is a cosine, so the sum over pairs of k classes lies within -+ k (k - 1) / 2."""
     embedding, logits = (tensor.float() for tensor in draw(seed, n_cells))
     embedding = (offset + spread * embedding).requires_grad_()
     logits = (height * logits).requires_grad_()

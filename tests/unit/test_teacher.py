@@ -7,13 +7,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from dense_teacher import DenseTeacher, gradient_pairs, split_entries
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import sparse
 from torch import Tensor
 
+from dense_teacher import DenseTeacher, gradient_pairs, split_entries
 from plkd.models.navigator import Navigator
 from plkd.models.student import Student
 from plkd.models.teacher import AttentionLayer, Teacher

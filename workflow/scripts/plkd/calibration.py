@@ -51,15 +51,15 @@ def calibrate(logits: Tensor, labels: Tensor, error_rate: float) -> Calibration:
     labels
         Integer labels of shape (cells,).
     error_rate
-        Share of cells like these that may fall outside the prediction set, and below the threshold of
-        "unknown".
+        Share of cells like these that may fall outside the prediction set, and below the threshold
+        of "unknown".
 
     Notes
     -----
-    Temperature scaling minimises the cross-entropy over T (Guo et al. 2017). The prediction sets are
-    split conformal sets with the score 1 - p(true class): the threshold is the score of rank
-    ceil((n + 1)(1 - error_rate)) (Vovk; Sadinle et al. 2019), and with too few held-out cells for that
-    rank every class is in the set. With none at all nothing is changed and nothing is flagged.
+    Temperature scaling minimises the cross-entropy over T (Guo et al. 2017). The prediction sets
+    are split conformal sets with the score 1 - p(true class): the threshold is the score of rank
+    ceil((n + 1)(1 - error_rate)) (Vovk; Sadinle et al. 2019), and with too few held-out cells for
+    that rank every class is in the set. With none at all nothing is changed and nothing is flagged.
     """
     n_cells = len(labels)
     if n_cells == 0:
@@ -68,7 +68,8 @@ def calibrate(logits: Tensor, labels: Tensor, error_rate: float) -> Calibration:
     grid = torch.logspace(math.log10(0.2), math.log10(10.0), 200, dtype=torch.float64)
     fits = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
     temperature = float(grid[int(fits.argmin())])
-    probabilities = Calibration(temperature).probabilities(logits).numpy()  # as predictions have them
+    # in single precision, because predictions are compared with the thresholds in it
+    probabilities = Calibration(temperature).probabilities(logits).numpy()
     scores = np.sort(1.0 - probabilities[np.arange(n_cells), labels.numpy()].astype(np.float64))
     rank = math.ceil((n_cells + 1) * (1.0 - error_rate) - 1e-9)  # 95.00000000000001 is 95
     conformal = float(scores[rank - 1]) if rank <= n_cells else 1.0

@@ -20,17 +20,21 @@ def choose_device(wish: str, *, threads: int | None = None) -> str:
     Raises
     ------
     InputError
-        If a CUDA device is asked for that does not exist.
+        If there is no such device.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wish.startswith("cuda"):
-        index = int(wish.partition(":")[2] or 0)
-        if index >= torch.cuda.device_count():
-            raise InputError(
-                f"device '{wish}' was asked for, but torch {torch.__version__} sees "
-                f"{torch.cuda.device_count()} CUDA device(s) here: use device 'auto' or 'cpu'."
-            )
+    try:
+        device = torch.device(wish)
+    except RuntimeError as error:
+        raise InputError(
+            f"there is no kind of device '{wish}': use 'auto', 'cpu', 'cuda' or 'cuda:1'."
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device '{wish}' was asked for, but torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA device(s) here: use device 'auto' or 'cpu'."
+        )
     return wish

@@ -46,28 +46,31 @@ def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
     if start is None:
         raise FileNotFoundError(f"there is no script '{script}'")
     found: dict[str, str] = {}
-    waiting = [start.read_text(encoding="utf-8")]
+    waiting = [(script, start.read_text(encoding="utf-8"))]
     while waiting:
-        for module in _imported_modules(waiting.pop()):
+        for module in _imported_modules(*waiting.pop()):
             for path in _files_of(module):
                 if path in found:
                     continue
                 place = locate(path)
                 if place is not None:
                     found[path] = place.read_text(encoding="utf-8")
-                    waiting.append(found[path])
+                    waiting.append((path, found[path]))
     return found
 
 
-def _imported_modules(source: str) -> set[str]:
+def _imported_modules(path: str, source: str) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
+    packages = path.split("/")[:-1]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-            names.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            around = packages[: len(packages) + 1 - node.level] if node.level else []
+            module = ".".join([*around, *filter(None, [node.module])])
+            names.update(f"{module}.{alias.name}" for alias in node.names)
+            names.add(module)
     return {name for name in names if name == "plkd" or name.startswith("plkd.")}
 
 

@@ -34,7 +34,8 @@ def clustering_loss(
     assignments
         Y: the logits themselves (paper) or their softmax (DDC, KIDA).
     kernel
-        ``"fixed"``: 2 s^2 = 1 (paper); ``"median"``: s^2 = 0.15 * median of d^2, without gradient (DDC).
+        ``"fixed"``: 2 s^2 = 1 (paper); ``"median"``: s^2 = 0.15 * median of d^2, without gradient
+        (DDC).
     prefactor
         f: 1/k (paper) or 2/(k(k-1)).
 
@@ -47,11 +48,11 @@ def clustering_loss(
     if n_classes < 2:
         return logits.sum() * 0.0
     # Embeddings nearly coincide at the start; only around their own centre are their squares small
-    # enough for |a|^2 + |b|^2 - 2ab to be more than rounding error, which the median kernel enlarges.
+    # enough for |a|^2 + |b|^2 - 2ab to be more than rounding error, which the median would enlarge.
     centred = embedding - embedding.detach().mean(dim=0)
     squares = centred.pow(2).sum(dim=1)
     distances = (squares[:, None] + squares[None, :] - 2.0 * centred @ centred.T).clamp_min(0.0)
-    width = 1.0
+    width: float | Tensor = 1.0
     if kernel == "median":
         width = 2.0 * 0.15 * distances.detach().median().clamp_min(_TINY)
     similarity = torch.exp(-distances / width)

@@ -238,6 +238,7 @@ PAPER = Settings(
         learning_rate=0.05,
         momentum=0.9,  # authors' code
         weight_decay=5e-5,  # authors' code
+        clip_gradient=1.0,  # ours: without norms and residuals the weights run away at this rate
     ),
     teacher_loss=TeacherLossSettings(
         clustering_assignments="logits",  # 2.3 "Y_a = logits"

@@ -1,8 +1,8 @@
 """Training of Teacher and Student on a labelled reference.
 
 One loop serves both. The reference stays a sparse matrix; a batch is made dense when it is used, so
-memory does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch), so a
-training that goes on from a checkpoint ends with the weights of an uninterrupted one.
+memory does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch),
+so a training that goes on from a checkpoint ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,12 @@ from plkd.models.student import Student
 from plkd.models.teacher import Teacher
 from plkd.settings import Settings, TrainingSettings
 
-Objective = Callable[[Tensor, Tensor, np.ndarray], dict[str, Tensor]]
-"""(x, dropped-out x, cell indices of the batch) -> named loss terms with their weights applied."""
+Objective = Callable[[Tensor, np.ndarray], dict[str, Tensor]]
+"""(expression, cell indices) of a batch -> named loss terms with their weights applied."""
 
 
 class TrainingDiverged(InputError):
-    """The loss became infinite or not a number."""
+    """The loss or the model's output became infinite or not a number."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,35 @@ class Reference:
 
     @classmethod
     def from_names(cls, cells: Any, labels: Any, genes: Any) -> Reference:
-        """Build from label names of shape (cells,); the classes are sorted by name."""
+        """Build from label names of shape (cells,); the classes are sorted by name.
+
+        Raises
+        ------
+        InputError
+            If a cell has no label, or all have the same.
+        """
+        n_missing = int(pd.isna(labels).sum())
+        if n_missing:
+            raise InputError(
+                f"{n_missing} cells of the reference have no label: leave them out or label them."
+            )
         classes, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
         if len(classes) < 2:
             raise InputError(
-                f"the reference has {len(classes)} label(s); at least two are needed to tell cells apart."
+                f"the reference has {len(classes)} label(s); at least two are needed to tell cells "
+                "apart."
             )
         return cls(
-            sparse.csr_matrix(cells, dtype=np.float32), codes, [str(g) for g in genes], classes.tolist()
+            sparse.csr_matrix(cells, dtype=np.float32),
+            codes,
+            [str(g) for g in genes],
+            classes.tolist(),
         )
 
 
-def split_validation(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_validation(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Hold out cells of every class.
 
     Parameters
@@ -80,8 +97,8 @@ def split_validation(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     labels
         Integer labels of shape (cells,).
     fraction
-        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one cell
-        for training, and classes of one or two cells are not held out.
+        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one
+        cell for training, and classes of one or two cells are not held out.
 
     Returns
     -------
@@ -128,8 +145,8 @@ def train_teacher(
     device
         A torch device.
     checkpoint
-        File that is written after every epoch, from which an interrupted training goes on, and which
-        is removed at the end.
+        File that is written after every epoch, from which an interrupted training goes on, and
+        which is removed at the end.
     provenance
         What the model folder should say about its origin.
     progress
@@ -149,14 +166,13 @@ def train_teacher(
     """
     torch.manual_seed(seed)
     training, validation = split_validation(reference.labels, settings.validation_fraction, seed)
-    network = Teacher(
-        mask, len(reference.classes), settings.teacher, _input_scale(reference.cells[training], settings)
-    )
+    scale = _input_scale(reference.cells, training, settings)
+    network = Teacher(mask, len(reference.classes), settings.teacher, scale)
     labels = torch.from_numpy(reference.labels).to(device)
     choice = settings.teacher_loss
 
-    def objective(x: Tensor, hidden: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
-        logits, embedding = network(hidden)
+    def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
+        logits, embedding = network(x)
         terms = {}
         if choice.cross_entropy_weight:
             terms["cross_entropy"] = choice.cross_entropy_weight * losses.cross_entropy_loss(
@@ -183,6 +199,7 @@ def train_teacher(
         validation,
         settings.teacher_training,
         objective,
+        [network.navigator.mask().indices, network.navigator.mask().indptr],
         seed=seed,
         device=device,
         checkpoint=checkpoint,
@@ -204,24 +221,25 @@ def train_student(
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """Train the Student on the Teacher's soft labels with L3 and L4.
 
-    The soft labels are computed once, from the full expression of every cell. Parameters, result and
-    errors are those of :func:`train_teacher`; `teacher` is the trained Teacher.
+    The soft labels are computed once, from the full expression of every cell. Parameters, result
+    and errors are those of :func:`train_teacher`; `teacher` is the trained Teacher.
     """
     if teacher.genes != reference.genes or teacher.classes != reference.classes:
         raise InputError(
-            "the Teacher was trained on other genes or labels than this reference has: train it again."
+            "the Teacher was trained on other genes or labels than this reference has: train it "
+            "again."
         )
     torch.manual_seed(seed)
     training, validation = split_validation(reference.labels, settings.validation_fraction, seed)
-    scale = _input_scale(reference.cells[training], settings)
+    scale = _input_scale(reference.cells, training, settings)
     network = Student(len(reference.genes), len(reference.classes), settings.student, scale)
     soft = torch.cat([logits for logits, _ in teacher.logits(reference.cells, device=device)])
     soft = soft.to(device)
     labels = torch.from_numpy(reference.labels).to(device)
     choice = settings.student_loss
 
-    def objective(x: Tensor, hidden: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
-        logits, _ = network(hidden)
+    def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
+        logits, _ = network(x)
         chosen = torch.from_numpy(cells)
         terms = {}
         if choice.distillation_weight:
@@ -252,6 +270,7 @@ def train_student(
         validation,
         settings.student_training,
         objective,
+        [soft.cpu().numpy()],
         seed=seed,
         device=device,
         checkpoint=checkpoint,
@@ -267,6 +286,7 @@ def _train(
     validation: np.ndarray,
     choice: TrainingSettings,
     objective: Objective,
+    learns_from: Sequence[np.ndarray],
     *,
     seed: int,
     device: str,
@@ -278,10 +298,20 @@ def _train(
     steps_per_epoch = math.ceil(len(training) / choice.batch_size)
     epochs = max(choice.epochs, math.ceil(choice.min_steps / steps_per_epoch))
     rate = _schedule(choice, steps_per_epoch * epochs)
-    run = _fingerprint(model, reference, choice, seed)
+    run = _fingerprint(model, reference, learns_from, seed) if checkpoint is not None else ""
     first_epoch, rows = _resume(checkpoint, run, network, optimiser)
     if first_epoch:
         logger.info("going on from '%s' after epoch %d", checkpoint, first_epoch)
+    probe = np.random.default_rng([seed, 4]).permutation(training)[: max(len(validation), 1000)]
+
+    def diverged(epoch: int, found: str) -> TrainingDiverged:
+        kept = f" The last good epoch is in '{checkpoint}'." if checkpoint and epoch else ""
+        return TrainingDiverged(
+            f"training of the {model.kind} diverged in epoch {epoch + 1}, {found}. Lower "
+            f"{model.kind}_training.learning_rate (now {choice.learning_rate:g}) or set "
+            f"clip_gradient.{kept}"
+        )
+
     bar = tqdm(
         total=steps_per_epoch * epochs,
         initial=steps_per_epoch * first_epoch,
@@ -302,16 +332,11 @@ def _train(
                 for group in optimiser.param_groups:
                     group["lr"] = rate(epoch * steps_per_epoch + step)
                 x = dense_batch(reference.cells[cells]).to(device)
-                terms = objective(x, _hide_genes(x, choice.gene_dropout), cells)
+                terms = objective(_hide_genes(x, choice.gene_dropout), cells)
                 loss = torch.stack(list(terms.values())).sum()
                 if not torch.isfinite(loss):
-                    raise TrainingDiverged(
-                        f"training of the {model.kind} diverged in epoch {epoch + 1}, step {step + 1}: "
-                        + ", ".join(f"{name} = {term.item():g}" for name, term in terms.items())
-                        + f". Lower {model.kind}_training.learning_rate (now {choice.learning_rate:g}) "
-                        "or set clip_gradient."
-                        + (f" The last good epoch is kept in '{checkpoint}'." if epoch else "")
-                    )
+                    values = [f"{name} = {term.item():g}" for name, term in terms.items()]
+                    raise diverged(epoch, f"step {step + 1}: {', '.join(values)}")
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 if choice.clip_gradient is not None:
@@ -322,8 +347,10 @@ def _train(
                 bar.update()
             row = {"epoch": epoch + 1, "learning_rate": rate(epoch * steps_per_epoch)}
             row |= {name: total / steps_per_epoch for name, total in sums.items()}
-            row["accuracy"] = _accuracy(model, reference, training[: max(len(validation), 1000)], device)
+            row["accuracy"] = _accuracy(model, reference, probe, device)
             row["validation_accuracy"] = _accuracy(model, reference, validation, device)
+            if math.isnan(row["accuracy"]):
+                raise diverged(epoch, "the model's output is not finite after its last step")
             rows.append(row)
             bar.set_postfix_str(f"epoch {epoch + 1}, validation {row['validation_accuracy']:.3f}")
             _save_progress(checkpoint, run, network, optimiser, epoch + 1, rows)
@@ -339,7 +366,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 def _batches(
     training: np.ndarray, labels: np.ndarray, size: int, sampling: str, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Cell indices of the batches of one epoch; as many cells as there are, however they are drawn."""
+    """Cell indices of an epoch's batches; as many cells as there are, however they are drawn."""
     if sampling == "natural":
         order = rng.permutation(training)
     else:
@@ -355,23 +382,26 @@ def _hide_genes(x: Tensor, share: float) -> Tensor:
     return x * (torch.rand_like(x) >= share) if share else x
 
 
-def _input_scale(cells: sparse.csr_matrix, settings: Settings) -> Tensor | None:
+def _input_scale(
+    cells: sparse.csr_matrix, training: np.ndarray, settings: Settings
+) -> Tensor | None:
     """Inverse standard deviation of every gene, at most 10; None when not asked for."""
     if settings.input_scaling == "none":
         return None
-    mean = np.asarray(cells.mean(axis=0)).ravel()
-    square = np.asarray(cells.multiply(cells).mean(axis=0)).ravel()
+    learnt = cells[training].astype(np.float64)
+    mean = np.asarray(learnt.mean(axis=0)).ravel()
+    square = np.asarray(learnt.multiply(learnt).mean(axis=0)).ravel()
     deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
     return torch.from_numpy((1.0 / np.maximum(deviation, 0.1)).astype(np.float32))
 
 
 def _optimiser(network: torch.nn.Module, choice: TrainingSettings) -> torch.optim.Optimizer:
-    common = {"lr": choice.learning_rate, "weight_decay": choice.weight_decay}
+    weights, rate, decay = network.parameters(), choice.learning_rate, choice.weight_decay
     if choice.optimiser == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=choice.momentum, **common)
+        return torch.optim.SGD(weights, lr=rate, momentum=choice.momentum, weight_decay=decay)
     if choice.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), **common)
-    return torch.optim.AdamW(network.parameters(), **common)
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
 
 def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:
@@ -386,36 +416,38 @@ def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:
 
 
 def _accuracy(model: TrainedModel, reference: Reference, cells: np.ndarray, device: str) -> float:
+    """Share of cells labelled rightly; NaN without cells or with logits that are not finite."""
     if len(cells) == 0:
         return math.nan
-    found = [logits.argmax(dim=1) for logits, _ in model.logits(reference.cells[cells], device=device)]
-    return float((torch.cat(found).numpy() == reference.labels[cells]).mean())
+    logits = torch.cat([batch for batch, _ in model.logits(reference.cells[cells], device=device)])
+    if not torch.isfinite(logits).all():
+        return math.nan
+    return float((logits.argmax(dim=1).numpy() == reference.labels[cells]).mean())
 
 
 def _calibrated(
     model: TrainedModel, reference: Reference, validation: np.ndarray, device: str
 ) -> TrainedModel:
-    model.network.eval()
-    if len(validation) == 0:
-        return model
-    logits = torch.cat(
-        [batch for batch, _ in model.logits(reference.cells[validation], device=device)]
-    )
-    labels = torch.from_numpy(reference.labels[validation])
-    model.calibration = calibrate(logits, labels, model.settings.error_rate)
-    model.network.cpu()
+    if len(validation):
+        logits = torch.cat(
+            [batch for batch, _ in model.logits(reference.cells[validation], device=device)]
+        )
+        labels = torch.from_numpy(reference.labels[validation])
+        model.calibration = calibrate(logits, labels, model.settings.error_rate)
+    model.network.cpu().eval()
     return model
 
 
 def _fingerprint(
-    model: TrainedModel, reference: Reference, choice: TrainingSettings, seed: int
+    model: TrainedModel, reference: Reference, learns_from: Sequence[np.ndarray], seed: int
 ) -> str:
     """What must be equal for a checkpoint to be one of this training."""
     digest = hashlib.sha256()
     description = [model.kind, model.settings.to_dict(), seed, reference.genes, reference.classes]
     digest.update(json.dumps(description).encode())
-    for array in (reference.labels, reference.cells.data, reference.cells.indices):
-        digest.update(np.ascontiguousarray(array))
+    cells = reference.cells
+    for array in (reference.labels, cells.data, cells.indices, cells.indptr, *learns_from):
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -447,13 +479,13 @@ def _resume(
     if checkpoint is None or not checkpoint.exists():
         return 0, []
     try:
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         if state["run"] != run:
             logger.warning("'%s' belongs to another training and is not used", checkpoint)
             return 0, []
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
-    except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+    except Exception as error:  # whatever is wrong with the file, the training can start anew
         logger.warning("'%s' cannot be read and is not used: %s", checkpoint, error)
         return 0, []
     return state["epoch"], state["rows"]

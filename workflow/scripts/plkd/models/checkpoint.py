@@ -1,8 +1,9 @@
 """A trained model and the folder that rebuilds it with no further argument.
 
-``model.json`` says everything that is not a weight (genes and classes in order, settings, normalisation,
-calibration, where it comes from); ``weights.safetensors`` holds the tensors. Neither can run code when
-it is read. ``model.json`` carries the checksum of the weights, so files of two models cannot be mixed.
+``model.json`` says everything that is not a weight (genes and classes in order, settings,
+normalisation, calibration, where it comes from); ``weights.safetensors`` holds the tensors. Neither
+can run code when it is read. ``model.json`` carries the checksum of the weights, so files of two
+models cannot be mixed.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class TrainedModel:
     def logits(
         self, cells: sparse.csr_matrix, *, batch_size: int = 2048, device: str = "cpu"
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits and embeddings, batch by batch, on the CPU.
+        """Logits and embeddings, batch by batch, on the CPU; the network is left on `device`.
 
         Parameters
         ----------
@@ -84,11 +85,11 @@ class TrainedModel:
             Log-normalised expression, CSR of shape (cells, genes), genes in the model's order.
         """
         network = self.network.to(device).eval()
-        with torch.inference_mode():
-            for start in range(0, cells.shape[0], batch_size):
-                x = dense_batch(cells[start : start + batch_size]).to(device)
+        for start in range(0, cells.shape[0], batch_size):
+            x = dense_batch(cells[start : start + batch_size]).to(device)
+            with torch.inference_mode():  # not around the yield: it would reach into the caller
                 logits, embedding = network(x)
-                yield logits.float().cpu(), embedding.float().cpu()
+            yield logits.float().cpu(), embedding.float().cpu()
 
     def predict(
         self,
@@ -125,22 +126,21 @@ class TrainedModel:
         """
         if cells.shape[1] != len(self.genes):
             raise InputError(
-                f"the cells have {cells.shape[1]} genes, the model expects {len(self.genes)}: align them "
-                "to `model.genes` first (plkd.genes.align_genes)."
+                f"the cells have {cells.shape[1]} genes, the model expects {len(self.genes)}: "
+                "align them to `model.genes` first (plkd.genes.align_genes)."
             )
-        probabilities = np.empty((cells.shape[0], len(self.classes)), dtype=np.float32)
+        n_cells = cells.shape[0]
+        probabilities = np.empty((n_cells, len(self.classes)), dtype=np.float32)
         embeddings = None
+        if embedding:
+            embeddings = np.empty((n_cells, self.network.classifier.in_features), dtype=np.float32)
         start = 0
         for logits, embedded in self.logits(cells, batch_size=batch_size, device=device):
             stop = start + len(logits)
             probabilities[start:stop] = self.calibration.probabilities(logits).numpy()
-            if embedding:
-                if embeddings is None:
-                    embeddings = np.empty((cells.shape[0], embedded.shape[1]), dtype=np.float32)
+            if embeddings is not None:
                 embeddings[start:stop] = embedded.numpy()
             start = stop
-        if embedding and embeddings is None:
-            embeddings = np.empty((0, 0), dtype=np.float32)
         return probabilities, embeddings
 
 
@@ -171,7 +171,8 @@ def save_model(model: TrainedModel, history: pd.DataFrame, folder: str | Path) -
             },
             "weights_sha256": sha256_of(target / _WEIGHTS),
         }
-        (target / _MODEL).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        (target / _MODEL).write_text(text, encoding="utf-8")
         history.to_csv(target / _HISTORY, sep="\t", index=False)
 
 
@@ -181,8 +182,8 @@ def load_model(folder: str | Path) -> TrainedModel:
     Raises
     ------
     InputError
-        If a file is missing or damaged, the files do not belong together, or the folder was written by
-        a newer, incompatible version.
+        If a file is missing or damaged, the files do not belong together, or the folder was written
+        by a newer, incompatible version.
     """
     folder = Path(folder)
     for name in (_MODEL, _WEIGHTS):
@@ -191,46 +192,51 @@ def load_model(folder: str | Path) -> TrainedModel:
                 f"'{folder}' is no model folder: '{name}' is missing. Give the folder 'teacher' or "
                 "'student' that a training wrote."
             )
+    content = _read_description(folder / _MODEL)
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"'{folder / _MODEL}' has format {content.get('format')}, this version reads {FORMAT}: "
+            "update plkd or train the model again."
+        )
+    found, expected = sha256_of(folder / _WEIGHTS), str(content.get("weights_sha256"))
+    if found != expected:
+        raise InputError(
+            f"the weights in '{folder}' do not belong to its model.json (SHA-256 {found[:12]}.., "
+            f"expected {expected[:12]}..): copy the folder again as a whole."
+        )
     try:
-        content = json.loads((folder / _MODEL).read_text())
-        if content["format"] != FORMAT:
-            raise InputError(
-                f"'{folder / _MODEL}' has format {content['format']}, this version reads {FORMAT}: "
-                "update plkd or train the model again."
-            )
-        found = sha256_of(folder / _WEIGHTS)
-        if found != content["weights_sha256"]:
-            raise InputError(
-                f"the weights in '{folder}' do not belong to its model.json (SHA-256 {found[:12]}.., "
-                f"expected {content['weights_sha256'][:12]}..): copy the folder again as a whole."
-            )
-        tensors = load_file(folder / _WEIGHTS)
         settings = from_dict(content["settings"])
-        classes, genes = content["classes"], content["genes"]
-        network = _rebuild(content["kind"], tensors, len(genes), len(classes), settings)
+        genes, classes, patterns = content["genes"], content["classes"], content["patterns"]
+        network = _rebuild(
+            content["kind"], load_file(folder / _WEIGHTS), len(genes), len(classes), settings
+        )
+        if isinstance(network, Teacher) and network.navigator.n_patterns != len(patterns):
+            raise ValueError(f"{len(patterns)} names for {network.navigator.n_patterns} patterns")
         return TrainedModel(
             network=network,
             genes=genes,
             classes=classes,
             settings=settings,
-            patterns=content["patterns"],
+            patterns=patterns,
             calibration=Calibration(**content["calibration"]),
             normalisation=content["normalisation"],
             provenance=content["provenance"],
         )
-    except InputError:
-        raise
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(
-            f"the files in '{folder}' are damaged or do not fit together ({error}): copy the folder "
-            "again, or train the model again."
+            f"the files in '{folder}' are damaged or do not fit together ({error!r}): copy the "
+            "folder again, or train the model again."
         ) from error
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"'{path}' is damaged ({error}): copy the folder again.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"'{path}' does not describe a model: copy the folder again.")
+    return content
 
 
 def _export(network: Teacher | Student) -> dict[str, Tensor]:

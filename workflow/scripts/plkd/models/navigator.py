@@ -1,9 +1,9 @@
 """Navigator: genes -> pattern tokens, with the mask as structure.
 
-The token of pattern j is ``v_j = sum over genes g in j of x_g * W_j[g] + b_j`` (paper, section 2.2).
-Only the weights inside the mask exist. Patterns of similar size are laid side by side in groups,
-padded to the largest of the group with a gene that is always zero, so that a group is one batched
-matrix product; the padding takes no part in the result and gets no gradient.
+The token of pattern j is ``v_j = sum over genes g in j of x_g * W_j[g] + b_j`` (paper, section
+2.2). Only the weights inside the mask exist. Patterns of similar size are laid side by side in
+groups, padded to the largest of the group with a gene that is always zero, so that a group is one
+batched matrix product; the padding takes no part in the result and gets no gradient.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class Navigator(nn.Module):
     bias : Parameter of shape (patterns, width)
         In the order of the groups; :meth:`forward` restores the order of the mask.
     """
+
+    _genes: Tensor
+    _restore: Tensor
 
     def __init__(self, mask: sparse.sparray | sparse.spmatrix, width: int) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class Student(nn.Module):
     """
 
     kind = "student"
+    input_scale: Tensor
 
     def __init__(
         self,
@@ -47,6 +48,6 @@ class Student(nn.Module):
         self.classifier = nn.Linear(width, n_classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (cells, classes) and the last hidden layer (cells, width) from x (cells, genes)."""
+        """Logits (cells, classes) and last hidden layer (cells, width) from x (cells, genes)."""
         embedding = self.hidden(x * self.input_scale)
         return self.classifier(embedding), embedding

@@ -1,16 +1,17 @@
 """Teacher: pattern tokens -> cell embedding -> logits.
 
 Only the cell token (cls) of the last attention layer is read, so that layer is computed for its one
-query: the score of token j under head t is ``u_j . a_t`` with ``a_t = W_K,t^T q_t / scale``, and the
-head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores of a
-head and cancels; the value bias passes through because the weights sum to one. This is exact, and
-costs O(patterns * width * heads) per cell instead of O(patterns^2 * width + patterns * width^2).
+query: the score of token j under head t is ``u_j . a_t`` with ``a_t = W_K,t^T q_t / scale``, and
+the head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores
+of a head and cancels; the value bias passes through because the weights sum to one. This is exact,
+and costs O(patterns * width * heads) per cell, not O(patterns^2 * width + patterns * width^2).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -32,8 +33,8 @@ class TokenView:
     updated
         Pattern tokens r_j after the last attention layer, (cells, patterns, width).
     attention
-        Attention maps of the last layer, (cells, heads, patterns + 1, patterns + 1); the cell token is
-        the last row and column.
+        Attention maps of the last layer, (cells, heads, patterns + 1, patterns + 1); the cell token
+        is the last row and column.
     """
 
     tokens: Tensor
@@ -103,7 +104,7 @@ class AttentionLayer(nn.Module):
     def all_tokens(
         self, tokens: Tensor, *, with_attention: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Updated tokens of the same shape (cells, tokens, width), and attention maps on request."""
+        """Updated tokens, shaped like `tokens` (cells, tokens, width); attention maps if asked."""
         normed = self.norm(tokens)
         n_cells, n_tokens, width = tokens.shape
 
@@ -155,6 +156,7 @@ class Teacher(nn.Module):
     """
 
     kind = "teacher"
+    input_scale: Tensor
 
     def __init__(
         self,
@@ -185,34 +187,37 @@ class Teacher(nn.Module):
         self.classifier = nn.Linear(width, n_classes)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Pattern tokens v_j of shape (cells, patterns, width) from log-normalised x (cells, genes)."""
+        """Pattern tokens v_j (cells, patterns, width) from log-normalised x (cells, genes)."""
         return self.token_norm(self.navigator(x * self.input_scale))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (cells, classes) and cell embeddings (cells, width) from x (cells, genes)."""
-        tokens = self.tokens(x)
-        cell = self.cell
-        if len(self.layers) > 1:
+        tokens, cell = self.tokens(x), cast(Tensor, self.cell)
+        *earlier, last = self._attention_layers()
+        if earlier:
             joined = self._with_cell(tokens)
-            for layer in self.layers[:-1]:
+            for layer in earlier:
                 joined, _ = layer.all_tokens(joined)
             tokens, cell = joined[:, :-1], joined[:, -1]
-        return self._classify(self.layers[-1].cell_token(tokens, cell))
+        return self._classify(last.cell_token(tokens, cell))
 
     def view_tokens(self, x: Tensor) -> TokenView:
-        """Tokens before and after attention, and attention maps: for interpretation, memory-hungry."""
+        """Tokens before and after attention, and its maps: for interpretation, memory-hungry."""
         tokens = self.tokens(x)
         joined, attention = self._with_cell(tokens), None
-        for layer in self.layers:
+        for layer in self._attention_layers():
             joined, attention = layer.all_tokens(joined, with_attention=True)
         assert attention is not None  # depth is at least one
         return TokenView(tokens, joined[:, :-1], attention)
 
     def dense_parameter_count(self) -> int:
-        """Number of parameters when the Navigator is counted as a masked dense layer, as in the paper."""
+        """Number of parameters with the Navigator as a masked dense layer, as the paper counts."""
         inside = sum(p.numel() for p in self.navigator.parameters())
         total = sum(p.numel() for p in self.parameters())
         return total - inside + self.navigator.dense_parameter_count()
+
+    def _attention_layers(self) -> list[AttentionLayer]:
+        return cast(list[AttentionLayer], list(self.layers))
 
     def _with_cell(self, tokens: Tensor) -> Tensor:
         return torch.cat([tokens, self.cell.expand(len(tokens), 1, -1)], dim=1)

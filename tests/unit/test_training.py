@@ -1,0 +1,620 @@
+"""Training on cells with planted types: it learns, repeats itself and goes on after a break."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+from plkd import training
+from plkd.errors import InputError
+from plkd.models.checkpoint import TrainedModel
+from plkd.settings import PRESETS, Settings, from_dict, resolve
+from plkd.training import (
+    Reference,
+    TrainingDiverged,
+    split_validation,
+    train_student,
+    train_teacher,
+)
+from simulated import HOUSEKEEPING, MARKERS, make_cells
+
+QUICK = {
+    "epochs": 4,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "gene_dropout": 0.1,
+    "min_steps": 0,
+}
+# Every source of randomness is on, and both kinds of optimiser state are kept.
+SETTINGS = from_dict(
+    {
+        "teacher": {
+            "width": 16,
+            "token_dropout": 0.1,
+            "attention_dropout": 0.1,
+            "drop_path": 0.1,
+            "depth": 2,
+        },
+        "teacher_training": {**QUICK, "optimiser": "sgd", "sampling": "balanced"},
+        "student": {"hidden": [32]},
+        "student_training": {**QUICK, "optimiser": "adam"},
+    }
+)
+
+
+def make_reference(n_cells: int = 160, types: int = 4, seed: int = 0, **options: Any) -> Reference:
+    cells = make_cells(n_cells, 100, types, seed=seed, **options)
+    counts = cells.X
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    normalised = sparse.csr_matrix(sparse.diags(1e4 / totals) @ counts)
+    return Reference.from_names(normalised.log1p(), cells.obs["cell_type"], cells.var_names)
+
+
+def make_mask(genes: list[str]) -> tuple[sparse.csc_matrix, list[str]]:
+    """A pattern per type's markers, and one of housekeeping genes."""
+    sets = {**MARKERS, "Housekeeping": HOUSEKEEPING}
+    columns = [[gene in members for gene in genes] for members in sets.values()]
+    return sparse.csc_matrix(np.array(columns, dtype=bool).T), list(sets)
+
+
+def teach(reference: Reference, settings: Settings = SETTINGS, **options: Any) -> Any:
+    mask, patterns = make_mask(reference.genes)
+    mask = options.pop("mask", mask)
+    return train_teacher(reference, mask, patterns, settings, progress=False, **options)
+
+
+def learn(
+    reference: Reference, teacher: TrainedModel, settings: Settings = SETTINGS, **options: Any
+) -> Any:
+    return train_student(reference, teacher, settings, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return make_reference()
+
+
+@pytest.fixture(scope="module")
+def teacher(reference: Reference) -> TrainedModel:
+    return teach(reference)[0]
+
+
+@pytest.fixture(scope="module", params=["teacher", "student"])
+def train(request: pytest.FixtureRequest, teacher: TrainedModel) -> Callable[..., Any]:
+    """Trains one of the two models: train(reference, settings, seed=.., checkpoint=..)."""
+    if request.param == "teacher":
+        return teach
+    return lambda reference, settings=SETTINGS, **options: learn(
+        reference, teacher, settings, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(train: Callable[..., Any], reference: Reference) -> tuple[TrainedModel, pd.DataFrame]:
+    """Model and history of a training that nothing interrupted."""
+    return train(reference)
+
+
+def weights_equal(left: TrainedModel, right: TrainedModel) -> bool:
+    one, other = left.network.state_dict(), right.network.state_dict()
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """The user presses Ctrl-C as soon as the checkpoint of `epoch` is written."""
+    save = training._save_progress
+
+    def save_and_stop(*arguments: Any) -> None:
+        save(*arguments)
+        if arguments[4] == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_save_progress", save_and_stop)
+
+
+def leave_checkpoint(
+    train: Callable[..., Any],
+    reference: Reference,
+    checkpoint: Path,
+    epoch: int = 2,
+    **options: Any,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(patch, epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(reference, checkpoint=checkpoint, **options)
+    assert checkpoint.is_file()
+
+
+# ------------------------------------------------------------------------------------ learning
+
+
+LEARNS = {
+    "teacher": {"block": "bare", "mlp_ratio": 0.0},
+    "teacher_training": {"epochs": 15, "batch_size": 32, "learning_rate": 2e-3},
+    "student_training": {"epochs": 10, "batch_size": 32, "learning_rate": 2e-3},
+}
+
+
+@pytest.mark.parametrize("teacher_block", [LEARNS["teacher"], {"depth": 2}])
+def test_teacher_and_student_learn_the_planted_types(teacher_block):
+    reference = make_reference(500)
+    settings = from_dict({**LEARNS, "teacher": teacher_block})
+    teacher, history = teach(reference, settings)
+    assert history["validation_accuracy"].iloc[-1] > 0.85
+    assert history["accuracy"].iloc[-1] > 0.9
+    assert history["cross_entropy"].iloc[-1] < 0.5 * history["cross_entropy"].iloc[0]
+    student, student_history = learn(reference, teacher, settings)
+    assert student_history["validation_accuracy"].iloc[-1] > 0.9
+
+    query = make_reference(300, seed=5, batches=["another donor"])
+    assert query.genes == reference.genes
+    for model in (teacher, student):
+        probabilities, _ = model.predict(query.cells)
+        assert (probabilities.argmax(axis=1) == query.labels).mean() > 0.85
+
+
+def test_the_history_has_a_row_per_epoch(reference, teacher):
+    for history in (teach(reference)[1], learn(reference, teacher)[1]):
+        assert history["epoch"].tolist() == [1, 2, 3, 4]
+        assert history["learning_rate"].iloc[0] == 0.01
+        assert (np.diff(history["learning_rate"]) < 0).all()
+        assert np.isfinite(history.to_numpy()).all()
+        terms = history.columns.difference(
+            ["epoch", "learning_rate", "loss", "accuracy", "validation_accuracy"]
+        )
+        np.testing.assert_allclose(
+            history["loss"], history[terms].sum(axis=1), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_a_small_reference_is_passed_over_more_often(reference):
+    choice = dataclasses.replace(SETTINGS.teacher_training, min_steps=33)
+    history = teach(reference, dataclasses.replace(SETTINGS, teacher_training=choice))[1]
+    assert len(history) == 7  # 144 cells are five steps
+
+
+def test_weights_of_loss_terms_are_applied_and_a_zero_leaves_one_out(reference, teacher):
+    choice = {"clustering_weight": 0.0, "cross_entropy_weight": 2.0}
+    doubled = from_dict({"teacher_loss": choice, "teacher_training": {"epochs": 1}})
+    single = from_dict(
+        {"teacher_loss": {"clustering_weight": 0.0}, "teacher_training": {"epochs": 1}}
+    )
+    two, one = teach(reference, doubled)[1], teach(reference, single)[1]
+    assert "clustering" not in two.columns
+    assert two["cross_entropy"][0] == pytest.approx(2 * one["cross_entropy"][0], rel=0.2)
+    losses = {"distillation_weight": 0.0, "self_entropy_weight": 0.0, "hard_label_weight": 1.0}
+    history = learn(reference, teacher, from_dict({"student_loss": losses}))[1]
+    assert {"distillation", "self_entropy"}.isdisjoint(history.columns)
+    assert history["cross_entropy"].iloc[-1] < history["cross_entropy"].iloc[0]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains(preset, reference):
+    one = {"epochs": 1, "min_steps": 0}
+    settings = resolve({"preset": preset, "teacher_training": one, "student_training": one})
+    model, history = teach(reference, settings)
+    student, student_history = learn(reference, model, settings)
+    assert len(history) == len(student_history) == 1
+    for trained in (model, student):
+        probabilities, embedding = trained.predict(reference.cells)
+        assert np.isfinite(probabilities).all()
+        assert np.isfinite(embedding).all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_paper_preset_does_not_diverge(seed):
+    settings = resolve({"preset": "paper", "teacher_training": {"epochs": 3}})
+    _, history = teach(make_reference(1500, types=8), settings, seed=seed)
+    assert history["validation_accuracy"].iloc[-1] > 0.8
+
+
+def test_the_student_follows_its_teacher_and_not_the_labels(reference):
+    """A Teacher that always names another class has a Student that does the same."""
+    settings = from_dict(LEARNS)
+    contrary, _ = teach(reference, settings)
+    classifier = contrary.network.classifier
+    with torch.no_grad():
+        order = torch.tensor([1, 2, 3, 0])
+        classifier.weight.copy_(classifier.weight[order].clone())
+        classifier.bias.copy_(classifier.bias[order].clone())
+    student, _ = learn(reference, contrary, settings)
+    found = student.predict(reference.cells)[0].argmax(axis=1)
+    assert (found == (reference.labels - 1) % 4).mean() > 0.9
+
+
+def test_models_are_calibrated_on_the_held_out_cells(expected):
+    model = expected[0]
+    assert model.calibration.error_rate == SETTINGS.error_rate
+    assert model.calibration.unknown_threshold > 0
+    assert not model.network.training
+
+
+def test_without_held_out_cells_a_model_is_left_uncalibrated(train):
+    reference = make_reference(8)  # two cells of a class, none of them can be held out
+    reference = dataclasses.replace(reference, labels=np.arange(8) % 4)
+    model, history = train(reference)
+    assert model.calibration.temperature == 1.0
+    assert history["validation_accuracy"].isna().all()
+    assert not model.network.training
+
+
+def test_gene_scales_are_those_of_the_training_cells(reference, teacher):
+    settings = dataclasses.replace(SETTINGS, input_scaling="unit_variance")
+    training_cells, _ = split_validation(reference.labels, settings.validation_fraction, 3)
+    deviation = reference.cells[training_cells].toarray().astype(np.float64).std(axis=0)
+    for model in (
+        teach(reference, settings, seed=3)[0],
+        learn(reference, teacher, settings, seed=3)[0],
+    ):
+        scale = model.network.input_scale.numpy()
+        np.testing.assert_allclose(scale, 1 / np.maximum(deviation, 0.1), rtol=1e-4)
+    assert (teacher.network.input_scale == 1).all()
+
+
+# ------------------------------------------------------------------------------------ repeating
+
+
+def test_the_seed_decides_the_weights(reference, train, expected):
+    torch.manual_seed(12345)
+    again, other = train(reference, seed=0), train(reference, seed=8)
+    assert weights_equal(expected[0], again[0])
+    pd.testing.assert_frame_equal(expected[1], again[1])
+    assert expected[0].calibration == again[0].calibration
+    assert not weights_equal(expected[0], other[0])
+    assert other[0].provenance["seed"] == 8
+
+
+def test_the_reference_and_the_teacher_are_not_changed(reference, teacher):
+    cells = copy.deepcopy(reference)
+    before = copy.deepcopy(teacher.network.state_dict())
+    for array in (cells.cells.data, cells.cells.indices, cells.cells.indptr):
+        array.flags.writeable = False
+    teach(cells)
+    learn(cells, teacher)
+    assert (cells.cells != reference.cells).nnz == 0
+    assert np.array_equal(cells.labels, reference.labels)
+    assert all(
+        torch.equal(value, before[key]) for key, value in teacher.network.state_dict().items()
+    )
+
+
+# ------------------------------------------------------------------------------------ breaks
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_an_interrupted_training_ends_with_the_same_weights(
+    reference, train, expected, tmp_path, epoch
+):
+    checkpoint = tmp_path / "model.checkpoint.pt"
+    leave_checkpoint(train, reference, checkpoint, epoch)
+    torch.manual_seed(12345)
+    with pytest.MonkeyPatch.context() as patch:
+        trained: list[int] = []
+        batches = training._batches
+        patch.setattr(training, "_batches", lambda *a: trained.append(1) or batches(*a))
+        found, history = train(reference, checkpoint=checkpoint)
+    assert len(trained) == 4 - epoch  # it went on and did not start anew
+    assert weights_equal(found, expected[0])
+    assert found.calibration == expected[0].calibration
+    pd.testing.assert_frame_equal(history, expected[1])
+    assert not checkpoint.exists()
+
+
+def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
+    reference, train, expected, tmp_path
+):
+    checkpoint = tmp_path / "model.checkpoint.pt"
+    batches, calls = training._batches, []
+
+    def break_in_third(*arguments: Any) -> Iterator[np.ndarray]:
+        calls.append(1)
+        for number, cells in enumerate(batches(*arguments)):
+            if len(calls) == 3 and number == 2:
+                raise KeyboardInterrupt
+            yield cells
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_batches", break_in_third)
+        with pytest.raises(KeyboardInterrupt):
+            train(reference, checkpoint=checkpoint)
+    found, _ = train(reference, checkpoint=checkpoint)
+    assert weights_equal(found, expected[0])
+
+
+def test_a_training_without_checkpoint_leaves_no_file(reference, train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quick = from_dict({"teacher_training": {"epochs": 1}, "student_training": {"epochs": 1}})
+    train(reference, quick)
+    train(reference, quick, checkpoint=tmp_path / "folder" / "model.checkpoint.pt")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def shifted(reference: Reference) -> Reference:
+    cells = reference.cells.copy()
+    cells.data[0] += 1.0
+    return dataclasses.replace(reference, cells=cells)
+
+
+def relabelled(reference: Reference) -> Reference:
+    labels = reference.labels.copy()
+    labels[:2] = (labels[:2] + 1) % 4
+    return dataclasses.replace(reference, labels=labels)
+
+
+def moved_to_the_next_cell(reference: Reference) -> Reference:
+    """The same values in the same genes, but one of them belongs to another cell."""
+    cells = reference.cells.copy()
+    starts, genes = cells.indptr, cells.indices
+    row = next(
+        row
+        for row in range(1, cells.shape[0])
+        if genes[starts[row] - 1] not in genes[starts[row] : starts[row + 1]]
+    )
+    starts[row] -= 1
+    return dataclasses.replace(reference, cells=cells)
+
+
+OTHER: dict[str, Callable[[Reference], tuple[Reference, dict[str, Any]]]] = {
+    "seed": lambda reference: (reference, {"seed": 1}),
+    "expression": lambda reference: (shifted(reference), {}),
+    "cells": lambda reference: (moved_to_the_next_cell(reference), {}),
+    "labels": lambda reference: (relabelled(reference), {}),
+    "settings": lambda reference: (
+        reference,
+        {"settings": dataclasses.replace(SETTINGS, error_rate=0.2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*OTHER, "mask or teacher"])
+def test_the_checkpoint_of_another_training_is_not_used(
+    name, reference, train, tmp_path, caplog, teacher
+):
+    checkpoint = tmp_path / "model.checkpoint.pt"
+    if name == "mask or teacher":
+        options = {}
+        other = reference
+        if train is teach:
+            mask = make_mask(reference.genes)[0].toarray()
+            leave_checkpoint(train, reference, checkpoint, mask=sparse.csc_matrix(mask[::-1]))
+        else:
+            another = teach(reference, seed=9)[0]
+            leave_checkpoint(lambda r, **o: learn(r, another, **o), reference, checkpoint)
+    else:
+        other, options = OTHER[name](reference)
+        leave_checkpoint(train, reference, checkpoint)
+    expected, _ = train(other, **options)
+    with caplog.at_level("WARNING", "plkd"):
+        found, history = train(other, checkpoint=checkpoint, **options)
+    assert weights_equal(found, expected)
+    assert len(history) == 4
+    assert str(checkpoint) in caplog.text
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "a few bytes": lambda content: content[:10],
+    "half": lambda content: content[: len(content) // 2],
+    "but for the end": lambda content: content[:-20],
+    "text": lambda content: b"this is no checkpoint\n",
+    "binary rubbish": lambda content: bytes(range(256)) * 4,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint_content(
+    train: Callable[..., Any], reference: Reference, tmp_path_factory: pytest.TempPathFactory
+) -> bytes:
+    checkpoint = tmp_path_factory.mktemp("whole") / "model.checkpoint.pt"
+    leave_checkpoint(train, reference, checkpoint)
+    return checkpoint.read_bytes()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_ignored_with_a_warning(
+    damage, reference, train, expected, checkpoint_content, tmp_path, caplog
+):
+    checkpoint = tmp_path / "model.checkpoint.pt"
+    checkpoint.write_bytes(DAMAGES[damage](checkpoint_content))
+    with caplog.at_level("WARNING", "plkd"):
+        found, _ = train(reference, checkpoint=checkpoint)
+    assert weights_equal(found, expected[0])
+    assert str(checkpoint) in caplog.text
+
+
+def test_a_checkpoint_of_other_content_is_ignored(reference, train, expected, tmp_path, caplog):
+    checkpoint = tmp_path / "model.checkpoint.pt"
+    torch.save([1, 2, 3], checkpoint)
+    with caplog.at_level("WARNING", "plkd"):
+        found, _ = train(reference, checkpoint=checkpoint)
+    assert weights_equal(found, expected[0])
+    assert str(checkpoint) in caplog.text
+
+
+# ------------------------------------------------------------------------------------ divergence
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_too_large_a_learning_rate_is_named(reference, epochs):
+    choice = dataclasses.replace(
+        SETTINGS.teacher_training,
+        learning_rate=1e30,
+        epochs=epochs,
+        batch_size=len(reference.labels),
+    )
+    settings = dataclasses.replace(
+        SETTINGS, teacher_training=choice, teacher=PRESETS["paper"].teacher
+    )
+    with pytest.raises(TrainingDiverged, match="learning_rate") as caught:
+        teach(reference, settings)
+    assert isinstance(caught.value, InputError)
+    assert "None" not in str(caught.value)
+
+
+@pytest.mark.parametrize("step", [7, 10])
+def test_weights_that_are_no_numbers_leave_the_last_good_checkpoint(
+    step, reference, train, tmp_path
+):
+    """A poisoned gradient in the second epoch: amid it, and in its very last step."""
+    checkpoint = tmp_path / "model.checkpoint.pt"
+    clipped = from_dict(
+        {
+            **SETTINGS.to_dict(),
+            "teacher_training": {**QUICK, "clip_gradient": 1.0},
+            "student_training": {**QUICK, "clip_gradient": 1.0},
+        }
+    )
+    expected, _ = train(reference, clipped)
+    clip, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def poison(parameters: Any, limit: float) -> None:
+        parameters = list(parameters)
+        clip(parameters, limit)
+        calls.append(1)
+        if len(calls) == step:
+            next(p for p in parameters if p.grad is not None).grad[:] = torch.nan
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", poison)
+        with pytest.raises(TrainingDiverged, match="epoch 2") as caught:
+            train(reference, clipped, checkpoint=checkpoint)
+    assert str(checkpoint) in str(caught.value)
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["epoch"] == 1
+    assert all(torch.isfinite(value).all() for value in state["network"].values())
+    found, _ = train(reference, clipped, checkpoint=checkpoint)
+    assert weights_equal(found, expected)
+
+
+# ------------------------------------------------------------------------------------ input
+
+
+def test_a_single_class_is_refused():
+    cells = sparse.csr_matrix(np.eye(3))
+    with pytest.raises(InputError, match="two"):
+        Reference.from_names(cells, ["a", "a", "a"], ["x", "y", "z"])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_cells_without_a_label_are_refused(missing):
+    cells = sparse.csr_matrix(np.eye(3))
+    for labels in (["a", "b", missing], pd.Categorical(["a", "b", missing])):
+        with pytest.raises(InputError, match=r"1 cells .* no label"):
+            Reference.from_names(cells, labels, ["x", "y", "z"])
+
+
+def test_classes_are_sorted_and_labels_are_positions_in_them():
+    cells = sparse.csr_matrix(np.eye(4))
+    labels = pd.Categorical(["b", "c", "a", "b"], categories=["c", "unused", "b", "a"])
+    reference = Reference.from_names(cells, labels, pd.Index(list("wxyz")))
+    assert reference.classes == ["a", "b", "c"]
+    assert reference.labels.tolist() == [1, 2, 0, 1]
+    assert reference.genes == ["w", "x", "y", "z"]
+
+
+def test_a_student_of_a_teacher_with_other_genes_or_classes_is_refused(reference, teacher):
+    renamed = dataclasses.replace(reference, genes=[*reference.genes[:-1], "ANOTHER"])
+    swapped = dataclasses.replace(reference, genes=reference.genes[::-1])
+    other_class = dataclasses.replace(reference, classes=[*reference.classes[:-1], "another"])
+    for wrong in (renamed, swapped, other_class):
+        with pytest.raises(InputError, match="Teacher"):
+            learn(wrong, teacher)
+
+
+# ------------------------------------------------------------------------------------ parts
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.3, 0.49])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_class_keeps_cells_for_training(fraction, seed):
+    counts = [1, 2, 3, 4, 10, 57, 200]
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(7), counts))
+    kept, held_out = split_validation(labels, fraction, seed)
+    assert np.array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(len(labels)))
+    for label, count in enumerate(counts):
+        n_held = int((labels[held_out] == label).sum())
+        assert n_held == 0 if count <= 2 else abs(n_held - count * fraction) <= 0.5
+        assert n_held < count
+    again, _ = split_validation(labels, fraction, seed)
+    assert np.array_equal(kept, again)
+    assert not np.array_equal(kept, split_validation(labels, 0.3, seed + 1)[0])
+
+
+def drawn(sampling: str, counts: list[int], epochs: int) -> np.ndarray:
+    """How often the cells of every class are drawn, as shares."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    cells = np.arange(len(labels))[1:]  # not every cell is a training cell
+    found = []
+    for epoch in range(epochs):
+        batches = list(training._batches(cells, labels, 16, sampling, np.random.default_rng(epoch)))
+        assert sum(map(len, batches)) == len(cells)
+        assert [len(batch) for batch in batches[:-1]] == [16] * (len(batches) - 1)
+        assert 0 not in np.concatenate(batches)
+        found.append(np.concatenate(batches))
+    return np.bincount(labels[np.concatenate(found)], minlength=len(counts)) / sum(map(len, found))
+
+
+def test_cells_are_drawn_as_promised():
+    counts = [401, 100, 25]
+    natural = training._batches(
+        np.arange(526), np.repeat(np.arange(3), counts), 16, "natural", np.random.default_rng(0)
+    )
+    assert np.array_equal(np.sort(np.concatenate(list(natural))), np.arange(526))
+    np.testing.assert_allclose(drawn("natural", counts, 2), np.array([400, 100, 25]) / 525)
+    np.testing.assert_allclose(drawn("balanced", counts, 100), 1 / 3, atol=0.01)
+    np.testing.assert_allclose(
+        drawn("square_root", counts, 100), np.array([20, 10, 5]) / 35, atol=0.01
+    )
+
+
+def test_gene_dropout_hides_the_promised_share_of_every_cell():
+    torch.manual_seed(0)
+    x = 1.0 + torch.rand(200, 500)
+    hidden = training._hide_genes(x, 0.3)
+    gone = hidden == 0
+    assert gone.float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert gone.float().mean(dim=1).std() < 0.05
+    assert torch.equal(hidden[~gone], x[~gone])
+    assert not torch.equal(gone[0], gone[1])
+    assert training._hide_genes(x, 0.0) is x
+
+
+def test_every_step_is_made_at_its_own_rate(reference, monkeypatch):
+    rates = []
+    make = training._optimiser
+
+    def watched(*arguments: Any) -> torch.optim.Optimizer:
+        optimiser = make(*arguments)
+        step = optimiser.step
+        optimiser.step = lambda: rates.append(optimiser.param_groups[0]["lr"]) or step()
+        return optimiser
+
+    monkeypatch.setattr(training, "_optimiser", watched)
+    teach(reference)
+    rate = training._schedule(SETTINGS.teacher_training, 20)  # four epochs of five steps
+    assert rates == pytest.approx([rate(step) for step in range(20)])
+
+
+def test_the_cosine_falls_from_the_rate_to_its_share():
+    choice = dataclasses.replace(
+        SETTINGS.teacher_training, learning_rate=0.2, final_learning_rate=0.1
+    )
+    rate = training._schedule(choice, 100)
+    values = [rate(step) for step in range(101)]
+    assert values[0] == pytest.approx(0.2)
+    assert values[50] == pytest.approx(0.5 * (0.2 + 0.02))
+    assert values[100] == pytest.approx(0.02)
+    assert (np.diff(values) < 0).all()
+    constant = training._schedule(dataclasses.replace(choice, schedule="constant"), 100)
+    assert {constant(step) for step in range(100)} == {0.2}
