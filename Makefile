@@ -60,7 +60,7 @@ lock:
 	$(PYTHON) envs/make_locks.py
 
 schema: install
-	python -m plkd.settings > workflow/schemas/variant.schema.yaml
+	python -m plkd.presets > workflow/schemas/variant.schema.yaml
 
 clean:
 	rm -rf results/*/ results/*.txt results/*.html logs benchmarks

@@ -262,7 +262,7 @@ def test_what_the_stage_promises(
     assert list(done.reference.var_names) == list(done.query.var_names)
     assert list(done.reference.obs["label"]) == list(reference.obs["cell_type"])
     assert isinstance(done.reference.obs["label"].dtype, pd.CategoricalDtype)
-    assert list(done.query.obs.columns) == ["batch"]
+    assert list(done.query.obs.columns) == ["batch", "source_row"]
     np.testing.assert_array_equal(done.reference.obsm["spatial"], reference.obsm["spatial"])
     assert "spatial" not in done.query.obsm
 
@@ -304,7 +304,7 @@ def test_no_trace_of_the_truth_in_the_query_file(
 
     with h5py.File(bench.out.query) as store:
         store.visititems(collect)
-        assert set(store["obs"]) == {"_index", "batch"}
+        assert set(store["obs"]) == {"_index", "batch", "source_row"}
     found = "\n".join(texts)
     assert "d3" in found  # the search does look into the columns
     assert not [label for label in set(secret) if label in found]
@@ -573,7 +573,7 @@ def test_split_of_one_file(bench: Workbench, reference: ad.AnnData) -> None:
     labels = reference.obs["cell_type"]
     assert list(done.truth["label"]) == list(labels[done.query.obs_names])
     assert list(done.reference.obs["label"]) == list(labels[done.reference.obs_names])
-    assert list(done.query.obs.columns) == ["batch"]
+    assert list(done.query.obs.columns) == ["batch", "source_row"]
     again = bench(reference, split={"query_fraction": 0.25, "seed": 3})
     assert list(again.query.obs_names) == list(done.query.obs_names)
     with pytest.raises(InputError, match="split"):
@@ -668,7 +668,7 @@ def test_real_two_studies(bench: Workbench, real_data: Path) -> None:
     stored = ad.read_h5ad(path)
     labels = set(stored.obs["cell_type"]) | set(stored.obs["cell_type_orig"])
     with h5py.File(bench.out.query) as store:
-        assert set(store["obs"]) == {"_index", "batch"}
+        assert set(store["obs"]) == {"_index", "batch", "source_row"}
         values = {value.decode() for value in store["obs/batch/categories"][:]}
     assert not values & labels
 

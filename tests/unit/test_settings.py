@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from conftest import REPOSITORY
 from plkd.errors import InputError
-from plkd.settings import PRESETS, from_dict, json_schema, resolve
+from plkd.presets import PRESETS, json_schema, resolve
+from plkd.settings import from_dict
 
 
 def validator() -> Draft202012Validator:

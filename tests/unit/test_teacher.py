@@ -17,7 +17,8 @@ from dense_teacher import DenseTeacher, gradient_pairs, split_entries
 from plkd.models.navigator import Navigator
 from plkd.models.student import Student
 from plkd.models.teacher import AttentionLayer, Teacher
-from plkd.settings import AUTHORS_CODE, StudentSettings, TeacherSettings, resolve
+from plkd.presets import AUTHORS_CODE, resolve
+from plkd.settings import StudentSettings, TeacherSettings
 
 N_GENES = 17
 

@@ -17,7 +17,8 @@ from scipy import sparse
 from plkd import training
 from plkd.errors import InputError
 from plkd.models.checkpoint import TrainedModel
-from plkd.settings import PRESETS, Settings, from_dict, resolve
+from plkd.presets import PRESETS, resolve
+from plkd.settings import Settings, from_dict
 from plkd.training import (
     Reference,
     TrainingDiverged,
@@ -112,14 +113,14 @@ def weights_equal(left: TrainedModel, right: TrainedModel) -> bool:
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     """The user presses Ctrl-C as soon as the checkpoint of `epoch` is written."""
-    save = training._save_progress
+    save = training.save_progress
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
         if arguments[4] == epoch:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save_progress", save_and_stop)
+    monkeypatch.setattr(training, "save_progress", save_and_stop)
 
 
 def leave_checkpoint(

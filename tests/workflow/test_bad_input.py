@@ -98,7 +98,8 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "truncated h5ad": (truncate, ("reference.h5ad", "truncated")),
     "missing label column": (
-        configure(reference_with(labels_key="celltype")), ("celltype", "cell_type", "reference.h5ad")
+        configure(reference_with(labels_key="celltype")),
+        ("celltype", "cell_type", "reference.h5ad"),
     ),
     "no label column given": (configure({"reference": {"url": "reference.h5ad"}}), ("labels_key",)),
     "missing batch column": (configure(reference_with(batch_key="donor")), ("donor", "batch")),

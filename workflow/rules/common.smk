@@ -37,12 +37,12 @@ def locate(path):
 
 
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
-for module in ("errors", "fingerprint", "settings"):
+for module in ("errors", "fingerprint", "settings", "presets"):
     locate(f"plkd/{module}.py")
 
 from plkd.errors import InputError
 from plkd.fingerprint import code_fingerprint
-from plkd.settings import resolve
+from plkd.presets import resolve
 
 
 def code(script):

@@ -10,8 +10,9 @@ from plkd.files import sha256_of
 from plkd.logs import run_script
 from plkd.models.checkpoint import load_model, save_model
 from plkd.pathways import Mask
+from plkd.reference import Reference
 from plkd.settings import from_dict
-from plkd.training import Reference, train_student, train_teacher
+from plkd.training import train_student, train_teacher
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

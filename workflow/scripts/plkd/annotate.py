@@ -241,7 +241,8 @@ def _predict(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     if len(cell_ids) == 0:
         raise InputError("the query has no cells.")
-    probabilities, embeddings = [], []
+    probabilities: list[np.ndarray] = []
+    embeddings: list[np.ndarray] = []
     bar = tqdm(
         total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
     )

@@ -7,11 +7,8 @@ so a training that goes on from a checkpoint ends with the weights of an uninter
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +22,12 @@ from tqdm import tqdm
 from plkd import losses
 from plkd.calibration import calibrate
 from plkd.errors import InputError
-from plkd.files import whole_file
 from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
+from plkd.reference import Reference, split_validation
+from plkd.resume import fingerprint_of_run, resume, save_progress
 from plkd.settings import Settings, TrainingSettings
 
 Objective = Callable[[Tensor, np.ndarray], dict[str, Tensor]]
@@ -38,82 +36,6 @@ Objective = Callable[[Tensor, np.ndarray], dict[str, Tensor]]
 
 class TrainingDiverged(InputError):
     """The loss or the model's output became infinite or not a number."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Labelled cells to learn from.
-
-    Attributes
-    ----------
-    cells
-        Log-normalised expression, CSR float32 of shape (cells, genes).
-    labels
-        Integer labels of shape (cells,), positions in `classes`.
-    genes, classes
-        Names.
-    """
-
-    cells: sparse.csr_matrix
-    labels: np.ndarray
-    genes: list[str]
-    classes: list[str]
-
-    @classmethod
-    def from_names(cls, cells: Any, labels: Any, genes: Any) -> Reference:
-        """Build from label names of shape (cells,); the classes are sorted by name.
-
-        Raises
-        ------
-        InputError
-            If a cell has no label, or all have the same.
-        """
-        n_missing = int(pd.isna(labels).sum())
-        if n_missing:
-            raise InputError(
-                f"{n_missing} cells of the reference have no label: leave them out or label them."
-            )
-        classes, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-        if len(classes) < 2:
-            raise InputError(
-                f"the reference has {len(classes)} label(s); at least two are needed to tell cells "
-                "apart."
-            )
-        return cls(
-            sparse.csr_matrix(cells, dtype=np.float32),
-            codes,
-            [str(g) for g in genes],
-            classes.tolist(),
-        )
-
-
-def split_validation(
-    labels: np.ndarray, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out cells of every class.
-
-    Parameters
-    ----------
-    labels
-        Integer labels of shape (cells,).
-    fraction
-        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one
-        cell for training, and classes of one or two cells are not held out.
-
-    Returns
-    -------
-    training, validation
-        Sorted cell indices.
-    """
-    rng = np.random.default_rng([seed, 1])
-    held_out = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        n_held = min(round(len(members) * fraction), len(members) - 1) if len(members) > 2 else 0
-        held_out.append(rng.permutation(members)[:n_held])
-    validation = np.sort(np.concatenate(held_out))
-    training = np.setdiff1d(np.arange(len(labels)), validation)
-    return training, validation
 
 
 def train_teacher(
@@ -165,8 +87,7 @@ def train_teacher(
         If the loss becomes infinite or not a number.
     """
     torch.manual_seed(seed)
-    training, validation = split_validation(reference.labels, settings.validation_fraction, seed)
-    scale = _input_scale(reference.cells, training, settings)
+    scale = _input_scale(reference, settings, seed)
     network = Teacher(mask, len(reference.classes), settings.teacher, scale)
     labels = torch.from_numpy(reference.labels).to(device)
     choice = settings.teacher_loss
@@ -191,12 +112,9 @@ def train_teacher(
     model = TrainedModel(
         network, reference.genes, reference.classes, settings, patterns, provenance=provenance or {}
     )
-    model.provenance = {**model.provenance, "seed": seed}
     history = _train(
         model,
         reference,
-        training,
-        validation,
         settings.teacher_training,
         objective,
         [network.navigator.mask().indices, network.navigator.mask().indptr],
@@ -205,7 +123,7 @@ def train_teacher(
         checkpoint=checkpoint,
         progress=progress,
     )
-    return _calibrated(model, reference, validation, device), history
+    return model, history
 
 
 def train_student(
@@ -230,8 +148,7 @@ def train_student(
             "again."
         )
     torch.manual_seed(seed)
-    training, validation = split_validation(reference.labels, settings.validation_fraction, seed)
-    scale = _input_scale(reference.cells, training, settings)
+    scale = _input_scale(reference, settings, seed)
     network = Student(len(reference.genes), len(reference.classes), settings.student, scale)
     soft = torch.cat([logits for logits, _ in teacher.logits(reference.cells, device=device)])
     soft = soft.to(device)
@@ -262,12 +179,9 @@ def train_student(
     model = TrainedModel(
         network, reference.genes, reference.classes, settings, provenance=provenance or {}
     )
-    model.provenance = {**model.provenance, "seed": seed}
     history = _train(
         model,
         reference,
-        training,
-        validation,
         settings.student_training,
         objective,
         [soft.cpu().numpy()],
@@ -276,14 +190,12 @@ def train_student(
         checkpoint=checkpoint,
         progress=progress,
     )
-    return _calibrated(model, reference, validation, device), history
+    return model, history
 
 
 def _train(
     model: TrainedModel,
     reference: Reference,
-    training: np.ndarray,
-    validation: np.ndarray,
     choice: TrainingSettings,
     objective: Objective,
     learns_from: Sequence[np.ndarray],
@@ -293,13 +205,17 @@ def _train(
     checkpoint: Path | None,
     progress: bool,
 ) -> pd.DataFrame:
+    """Train and calibrate `model` in place; returns its history."""
+    model.provenance = {**model.provenance, "seed": seed}
+    fraction = model.settings.validation_fraction
+    training, validation = split_validation(reference.labels, fraction, seed)
     network = model.network.to(device)
     optimiser = _optimiser(network, choice)
     steps_per_epoch = math.ceil(len(training) / choice.batch_size)
     epochs = max(choice.epochs, math.ceil(choice.min_steps / steps_per_epoch))
     rate = _schedule(choice, steps_per_epoch * epochs)
-    run = _fingerprint(model, reference, learns_from, seed) if checkpoint is not None else ""
-    first_epoch, rows = _resume(checkpoint, run, network, optimiser)
+    run = fingerprint_of_run(model, reference, learns_from, seed) if checkpoint is not None else ""
+    first_epoch, rows = resume(checkpoint, run, network, optimiser)
     if first_epoch:
         logger.info("going on from '%s' after epoch %d", checkpoint, first_epoch)
     probe = np.random.default_rng([seed, 4]).permutation(training)[: max(len(validation), 1000)]
@@ -353,7 +269,8 @@ def _train(
                 raise diverged(epoch, "the model's output is not finite after its last step")
             rows.append(row)
             bar.set_postfix_str(f"epoch {epoch + 1}, validation {row['validation_accuracy']:.3f}")
-            _save_progress(checkpoint, run, network, optimiser, epoch + 1, rows)
+            save_progress(checkpoint, run, network, optimiser, epoch + 1, rows)
+    _calibrate(model, reference, validation, device)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(rows)
@@ -382,13 +299,12 @@ def _hide_genes(x: Tensor, share: float) -> Tensor:
     return x * (torch.rand_like(x) >= share) if share else x
 
 
-def _input_scale(
-    cells: sparse.csr_matrix, training: np.ndarray, settings: Settings
-) -> Tensor | None:
+def _input_scale(reference: Reference, settings: Settings, seed: int) -> Tensor | None:
     """Inverse standard deviation of every gene, at most 10; None when not asked for."""
     if settings.input_scaling == "none":
         return None
-    learnt = cells[training].astype(np.float64)
+    training, _ = split_validation(reference.labels, settings.validation_fraction, seed)
+    learnt = reference.cells[training].astype(np.float64)
     mean = np.asarray(learnt.mean(axis=0)).ravel()
     square = np.asarray(learnt.multiply(learnt).mean(axis=0)).ravel()
     deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
@@ -425,9 +341,10 @@ def _accuracy(model: TrainedModel, reference: Reference, cells: np.ndarray, devi
     return float((logits.argmax(dim=1).numpy() == reference.labels[cells]).mean())
 
 
-def _calibrated(
+def _calibrate(
     model: TrainedModel, reference: Reference, validation: np.ndarray, device: str
-) -> TrainedModel:
+) -> None:
+    """Fit the calibration on held-out cells; leaves the network on the CPU, ready to predict."""
     if len(validation):
         logits = torch.cat(
             [batch for batch, _ in model.logits(reference.cells[validation], device=device)]
@@ -435,57 +352,3 @@ def _calibrated(
         labels = torch.from_numpy(reference.labels[validation])
         model.calibration = calibrate(logits, labels, model.settings.error_rate)
     model.network.cpu().eval()
-    return model
-
-
-def _fingerprint(
-    model: TrainedModel, reference: Reference, learns_from: Sequence[np.ndarray], seed: int
-) -> str:
-    """What must be equal for a checkpoint to be one of this training."""
-    digest = hashlib.sha256()
-    description = [model.kind, model.settings.to_dict(), seed, reference.genes, reference.classes]
-    digest.update(json.dumps(description).encode())
-    cells = reference.cells
-    for array in (reference.labels, cells.data, cells.indices, cells.indptr, *learns_from):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _save_progress(
-    checkpoint: Path | None,
-    run: str,
-    network: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    epoch: int,
-    rows: list[dict[str, float]],
-) -> None:
-    if checkpoint is None:
-        return
-    state = {
-        "run": run,
-        "epoch": epoch,
-        "rows": rows,
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }
-    with whole_file(checkpoint) as temporary:
-        torch.save(state, temporary)
-
-
-def _resume(
-    checkpoint: Path | None, run: str, network: torch.nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
-    """Restore an interrupted training of the same run; (0, []) when there is none."""
-    if checkpoint is None or not checkpoint.exists():
-        return 0, []
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state["run"] != run:
-            logger.warning("'%s' belongs to another training and is not used", checkpoint)
-            return 0, []
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-    except Exception as error:  # whatever is wrong with the file, the training can start anew
-        logger.warning("'%s' cannot be read and is not used: %s", checkpoint, error)
-        return 0, []
-    return state["epoch"], state["rows"]

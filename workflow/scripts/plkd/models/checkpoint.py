@@ -96,9 +96,8 @@ class TrainedModel:
         cells: sparse.csr_matrix,
         *,
         batch_size: int = 2048,
-        embedding: bool = True,
         device: str = "cpu",
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated probabilities and embeddings of cells.
 
         Parameters
@@ -107,8 +106,6 @@ class TrainedModel:
             Log-normalised expression, CSR of shape (cells, genes), genes in the model's order.
         batch_size
             Cells made dense at a time.
-        embedding
-            Return the embeddings as well.
         device
             A torch device.
 
@@ -117,7 +114,7 @@ class TrainedModel:
         probabilities
             float32 array of shape (cells, classes); rows sum to one.
         embeddings
-            float32 array of shape (cells, width), or None.
+            float32 array of shape (cells, width).
 
         Raises
         ------
@@ -131,15 +128,12 @@ class TrainedModel:
             )
         n_cells = cells.shape[0]
         probabilities = np.empty((n_cells, len(self.classes)), dtype=np.float32)
-        embeddings = None
-        if embedding:
-            embeddings = np.empty((n_cells, self.network.classifier.in_features), dtype=np.float32)
+        embeddings = np.empty((n_cells, self.network.classifier.in_features), dtype=np.float32)
         start = 0
         for logits, embedded in self.logits(cells, batch_size=batch_size, device=device):
             stop = start + len(logits)
             probabilities[start:stop] = self.calibration.probabilities(logits).numpy()
-            if embeddings is not None:
-                embeddings[start:stop] = embedded.numpy()
+            embeddings[start:stop] = embedded.numpy()
             start = stop
         return probabilities, embeddings
 

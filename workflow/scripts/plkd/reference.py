@@ -1,0 +1,88 @@
+"""The labelled cells that models learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from plkd.errors import InputError
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Labelled cells to learn from.
+
+    Attributes
+    ----------
+    cells
+        Log-normalised expression, CSR float32 of shape (cells, genes).
+    labels
+        Integer labels of shape (cells,), positions in `classes`.
+    genes, classes
+        Names.
+    """
+
+    cells: sparse.csr_matrix
+    labels: np.ndarray
+    genes: list[str]
+    classes: list[str]
+
+    @classmethod
+    def from_names(cls, cells: Any, labels: Any, genes: Any) -> Reference:
+        """Build from label names of shape (cells,); the classes are sorted by name.
+
+        Raises
+        ------
+        InputError
+            If a cell has no label, or all have the same.
+        """
+        n_missing = int(pd.isna(labels).sum())
+        if n_missing:
+            raise InputError(
+                f"{n_missing} cells of the reference have no label: leave them out or label them."
+            )
+        classes, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+        if len(classes) < 2:
+            raise InputError(
+                f"the reference has {len(classes)} label(s); at least two are needed to tell cells "
+                "apart."
+            )
+        return cls(
+            sparse.csr_matrix(cells, dtype=np.float32),
+            codes,
+            [str(g) for g in genes],
+            classes.tolist(),
+        )
+
+
+def split_validation(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out cells of every class.
+
+    Parameters
+    ----------
+    labels
+        Integer labels of shape (cells,).
+    fraction
+        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one
+        cell for training, and classes of one or two cells are not held out.
+
+    Returns
+    -------
+    training, validation
+        Sorted cell indices.
+    """
+    rng = np.random.default_rng([seed, 1])
+    held_out = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        n_held = min(round(len(members) * fraction), len(members) - 1) if len(members) > 2 else 0
+        held_out.append(rng.permutation(members)[:n_held])
+    validation = np.sort(np.concatenate(held_out))
+    training = np.setdiff1d(np.arange(len(labels)), validation)
+    return training, validation

@@ -1,0 +1,70 @@
+"""The checkpoint file of a training, from which an interrupted one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from plkd.files import whole_file
+from plkd.logs import logger
+from plkd.models.checkpoint import TrainedModel
+from plkd.reference import Reference
+
+
+def fingerprint_of_run(
+    model: TrainedModel, reference: Reference, learns_from: Sequence[np.ndarray], seed: int
+) -> str:
+    """What must be equal for a checkpoint to be one of this training."""
+    digest = hashlib.sha256()
+    description = [model.kind, model.settings.to_dict(), seed, reference.genes, reference.classes]
+    digest.update(json.dumps(description).encode())
+    cells = reference.cells
+    for array in (reference.labels, cells.data, cells.indices, cells.indptr, *learns_from):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def save_progress(
+    checkpoint: Path | None,
+    run: str,
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+    rows: list[dict[str, float]],
+) -> None:
+    """Write the state after an epoch, whole or not at all; nothing without a `checkpoint`."""
+    if checkpoint is None:
+        return
+    state = {
+        "run": run,
+        "epoch": epoch,
+        "rows": rows,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    with whole_file(checkpoint) as temporary:
+        torch.save(state, temporary)
+
+
+def resume(
+    checkpoint: Path | None, run: str, network: torch.nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, list[dict[str, float]]]:
+    """Restore an interrupted training of the same run; (0, []) when there is none."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0, []
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if state["run"] != run:
+            logger.warning("'%s' belongs to another training and is not used", checkpoint)
+            return 0, []
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+    except Exception as error:  # whatever is wrong with the file, the training can start anew
+        logger.warning("'%s' cannot be read and is not used: %s", checkpoint, error)
+        return 0, []
+    return state["epoch"], state["rows"]
