@@ -47,7 +47,7 @@ results/report.html: results/summary.txt
 	snakemake --cores 1 --report $@
 
 test: $(VENV)/.dev
-	pytest
+	pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.dev
 	ruff check .

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side: threads of their own would only get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -24,3 +28,10 @@ def real_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def single_thread() -> None:
+    """Keep torch at one thread; libraries that limit threads for a while leave it at more."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

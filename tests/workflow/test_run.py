@@ -16,7 +16,8 @@ from plkd.files import sha256_of
 from plkd.predictions import read_predictions
 from project import REPOSITORY, Project, planned_rules
 
-pytestmark = pytest.mark.workflow
+# one worker, so that the run is made once
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
 
 
 def test_annotated_copy(finished: Project) -> None:

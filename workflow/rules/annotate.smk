@@ -7,9 +7,6 @@ rule predict:
     output:
         predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/{model}.parquet",
         embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/{model}.h5ad",
-    params:
-        device=config["device"],
-        code=code("predict.py"),
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/predict_{model}.log",
     benchmark:
@@ -19,6 +16,9 @@ rule predict:
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        device=config["device"],
+        code=code("predict.py"),
     script:
         "../scripts/predict.py"
 
@@ -35,12 +35,13 @@ rule annotate:
             "<results>/{dataset}/{variant}/seed{seed}/labels.tsv",
             category="1. Labels",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "labels of the query"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "labels of the query",
+            },
             caption="../report/labels.rst",
         ),
-    params:
-        dataset=dataset_of,
-        code=code("annotate.py"),
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/annotate.log",
     benchmark:
@@ -50,5 +51,8 @@ rule annotate:
     threads: 1
     resources:
         mem_mb=memory_mb,
+    params:
+        dataset=dataset_of,
+        code=code("annotate.py"),
     script:
         "../scripts/annotate.py"

@@ -11,7 +11,6 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-
 RULES_FOLDER = workflow.current_basedir
 
 
@@ -94,7 +93,9 @@ def read_datasets(entries):
         if dataset["name"] in datasets:
             raise WorkflowError(f"two data sets are named '{dataset['name']}': rename one.")
         if "query" in dataset and "split" in dataset:
-            raise WorkflowError(f"data set '{dataset['name']}' has both 'query' and 'split': keep one.")
+            raise WorkflowError(
+                f"data set '{dataset['name']}' has both 'query' and 'split': keep one."
+            )
         if "query" not in dataset and "split" not in dataset:
             raise WorkflowError(
                 f"data set '{dataset['name']}' has no query: give the file under 'query', or 'split: {{}}' "
@@ -147,7 +148,9 @@ wildcard_constraints:
 
 def url_of(source):
     """URL or path of a source, its variables filled in."""
-    return source["url"].replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
+    return source["url"].replace(
+        "{data_folder}", str(config["data_folder"] or "data_folder-is-not-set")
+    )
 
 
 def local_path(source):
@@ -220,7 +223,9 @@ def prepared_query_file(wildcards):
 
 
 def gene_set_files(wildcards):
-    return [fetched(wildcards.dataset, source) for source in DATASETS[wildcards.dataset]["gene_sets"]]
+    return [
+        fetched(wildcards.dataset, source) for source in DATASETS[wildcards.dataset]["gene_sets"]
+    ]
 
 
 # ----------------------------------------------------------------------------- settings of the rules
@@ -254,7 +259,7 @@ def has_truth(dataset):
 
 def runs(suffix, datasets=DATASETS):
     return expand(
-        "<results>/{dataset}/{variant}/seed{seed}/" + suffix,
+        f"<results>/{{dataset}}/{{variant}}/seed{{seed}}/{suffix}",
         dataset=datasets,
         variant=VARIANTS,
         seed=config["seeds"],

@@ -7,8 +7,6 @@ rule baseline:
         query="<results>/{dataset}/prepared/query.h5ad",
     output:
         "<results>/{dataset}/baselines/seed{seed}/predictions/{method}.parquet",
-    params:
-        code=code("baseline.py"),
     log:
         "<logs>/{dataset}/baselines/seed{seed}/{method}.log",
     benchmark:
@@ -18,6 +16,8 @@ rule baseline:
     threads: 1
     resources:
         mem_mb=memory_mb,
+    params:
+        code=code("baseline.py"),
     script:
         "../scripts/baseline.py"
 
@@ -28,8 +28,6 @@ rule oracle:
         truth="<results>/{dataset}/prepared/truth.parquet",
     output:
         "<results>/{dataset}/baselines/seed{seed}/predictions/true_labels.parquet",
-    params:
-        code=code("oracle.py"),
     log:
         "<logs>/{dataset}/baselines/seed{seed}/true_labels.log",
     benchmark:
@@ -39,6 +37,8 @@ rule oracle:
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        code=code("oracle.py"),
     script:
         "../scripts/oracle.py"
 
@@ -63,28 +63,35 @@ rule evaluate:
             "<results>/{dataset}/{variant}/seed{seed}/evaluation/per_class.tsv",
             category="2. Accuracy",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores per type"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "scores per type",
+            },
             caption="../report/per_class_table.rst",
         ),
         confusion=report(
             "<results>/{dataset}/{variant}/seed{seed}/evaluation/confusion.tsv",
             category="2. Accuracy",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "confusion, as a table"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "confusion, as a table",
+            },
             caption="../report/confusion_table.rst",
         ),
         abundance=report(
             "<results>/{dataset}/{variant}/seed{seed}/evaluation/abundance.tsv",
             category="2. Accuracy",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores by abundance"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "scores by abundance",
+            },
             caption="../report/abundance.rst",
         ),
-    params:
-        dataset="{dataset}",
-        variant="{variant}",
-        seed="{seed}",
-        code=code("evaluate.py"),
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/evaluate.log",
     benchmark:
@@ -94,6 +101,11 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        dataset="{dataset}",
+        variant="{variant}",
+        seed="{seed}",
+        code=code("evaluate.py"),
     script:
         "../scripts/evaluate.py"
 
@@ -109,7 +121,11 @@ rule evaluate_figures:
             "<results>/{dataset}/{variant}/seed{seed}/figures/confusion.png",
             category="2. Accuracy",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "confusion of types"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "confusion of types",
+            },
             caption="../report/confusion.rst",
         ),
         confusion_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/confusion.pdf",
@@ -129,8 +145,6 @@ rule evaluate_figures:
             caption="../report/confidence.rst",
         ),
         confidence_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/confidence.pdf",
-    params:
-        code=code("evaluate_figures.py"),
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/evaluate_figures.log",
     benchmark:
@@ -140,6 +154,8 @@ rule evaluate_figures:
     threads: 1
     resources:
         mem_mb=3000,
+    params:
+        code=code("evaluate_figures.py"),
     script:
         "../scripts/evaluate_figures.py"
 
@@ -158,7 +174,11 @@ rule embedding_figure:
             "<results>/{dataset}/{variant}/seed{seed}/figures/embedding.png",
             category="1. Labels",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "map of the cells"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "map of the cells",
+            },
             caption="../report/embedding.rst",
         ),
         pdf="<results>/{dataset}/{variant}/seed{seed}/figures/embedding.pdf",
@@ -167,13 +187,13 @@ rule embedding_figure:
             "<results>/{dataset}/{variant}/seed{seed}/evaluation/embedding.tsv",
             category="1. Labels",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores of the map"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "scores of the map",
+            },
             caption="../report/embedding_metrics.rst",
         ),
-    params:
-        seed="{seed}",
-        max_cells=20000,
-        code=code("embedding_figure.py"),
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/embedding_figure.log",
     benchmark:
@@ -183,6 +203,10 @@ rule embedding_figure:
     threads: 2
     resources:
         mem_mb=memory_mb,
+    params:
+        seed="{seed}",
+        max_cells=20000,
+        code=code("embedding_figure.py"),
     script:
         "../scripts/embedding_figure.py"
 
@@ -196,12 +220,14 @@ rule plot_history:
             "<results>/{dataset}/{variant}/seed{seed}/figures/history.png",
             category="4. Training",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "training curves"},
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "training curves",
+            },
             caption="../report/history.rst",
         ),
         pdf="<results>/{dataset}/{variant}/seed{seed}/figures/history.pdf",
-    params:
-        code=code("plot_history.py"),
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/plot_history.log",
     benchmark:
@@ -211,6 +237,8 @@ rule plot_history:
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code("plot_history.py"),
     script:
         "../scripts/plot_history.py"
 
@@ -236,8 +264,6 @@ rule benchmark_table:
             caption="../report/benchmark.rst",
         ),
         pdf="<results>/benchmark/annotation.pdf",
-    params:
-        code=code("benchmark_table.py"),
     log:
         "<logs>/benchmark_table.log",
     benchmark:
@@ -247,6 +273,8 @@ rule benchmark_table:
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code("benchmark_table.py"),
     script:
         "../scripts/benchmark_table.py"
 
@@ -265,10 +293,10 @@ rule summary:
         "<benchmarks>/summary.tsv"
     conda:
         "../../envs/plkd.yaml"
-    params:
-        code=code("summary.py"),
     threads: 1
     resources:
         mem_mb=500,
+    params:
+        code=code("summary.py"),
     script:
         "../scripts/summary.py"

@@ -14,9 +14,6 @@ rule prepare:
             labels={"item": "what was read, kept and dropped"},
             caption="../report/prepare.rst",
         ),
-    params:
-        dataset=dataset_of,
-        code=code("prepare.py"),
     log:
         "<logs>/{dataset}/prepare.log",
     benchmark:
@@ -26,6 +23,9 @@ rule prepare:
     threads: 1
     resources:
         mem_mb=memory_mb,
+    params:
+        dataset=dataset_of,
+        code=code("prepare.py"),
     script:
         "../scripts/prepare.py"
 
@@ -53,9 +53,6 @@ rule mask:
             caption="../report/patterns.rst",
         ),
         pdf="<results>/{dataset}/{variant}/mask/patterns.pdf",
-    params:
-        mask=mask_of,
-        code=code("mask.py"),
     log:
         "<logs>/{dataset}/{variant}/mask.log",
     benchmark:
@@ -65,5 +62,8 @@ rule mask:
     threads: 1
     resources:
         mem_mb=memory_mb,
+    params:
+        mask=mask_of,
+        code=code("mask.py"),
     script:
         "../scripts/mask.py"

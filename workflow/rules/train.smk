@@ -8,11 +8,6 @@ rule teacher:
         model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
         weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
         history="<results>/{dataset}/{variant}/seed{seed}/teacher/history.tsv",
-    params:
-        settings=variant_of,
-        device=config["device"],
-        checkpoint=subpath(output.model, ancestor=2),
-        code=code("train.py"),
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/teacher.log",
     benchmark:
@@ -22,6 +17,11 @@ rule teacher:
     threads: 2
     resources:
         mem_mb=memory_mb,
+    params:
+        settings=variant_of,
+        device=config["device"],
+        checkpoint=subpath(output.model, ancestor=2),
+        code=code("train.py"),
     script:
         "../scripts/train.py"
 
