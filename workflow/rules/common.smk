@@ -21,8 +21,9 @@ def source_file(path):
     place: Snakemake's copy of it would have another name in every run.
     """
     source = RULES_FOLDER.join(f"../../{path}")
-    if RULES_FOLDER.is_local:
-        return os.path.normpath(source.get_path_or_uri(secret_free=False))
+    place = source.get_path_or_uri(secret_free=False)
+    if os.path.isdir(RULES_FOLDER.get_path_or_uri(secret_free=False)):
+        return os.path.normpath(place)
     return workflow.sourcecache.get_path(source)
 
 
