@@ -57,9 +57,11 @@ class Project:
         return self.folder / "results" / "simulated" / "default" / "seed0"
 
 
-def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    *arguments: str, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run Snakemake; standard error is joined to standard output."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],

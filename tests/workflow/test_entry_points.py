@@ -91,3 +91,32 @@ def test_shipped_configurations_are_valid(tmp_path: Path) -> None:
     assert dry_run.returncode == 1
     assert "MissingInputException" in dry_run.stdout
     assert "pbmc_two_studies.h5ad" in dry_run.stdout
+
+
+def test_from_a_hosted_repository(tmp_path: Path) -> None:
+    """The scripts find the library beside them in Snakemake's cache of a remote repository."""
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("the tests do not run in a git repository")
+    cache = tmp_path / "cache"
+    # where Snakemake keeps its clone; with this one in place it asks no server
+    clones = cache / "snakemake/snakemake/source-cache/snakemake-git-cache/github.com"
+    (clones / "owner").mkdir(parents=True)
+    clone = clones / "owner" / "plkd"
+    subprocess.run(["git", "clone", "-q", "--bare", str(REPOSITORY), str(clone)], check=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    (tmp_path / "Snakefile").write_text(
+        f"""
+module plkd:
+    snakefile: github("owner/plkd", path="workflow/Snakefile", commit="{head}")
+    config: {{"seeds": [0]}}
+
+use rule * from plkd
+"""
+    )
+    done = snakemake(
+        "results/pbmc68k/default/mask/mask.npz", folder=tmp_path, XDG_CACHE_HOME=str(cache)
+    )
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "results/pbmc68k/default/mask/mask.npz").exists()

@@ -1,0 +1,66 @@
+"""One resolution behind pip locks, conda environments and pyproject.toml."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from project import REPOSITORY
+
+ENVS = REPOSITORY / "envs"
+LOCKS = ("plkd", "workflow", "dev")
+CONDA = {"plkd": ("plkd",), "workflow": ("plkd", "workflow")}
+
+
+def lock(name: str) -> list[str]:
+    lines = (ENVS / f"{name}.lock").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def versions(pins: list[str]) -> dict[str, Version]:
+    found = {}
+    for pin in pins:
+        requirement = Requirement(pin)
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", pin
+        found[requirement.name] = Version(specifier.version)
+    return found
+
+
+@pytest.mark.parametrize("name", CONDA)
+def test_conda_environment_holds_the_pins_of_its_locks(name: str) -> None:
+    content = yaml.safe_load((ENVS / f"{name}.yaml").read_text())
+    pip = next(item["pip"] for item in content["dependencies"] if isinstance(item, dict))
+    assert sorted(pip) == sorted(pin for part in CONDA[name] for pin in lock(part))
+
+
+def test_conda_python_is_one_we_support() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    supported = Requirement(f"python{project['requires-python']}").specifier
+    for name in CONDA:
+        content = yaml.safe_load((ENVS / f"{name}.yaml").read_text())
+        (python,) = (d for d in content["dependencies"] if str(d).startswith("python="))
+        assert python.removeprefix("python=") + ".0" in supported
+
+
+def test_locks_fulfil_the_project() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    pinned: dict[str, Version] = {}
+    for name in LOCKS:
+        part = versions(lock(name))
+        assert not pinned.keys() & part.keys(), f"{name}.lock pins what another lock pins"
+        pinned |= part
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    for requirement in map(Requirement, (text for group in groups for text in group)):
+        assert pinned[requirement.name.lower()] in requirement.specifier, requirement
+
+
+def test_torch_is_pinned_and_brings_its_own_cuda() -> None:
+    pinned = versions(lock("plkd"))
+    assert pinned["torch"] == Version("2.13.0")
+    everything = [*lock("plkd"), *lock("workflow"), *lock("dev")]
+    assert not [pin for pin in everything if pin.startswith(("nvidia-", "triton", "cuda-"))]
