@@ -257,3 +257,13 @@ def test_embedding_scores_are_sampled_by_seed():
     assert first["n_cells"] == 20
     assert first == embedding_metrics(embedding, labels, batches, max_cells=20, seed=1)
     assert first != embedding_metrics(embedding, labels, batches, max_cells=20, seed=2)
+
+
+def test_more_cells_than_exact_neighbours_are_used_for():
+    """Above 8,192 cells scanpy takes another library for the neighbours."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["a", "b"], 4200)
+    embedding = rng.normal(size=(8400, 5)) + 20.0 * (labels == "b")[:, None]
+    scores = embedding_metrics(embedding, list(labels), ["one"] * 8400)
+    assert scores["n_cells"] == 8400
+    assert scores["graph_connectivity"] == pytest.approx(1.0)
