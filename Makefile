@@ -44,7 +44,7 @@ run: install
 report: results/report.html
 
 results/report.html: results/summary.txt
-	snakemake --cores 1 --report $@
+	snakemake --cores 1 --quiet all --report $@
 
 test: $(VENV)/.dev
 	pytest -n auto --dist loadgroup

@@ -38,7 +38,7 @@ rule annotate:
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "labels of the query",
+                "item": "labels of the query (table)",
             },
             caption="../report/labels.rst",
         ),

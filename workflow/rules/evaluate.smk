@@ -56,7 +56,7 @@ rule evaluate:
             "<results>/{dataset}/{variant}/seed{seed}/evaluation/metrics.tsv",
             category="2. Accuracy",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores"},
+            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores (table)"},
             caption="../report/metrics.rst",
         ),
         per_class=report(
@@ -66,7 +66,7 @@ rule evaluate:
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "scores per type",
+                "item": "scores per type (table)",
             },
             caption="../report/per_class_table.rst",
         ),
@@ -77,7 +77,7 @@ rule evaluate:
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "confusion, as a table",
+                "item": "confusion (table)",
             },
             caption="../report/confusion_table.rst",
         ),
@@ -88,7 +88,7 @@ rule evaluate:
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "scores by abundance",
+                "item": "scores by abundance (table)",
             },
             caption="../report/abundance.rst",
         ),
@@ -190,7 +190,7 @@ rule embedding_figure:
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "scores of the map",
+                "item": "scores of the map (table)",
             },
             caption="../report/embedding_metrics.rst",
         ),
@@ -253,14 +253,14 @@ rule benchmark_table:
             "<results>/benchmark/annotation_summary.tsv",
             category="2. Accuracy",
             subcategory="all data sets",
-            labels={"item": "all methods"},
+            labels={"item": "all methods (table)"},
             caption="../report/benchmark_table.rst",
         ),
         png=report(
             "<results>/benchmark/annotation.png",
             category="2. Accuracy",
             subcategory="all data sets",
-            labels={"item": "all methods, drawn"},
+            labels={"item": "all methods"},
             caption="../report/benchmark.rst",
         ),
         pdf="<results>/benchmark/annotation.pdf",

@@ -11,7 +11,7 @@ rule prepare:
             "<results>/{dataset}/prepared/report.json",
             category="5. Data",
             subcategory="{dataset}",
-            labels={"item": "what was read, kept and dropped"},
+            labels={"item": "what was read, kept and dropped (JSON)"},
             caption="../report/prepare.rst",
         ),
     log:
@@ -41,7 +41,7 @@ rule mask:
             "<results>/{dataset}/{variant}/mask/patterns.tsv",
             category="3. Pathways",
             subcategory="{dataset}",
-            labels={"variant": "{variant}", "item": "chosen gene sets"},
+            labels={"variant": "{variant}", "item": "chosen gene sets (table)"},
             caption="../report/patterns_table.rst",
         ),
         genes="<results>/{dataset}/{variant}/mask/genes.txt",
