@@ -110,6 +110,13 @@ def test_new_settings_rerun_only_the_models(finished: Project) -> None:
     assert "prepare" not in planned
 
 
+def test_query_without_labels_is_annotated_and_not_scored(project: Project) -> None:
+    project.configure({"query": {"url": "query.h5ad"}})
+    planned = planned_rules(project.snakemake("-n"))
+    assert planned.keys() >= {"annotate", "embedding_figure", "summary"}
+    assert not planned.keys() & {"evaluate", "baseline", "oracle", "benchmark_table"}
+
+
 def test_report_is_built(finished: Project) -> None:
     report = finished.folder / "report.html"
     made = finished.snakemake("--report", str(report))

@@ -98,12 +98,12 @@ def principal_components(
 
     n_reference = len(_read_obs(reference))
     inside = cells < n_reference
-    parts = (
-        _read_rows(reference, cells[inside]),
-        _read_rows(query, cells[~inside] - n_reference),
-    )
-    # The rows are identified by their position; names of both files may coincide.
-    joint = ad.concat([part for part in parts if part.n_obs], keys=None)
+    parts = {
+        "reference": _read_rows(reference, cells[inside]),
+        "query": _read_rows(query, cells[~inside] - n_reference),
+    }
+    # Names of both files may coincide.
+    joint = ad.concat({k: part for k, part in parts.items() if part.n_obs}, index_unique="-")
     sc.pp.pca(joint, n_comps=min(n, *(size - 1 for size in joint.shape)), random_state=seed)
     return np.asarray(joint.obsm["X_pca"], dtype=np.float32)
 
