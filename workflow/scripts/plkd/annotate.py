@@ -22,7 +22,7 @@ from tqdm import tqdm
 from plkd import __version__
 from plkd.errors import InputError
 from plkd.files import whole_file
-from plkd.genes import GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io import detect_reader, open_cells, read_cells
 from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel
@@ -30,8 +30,7 @@ from plkd.predictions import class_names, class_probabilities, prediction_sets, 
 from plkd.scale import require_usable, to_log_normalised
 
 CHUNK_CELLS = 4096
-LOW_OVERLAP = 0.8  # share of the model's genes below which a warning is due
-MINIMUM_OVERLAP = 0.1  # and below which the labels would be noise
+MINIMUM_OVERLAP = 0.1  # share of the model's genes below which the labels would be noise
 
 
 def predict_file(
@@ -273,7 +272,7 @@ def _check_overlap(
     if overlap.n_found == 0 or overlap.share < minimum:
         hint = naming_hint(query_genes, model_genes)
         raise InputError(f"{found}; at least {minimum:.0%} are needed. {hint}")
-    if overlap.share < LOW_OVERLAP:
+    if overlap.share < GOOD_OVERLAP:
         logger.warning("%s (%.0f %%); the others count as zero", found, 100 * overlap.share)
     else:
         logger.info("%s (%.0f %%)", found, 100 * overlap.share)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ENSEMBL = re.compile(r"(ENS[A-Z]{0,4}[GTP]\d{11})(\.\d+)?(_PAR_Y)?")
 LISTED_MISSING = 20
+GOOD_OVERLAP = 0.8  # share of wanted genes below which a warning is due
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,11 @@ from scipy import sparse
 from plkd.cleaning import Side, SourceSettings, clean_side, labelled_cells
 from plkd.errors import InputError
 from plkd.files import whole_file, write_json
-from plkd.genes import GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io import read_cells, read_obs
 from plkd.logs import logger
 from plkd.scale import TARGET_SUM, to_log_normalised
 from plkd.selection import select_genes, split_cells
-
-GOOD_OVERLAP = 0.8
 
 
 @dataclass(frozen=True)
