@@ -73,8 +73,9 @@ def test_random_draws_with_the_frequencies_of_the_reference(reference):
     assert (random(reference, many, 1)[1] != probabilities).any()
 
 
-def test_logistic_regression_finds_the_planted_types(reference, query):
-    table = prediction_table(query.obs_names, *logistic_regression(reference, query))
+@pytest.mark.parametrize("name", sorted(set(BASELINES) - {"majority", "random"}))
+def test_classifiers_find_the_planted_types(name, reference, query):
+    table = prediction_table(query.obs_names, *BASELINES[name](reference, query, 0))
     metrics = annotation_metrics(table, truth_of(query), set(reference.obs["label"]))
     assert metrics["accuracy"] > 0.95
 
@@ -91,18 +92,51 @@ def test_logistic_regression_is_the_minimum_of_its_loss(reference, query):
     assert abs(gradient).max() < 0.05
 
 
-def test_two_classes_and_one_class(query):
+def test_options_of_logistic_regression_are_those_of_the_library(reference, query):
+    """Scaling is a change of unit; balance is the weight of a label's cells; C the penalty."""
+    from sklearn.linear_model import LogisticRegression
+
+    labels = reference.obs["label"].astype(str).to_numpy()
+    deviation = reference.X.toarray().std(axis=0)
+    deviation[deviation == 0] = 1
+    expected = (
+        LogisticRegression(max_iter=1000)
+        .fit(reference.X.toarray() / deviation, labels)
+        .predict_proba(query.X.toarray() / deviation)
+    )
+    _, found = BASELINES["logistic_regression_scaled"](reference, query, 0)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    counts = pd.Series(labels).map(pd.Series(labels).value_counts()).to_numpy()
+    expected = (
+        LogisticRegression(C=1e-3, max_iter=1000)
+        .fit(reference.X, labels, sample_weight=len(labels) / (len(set(labels)) * counts))
+        .predict_proba(query.X)
+    )
+    _, found = BASELINES["logistic_regression_ridge"](reference, query, 0)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_nearest_neighbours_vote(query):
+    """Probabilities are shares of fifteen votes."""
+    reference = prepared(60, 2, types=3)
+    _, probabilities = BASELINES["nearest_neighbours"](reference, query, 0)
+    np.testing.assert_allclose(probabilities * 15, np.round(probabilities * 15), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_two_classes_and_one_class(name, query):
     for types in (1, 2):
         reference = prepared(60, 2, types=types)
-        classes, probabilities = logistic_regression(reference, query)
+        classes, probabilities = BASELINES[name](reference, query, 0)
         assert len(classes) == types
         assert probabilities.shape == (query.n_obs, types)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_genes_that_differ_are_refused(reference, query):
+@pytest.mark.parametrize("name", sorted(set(BASELINES) - {"majority", "random"}))
+def test_genes_that_differ_are_refused(name, reference, query):
     with pytest.raises(InputError, match="same genes"):
-        logistic_regression(reference, query[:, ::-1])
+        BASELINES[name](reference, query[:, ::-1], 0)
 
 
 def test_a_reference_without_labels_is_refused(reference, query):

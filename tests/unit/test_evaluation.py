@@ -21,7 +21,7 @@ import oracle
 import plot_history
 from plkd.embeddings import principal_components, read_cells_of_run, read_embedding, sample_cells
 from plkd.errors import InputError
-from plkd.evaluation import label_counts, summarise
+from plkd.evaluation import label_counts, overall, summarise
 from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
@@ -128,6 +128,7 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
     benchmark = {
         "annotation": run / "annotation.tsv",
         "summary": run / "annotation_summary.tsv",
+        "overall": run / "overall.tsv",
         "png": run / "benchmark.png",
         "pdf": run / "benchmark.pdf",
     }
@@ -262,3 +263,26 @@ def test_summary_over_seeds():
     assert a["macro_f1_sd"] == pytest.approx(0.1)
     assert a["accuracy_sd"] == 0
     assert np.isnan(summary.set_index("method").loc["b", "macro_f1_sd"])
+
+
+def test_overall_counts_every_data_set_the_same():
+    rows = [
+        ("d", "v", 0, "a", 0.1, 0.8),
+        ("d", "v", 1, "a", 0.3, 0.8),
+        ("d", "v", 0, "b", 0.2, 0.9),
+        ("e", "v", 0, "a", 0.8, 0.5),
+        ("e", "v", 1, "a", 0.8, 0.7),
+        ("e", "v", 0, "b", 0.6, 0.6),
+        ("e", "v", 0, "only here", 1.0, 1.0),
+    ]
+    columns = ["dataset", "variant", "seed", "method", "macro_f1", "accuracy"]
+    table = overall(pd.DataFrame(rows, columns=columns))
+    assert list(table["method"]) == ["a", "b"]
+    a, b = table.iloc[0], table.iloc[1]
+    assert (a["n_datasets"], a["n_seeds"], b["n_seeds"]) == (2, 2, 1)
+    assert a["macro_f1_mean"] == pytest.approx(0.5)
+    assert a["macro_f1_sd"] == pytest.approx(np.std([0.45, 0.55], ddof=1))
+    assert np.isnan(b["macro_f1_sd"])
+    assert a["accuracy_least"] == pytest.approx(0.6)
+    assert (a["accuracy_best"], b["accuracy_best"]) == (0, 1)
+    assert (a["macro_f1_best"], b["macro_f1_best"]) == (1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from scipy import sparse
 
 from plkd import training
 from plkd.errors import InputError
+from plkd.gene_weights import separation
 from plkd.models.checkpoint import TrainedModel
 from plkd.presets import PRESETS, resolve
 from plkd.settings import Settings, from_dict
@@ -250,17 +252,57 @@ def test_without_held_out_cells_a_model_is_left_uncalibrated(train):
     assert not model.network.training
 
 
-def test_gene_scales_are_those_of_the_training_cells(reference, teacher):
-    settings = dataclasses.replace(SETTINGS, input_scaling="unit_variance")
-    training_cells, _ = split_validation(reference.labels, settings.validation_fraction, 3)
-    deviation = reference.cells[training_cells].toarray().astype(np.float64).std(axis=0)
+def test_gene_weights_are_those_of_the_training_cells(reference, teacher):
+    settings = dataclasses.replace(SETTINGS, gene_weights="separation")
+    cells, _ = split_validation(reference.labels, settings.validation_fraction, 3)
+    expected = separation(reference.cells[cells], reference.labels[cells], len(reference.classes))
     for model in (
         teach(reference, settings, seed=3)[0],
         learn(reference, teacher, settings, seed=3)[0],
     ):
-        scale = model.network.input_scale.numpy()
-        np.testing.assert_allclose(scale, 1 / np.maximum(deviation, 0.1), rtol=1e-4)
+        np.testing.assert_array_equal(model.network.input_scale.numpy(), expected)
     assert (teacher.network.input_scale == 1).all()
+
+
+class Recorder(torch.nn.Module):
+    """A Teacher that answers by the sum of what it is shown, and keeps it."""
+
+    def __init__(self, teacher: TrainedModel) -> None:
+        super().__init__()
+        self.kind = "teacher"
+        self.classifier = teacher.network.classifier
+        self.shown: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.shown.append(x.detach().clone())
+        return x[:, :4], x
+
+
+@pytest.mark.parametrize("sees", ["whole_cell", "same_cell"])
+def test_the_teacher_sees_what_the_settings_say(sees, reference, teacher, monkeypatch):
+    settings = from_dict(
+        {
+            "student": {"hidden": [8]},
+            "student_training": {**QUICK, "epochs": 1, "gene_dropout": 0.9, "input_noise": 0.1},
+            "student_loss": {"teacher_sees": sees, "self_entropy_weight": 0.0},
+        }
+    )
+    recorder = Recorder(teacher)
+    whole = {tuple(row) for row in reference.cells.toarray().round(4).tolist()}
+    learn(
+        reference,
+        dataclasses.replace(teacher, network=recorder),
+        settings,  # type: ignore[type-var]
+    )
+    n_steps = math.ceil(len(split_validation(reference.labels, 0.1, 0)[0]) / 32)
+    steps = recorder.shown[-n_steps:]
+    if sees == "whole_cell":
+        assert len(recorder.shown) == 1
+        assert {tuple(row) for row in steps[0].numpy().round(4).tolist()} == whole
+    else:
+        assert len(recorder.shown) == 1 + n_steps
+        assert all(len(x) <= 32 for x in steps)
+        assert not whole & {tuple(row) for x in steps for row in x.numpy().round(4).tolist()}
 
 
 # ------------------------------------------------------------------------------------ repeating
@@ -579,16 +621,37 @@ def test_cells_are_drawn_as_promised():
     )
 
 
-def test_gene_dropout_hides_the_promised_share_of_every_cell():
+def test_gene_dropout_hides_an_even_share_of_the_genes_up_to_the_largest():
     torch.manual_seed(0)
-    x = 1.0 + torch.rand(200, 500)
-    hidden = training._hide_genes(x, 0.3)
+    x = 1.0 + torch.rand(400, 2000)
+    hidden = training._corrupt(x, 0.6, None)
     gone = hidden == 0
-    assert gone.float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert gone.float().mean(dim=1).std() < 0.05
+    shares = gone.float().mean(dim=1).numpy()
+    # an even distribution between 0 and 0.6, in its mean, spread and ends
+    assert shares.mean() == pytest.approx(0.3, abs=0.03)
+    assert shares.std() == pytest.approx(0.6 / math.sqrt(12), abs=0.02)
+    assert shares.min() < 0.03
+    assert 0.57 < shares.max() < 0.65
     assert torch.equal(hidden[~gone], x[~gone])
-    assert not torch.equal(gone[0], gone[1])
-    assert training._hide_genes(x, 0.0) is x
+    assert training._corrupt(x, 0.0, None) is x
+
+
+def test_noise_is_even_over_the_weighted_genes_and_a_share_of_the_distance(reference):
+    """A share of the labels' distance, once the genes are multiplied by their weights."""
+    weights = torch.rand(len(reference.genes)) + 0.5
+    everything = np.arange(len(reference.labels))
+    noise = training._noise(reference, everything, weights, 0.25)
+    dense = reference.cells.toarray() * weights.numpy()
+    means = np.stack([dense[reference.labels == label].mean(axis=0) for label in range(4)])
+    nearest = [
+        min(np.linalg.norm(means[a] - means[b]) for b in range(4) if b != a) for a in range(4)
+    ]
+    distance = np.mean([nearest[label] for label in reference.labels])
+    np.testing.assert_allclose(noise * weights, 0.25 * distance, rtol=1e-4)
+
+    torch.manual_seed(0)
+    x = torch.zeros(4000, len(reference.genes))
+    np.testing.assert_allclose(training._corrupt(x, 0.0, noise).std(dim=0), noise, rtol=0.06)
 
 
 def test_every_step_is_made_at_its_own_rate(reference, monkeypatch):

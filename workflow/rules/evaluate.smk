@@ -256,6 +256,13 @@ rule benchmark_table:
             labels={"item": "all methods (table)"},
             caption="../report/benchmark_table.rst",
         ),
+        overall=report(
+            "<results>/benchmark/overall.tsv",
+            category="2. Accuracy",
+            subcategory="all data sets",
+            labels={"item": "variants and methods over all data sets (table)"},
+            caption="../report/overall.rst",
+        ),
         png=report(
             "<results>/benchmark/annotation.png",
             category="2. Accuracy",

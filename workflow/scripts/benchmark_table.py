@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation import summarise
+from plkd.evaluation import overall, summarise
 from plkd.figures import save_figure, style
 from plkd.figures.benchmark import plot_benchmark
 from plkd.files import whole_file
@@ -23,6 +23,7 @@ def main(snakemake) -> None:
     for path, table in (
         (snakemake.output.annotation, runs),
         (snakemake.output.summary, summarise(runs)),
+        (snakemake.output.overall, overall(runs)),
     ):
         with whole_file(path) as temporary:
             table.to_csv(temporary, sep="\t", index=False)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     cells = ad.read_h5ad(snakemake.input.reference)
-    reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
     folder = Path(snakemake.output.model).parent
     settings = from_dict(snakemake.params.settings)
+    seed = int(snakemake.wildcards.seed)
+    reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
+    reference = reference.with_label_noise(settings.label_noise, seed)
     options = {
-        "seed": int(snakemake.wildcards.seed),
+        "seed": seed,
         "device": choose_device(snakemake.params.device, threads=snakemake.threads),
         "checkpoint": Path(snakemake.params.checkpoint) / f"{folder.name}.checkpoint.pt",
         "provenance": {

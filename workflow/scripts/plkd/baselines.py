@@ -1,4 +1,4 @@
-"""Controls and the in-house baseline that every benchmark holds.
+"""Controls and the simple classifiers that every benchmark holds.
 
 A baseline is a function of the prepared reference, the prepared query and a seed, and gives the
 names of the classes and the probabilities of every query cell. To add one, write it, put it into
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from plkd.errors import InputError
 from plkd.logs import logger
@@ -39,21 +42,84 @@ def random(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> ClassProb
 
 
 def logistic_regression(
-    reference: ad.AnnData, query: ad.AnnData, seed: int = 0
+    reference: ad.AnnData,
+    query: ad.AnnData,
+    seed: int = 0,
+    *,
+    inverse_penalty: float = 1.0,
+    balanced: bool = False,
+    scaled: bool = False,
 ) -> ClassProbabilities:
-    """Multinomial logistic regression on the log-normalised genes (scikit-learn, lbfgs, C = 1).
+    """Multinomial logistic regression on the log-normalised genes (scikit-learn, lbfgs).
 
-    The genes are not scaled: they share one unit, log1p(CP10k), and scaling would give the noise
-    of rare genes the weight of markers. The input stays sparse. The solution is unique, so `seed`
-    is not used.
+    The solution is unique, so `seed` is not used.
+
+    Parameters
+    ----------
+    inverse_penalty
+        scikit-learn's C.
+    balanced
+        Give every label the same weight, however many cells it has.
+    scaled
+        Divide every gene by its standard deviation in the reference. Otherwise the genes share one
+        unit, log1p(CP10k), and the noise of rare genes does not get the weight of markers. The
+        input stays sparse either way.
 
     Raises
     ------
     InputError
         If reference and query do not have the same genes in the same order.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(
+        solver="lbfgs",
+        C=inverse_penalty,
+        max_iter=1000,
+        class_weight="balanced" if balanced else None,
+    )
+    return _fit_and_predict(model, reference, query, scaled=scaled)
+
+
+def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> ClassProbabilities:
+    """Linear support vector machine, one label against the rest (scikit-learn, C = 1).
+
+    The softmax of its margins serves as probabilities; they are not calibrated. Errors are those of
+    :func:`logistic_regression`.
+    """
+    from sklearn.svm import LinearSVC
+
+    return _fit_and_predict(LinearSVC(C=1.0, random_state=seed, max_iter=5000), reference, query)
+
+
+def nearest_neighbours(
+    reference: ad.AnnData, query: ad.AnnData, seed: int = 0
+) -> ClassProbabilities:
+    """Share of labels among the 15 nearest reference cells, on 50 principal components.
+
+    The components are those of the reference; the query is projected onto them. Errors are those of
+    :func:`logistic_regression`.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(
+        PCA(
+            min(50, *(size - 1 for size in reference.shape)), svd_solver="arpack", random_state=seed
+        ),
+        KNeighborsClassifier(min(15, reference.n_obs)),
+    )
+    return _fit_and_predict(model, reference, query)
+
+
+def _fit_and_predict(
+    model: Any, reference: ad.AnnData, query: ad.AnnData, *, scaled: bool = False
+) -> ClassProbabilities:
+    """Fit a classifier of scikit-learn on the reference and apply it to the query."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     if not reference.var_names.equals(query.var_names):
         raise InputError(
@@ -64,24 +130,31 @@ def logistic_regression(
     classes = sorted(set(labels))
     if len(classes) == 1:
         return classes, np.ones((query.n_obs, 1), dtype=np.float32)
-    logger.info(
-        "fitting logistic regression: %d cells, %d genes, %d classes",
-        *reference.shape,
-        len(classes),
-    )
-    model = LogisticRegression(solver="lbfgs", C=1.0, max_iter=1000)
+    logger.info("fitting: %d cells, %d genes, %d classes", *reference.shape, len(classes))
+    if scaled:
+        model = make_pipeline(StandardScaler(with_mean=False), model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(reference.X, labels)
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-        logger.warning("logistic regression has not converged after %d steps", model.max_iter)
-    return list(map(str, model.classes_)), model.predict_proba(query.X).astype(np.float32)
+        logger.warning("the fit has not converged")
+    if hasattr(model, "predict_proba"):
+        return list(map(str, model.classes_)), model.predict_proba(query.X).astype(np.float32)
+    margins = model.decision_function(query.X)
+    if margins.ndim == 1:  # two labels: the margin of the second
+        margins = np.column_stack([-margins, margins])
+    return list(map(str, model.classes_)), softmax(margins, axis=1).astype(np.float32)
 
 
 BASELINES: dict[str, Baseline] = {
     "majority": majority,
     "random": random,
     "logistic_regression": logistic_regression,
+    "logistic_regression_balanced": partial(logistic_regression, balanced=True),
+    "logistic_regression_scaled": partial(logistic_regression, scaled=True),
+    "logistic_regression_ridge": partial(logistic_regression, balanced=True, inverse_penalty=1e-3),
+    "linear_svm": linear_svm,
+    "nearest_neighbours": nearest_neighbours,
 }
 
 

@@ -116,3 +116,36 @@ def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
         kind="stable",
         ignore_index=True,
     )
+
+
+def overall(metrics: pd.DataFrame) -> pd.DataFrame:
+    """What every variant and method is worth over all data sets, each data set counting the same.
+
+    Parameters
+    ----------
+    metrics
+        As of :func:`summarise`.
+
+    Returns
+    -------
+    DataFrame
+        `variant`, `method`, `n_datasets`, `n_seeds`, then for accuracy and macro F1 the mean over
+        data sets of the mean over seeds, the standard deviation over seeds of the mean over data
+        sets (NaN for one seed), the least of the data sets, and on how many of them no other is
+        better (`<score>_best`); the best macro F1 first. Only what was run on every data set.
+    """
+    scores = ["accuracy", "macro_f1"]
+    runs = ["variant", "method"]
+    per_dataset = metrics.groupby([*runs, "dataset"])[scores].mean()
+    complete = per_dataset.groupby(runs).size() == metrics["dataset"].nunique()
+    per_seed = metrics.groupby([*runs, "seed"])[scores].mean()
+    best = per_dataset == per_dataset.groupby("dataset").transform("max")
+    columns = {"n_datasets": per_dataset.groupby(runs).size()}
+    columns["n_seeds"] = metrics.groupby(runs)["seed"].nunique()
+    for score in scores:
+        columns[f"{score}_mean"] = per_dataset.groupby(runs)[score].mean()
+        columns[f"{score}_sd"] = per_seed.groupby(runs)[score].std()
+        columns[f"{score}_least"] = per_dataset.groupby(runs)[score].min()
+        columns[f"{score}_best"] = best.groupby(runs)[score].sum()
+    table = pd.DataFrame(columns)[complete].reset_index()
+    return table.sort_values("macro_f1_mean", ascending=False, kind="stable", ignore_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,20 @@ class Reference:
             [str(g) for g in genes],
             classes.tolist(),
         )
+
+    def with_label_noise(self, share: float, seed: int) -> Reference:
+        """The same cells, a share of them (rounded) with another label, each as likely as the next.
+
+        Every label keeps a cell that had it. The choice depends on `seed` alone.
+        """
+        rng = np.random.default_rng([seed, 5])
+        order = rng.permutation(len(self.labels))
+        kept = np.unique(self.labels[order], return_index=True)[1]  # of every label the first
+        chosen = np.delete(order, kept)[: round(share * len(order))]
+        labels = self.labels.copy()
+        others = rng.integers(1, len(self.classes), size=len(chosen))
+        labels[chosen] = (labels[chosen] + others) % len(self.classes)
+        return replace(self, labels=labels)
 
 
 def split_validation(

@@ -129,9 +129,16 @@ class TrainingSettings:
     )
     gene_dropout: float = _setting(
         0.0,
-        "Share of genes hidden from the model in a training step.",
+        "Largest share of genes hidden from a cell in a training step; every cell draws its share "
+        "evenly between 0 and this.",
         minimum=0,
-        exclusiveMaximum=1,
+        maximum=1,
+    )
+    input_noise: float = _setting(
+        0.0,
+        "Standard deviation of the noise added to every weighted gene in a training step, as a "
+        "share of the mean distance from a cell's label to the nearest other label.",
+        minimum=0,
     )
     clip_gradient: float | None = _setting(
         None, "Largest norm of the gradient; null: no limit.", exclusiveMinimum=0
@@ -165,6 +172,11 @@ class StudentLossSettings:
     distillation_weight: float = _setting(1.0, "Weight of L3, distillation.", minimum=0)
     temperature: float = _setting(3.0, "Temperature T of L3.", exclusiveMinimum=0)
     temperature_squared: bool = _setting(False, "Multiply L3 by T^2.")
+    teacher_sees: Literal["whole_cell", "same_cell"] = _setting(
+        "whole_cell",
+        "whole_cell: soft labels are computed once, from all genes of a cell; same_cell: at every "
+        "step, from the cell as the Student sees it, genes hidden and noise included.",
+    )
     hard_label_weight: float = _setting(
         0.0, "Weight of cross-entropy with the reference labels.", minimum=0
     )
@@ -190,8 +202,17 @@ class Settings:
     student: StudentSettings = field(default_factory=StudentSettings)
     student_training: TrainingSettings = field(default_factory=TrainingSettings)
     student_loss: StudentLossSettings = field(default_factory=StudentLossSettings)
-    input_scaling: Literal["none", "unit_variance"] = _setting(
-        "none", "Divide every gene by its standard deviation in the reference, inside the models."
+    gene_weights: Literal["equal", "separation"] = _setting(
+        "equal",
+        "Weight of a gene at the entrance of the models. separation: learnt on the reference, how "
+        "far the labels' means lie apart in units of the gene's spread within labels.",
+    )
+    label_noise: float = _setting(
+        0.0,
+        "Share of the reference's cells that are given another label by chance, to see what wrong "
+        "labels cost.",
+        minimum=0,
+        exclusiveMaximum=1,
     )
     validation_fraction: float = _setting(
         0.1,

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from plkd import losses
 from plkd.calibration import calibrate
 from plkd.errors import InputError
+from plkd.gene_weights import label_distance, separation
 from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.student import Student
@@ -87,7 +88,7 @@ def train_teacher(
         If the loss becomes infinite or not a number.
     """
     torch.manual_seed(seed)
-    scale = _input_scale(reference, settings, seed)
+    scale = _gene_weights(reference, settings, seed)
     network = Teacher(mask, len(reference.classes), settings.teacher, scale)
     labels = torch.from_numpy(reference.labels).to(device)
     choice = settings.teacher_loss
@@ -139,8 +140,8 @@ def train_student(
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """Train the Student on the Teacher's soft labels with L3 and L4.
 
-    The soft labels are computed once, from the full expression of every cell. Parameters, result
-    and errors are those of :func:`train_teacher`; `teacher` is the trained Teacher.
+    Parameters, result and errors are those of :func:`train_teacher`; `teacher` is the trained
+    Teacher.
     """
     if teacher.genes != reference.genes or teacher.classes != reference.classes:
         raise InputError(
@@ -148,12 +149,19 @@ def train_student(
             "again."
         )
     torch.manual_seed(seed)
-    scale = _input_scale(reference, settings, seed)
+    scale = _gene_weights(reference, settings, seed)
     network = Student(len(reference.genes), len(reference.classes), settings.student, scale)
     soft = torch.cat([logits for logits, _ in teacher.logits(reference.cells, device=device)])
     soft = soft.to(device)
     labels = torch.from_numpy(reference.labels).to(device)
     choice = settings.student_loss
+
+    def soft_labels(x: Tensor, chosen: Tensor) -> Tensor:
+        if choice.teacher_sees == "whole_cell":
+            return soft[chosen]
+        with torch.no_grad():
+            logits: Tensor = teacher.network(x)[0]
+        return logits
 
     def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
         logits, _ = network(x)
@@ -162,7 +170,7 @@ def train_student(
         if choice.distillation_weight:
             terms["distillation"] = choice.distillation_weight * losses.distillation_loss(
                 logits,
-                soft[chosen],
+                soft_labels(x, chosen),
                 temperature=choice.temperature,
                 temperature_squared=choice.temperature_squared,
             )
@@ -210,6 +218,9 @@ def _train(
     fraction = model.settings.validation_fraction
     training, validation = split_validation(reference.labels, fraction, seed)
     network = model.network.to(device)
+    noise = None
+    if choice.input_noise:
+        noise = _noise(reference, training, network.input_scale, choice.input_noise)
     optimiser = _optimiser(network, choice)
     steps_per_epoch = math.ceil(len(training) / choice.batch_size)
     epochs = max(choice.epochs, math.ceil(choice.min_steps / steps_per_epoch))
@@ -248,7 +259,7 @@ def _train(
                 for group in optimiser.param_groups:
                     group["lr"] = rate(epoch * steps_per_epoch + step)
                 x = dense_batch(reference.cells[cells]).to(device)
-                terms = objective(_hide_genes(x, choice.gene_dropout), cells)
+                terms = objective(_corrupt(x, choice.gene_dropout, noise), cells)
                 loss = torch.stack(list(terms.values())).sum()
                 if not torch.isfinite(loss):
                     values = [f"{name} = {term.item():g}" for name, term in terms.items()]
@@ -294,21 +305,38 @@ def _batches(
         yield order[start : start + size]
 
 
-def _hide_genes(x: Tensor, share: float) -> Tensor:
-    """Set a random share of the genes of every cell to zero; the others keep their values."""
-    return x * (torch.rand_like(x) >= share) if share else x
-
-
-def _input_scale(reference: Reference, settings: Settings, seed: int) -> Tensor | None:
-    """Inverse standard deviation of every gene, at most 10; None when not asked for."""
-    if settings.input_scaling == "none":
+def _gene_weights(reference: Reference, settings: Settings, seed: int) -> Tensor | None:
+    """Weight of every gene (genes,), learnt on the cells that are trained on; None for ones."""
+    if settings.gene_weights == "equal":
         return None
     training, _ = split_validation(reference.labels, settings.validation_fraction, seed)
-    learnt = reference.cells[training].astype(np.float64)
-    mean = np.asarray(learnt.mean(axis=0)).ravel()
-    square = np.asarray(learnt.multiply(learnt).mean(axis=0)).ravel()
-    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return torch.from_numpy((1.0 / np.maximum(deviation, 0.1)).astype(np.float32))
+    weights = separation(
+        reference.cells[training], reference.labels[training], len(reference.classes)
+    )
+    return torch.from_numpy(weights)
+
+
+def _noise(reference: Reference, training: np.ndarray, weights: Tensor, share: float) -> Tensor:
+    """Standard deviation of the noise on every gene (genes,), even over the weighted genes."""
+    distance = label_distance(
+        reference.cells[training],
+        reference.labels[training],
+        len(reference.classes),
+        weights.cpu().numpy(),
+    )
+    return share * distance / weights
+
+
+def _corrupt(x: Tensor, gene_dropout: float, noise: Tensor | None) -> Tensor:
+    """What a training step shows of cells (cells, genes): some genes hidden, all of them noisy.
+
+    Small shifts of many genes are what a batch effect looks like; the noise drowns them, and leaves
+    the genes that tell labels apart by much.
+    """
+    if gene_dropout:
+        share = gene_dropout * torch.rand(len(x), 1, device=x.device)
+        x = x * (torch.rand_like(x) >= share)
+    return x if noise is None else x + noise * torch.randn_like(x)
 
 
 def _optimiser(network: torch.nn.Module, choice: TrainingSettings) -> torch.optim.Optimizer:

@@ -1,0 +1,78 @@
+"""Weights of the genes at the entrance of the models, learnt on the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial.distance import pdist, squareform
+
+_LEAST_VARIANCE = 0.05  # added to a gene's variance within labels: rare genes are not blown up
+_LEAST_WEIGHT = 0.01  # training noise is divided by the weights
+
+
+def separation(
+    cells: sparse.csr_matrix, labels: NDArray[np.integer], n_classes: int
+) -> NDArray[np.float32]:
+    """How well every gene separates the labels: an effect size, not a significance.
+
+    The range of the labels' means over the standard deviation within labels (root of the mean of
+    the labels' variances), scaled so that the sum of the genes' variances within labels stays as it
+    was. A gene that differs between labels by much counts more than one that differs by little,
+    however surely: across batches it is the small differences that do not hold.
+
+    Parameters
+    ----------
+    cells
+        Log-normalised expression, CSR of shape (cells, genes).
+    labels
+        Integer labels of shape (cells,), each of `n_classes` at least once.
+    n_classes
+        Number of labels.
+
+    Returns
+    -------
+    float32 array of shape (genes,)
+        Weights, above zero.
+    """
+    means, squares = _label_means(cells, labels, n_classes)
+    variances = squares - means**2
+    within = variances.clip(min=0.0).mean(axis=0)
+    weights = np.ptp(means, axis=0) / np.sqrt(within + _LEAST_VARIANCE)
+    spread = float(weights**2 @ within)
+    if spread == 0.0:  # one label, or no gene varies: nothing to learn from
+        return np.ones(cells.shape[1], dtype=np.float32)
+    weights *= np.sqrt(within.sum() / spread)
+    return weights.clip(min=_LEAST_WEIGHT).astype(np.float32)
+
+
+def label_distance(
+    cells: sparse.csr_matrix,
+    labels: NDArray[np.integer],
+    n_classes: int,
+    weights: NDArray[np.floating] | None = None,
+) -> float:
+    """Mean distance from a cell's label to the nearest other label: the size of the task's signal.
+
+    Euclidean distance between the labels' means, after the genes were multiplied by `weights`
+    (genes,); zero for a single label. Other parameters are those of :func:`separation`.
+    """
+    if n_classes < 2:
+        return 0.0
+    means, _ = _label_means(cells, labels, n_classes)
+    distances = squareform(pdist(means if weights is None else means * weights))
+    np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1)[labels].mean())
+
+
+def _label_means(
+    cells: sparse.csr_matrix, labels: NDArray[np.integer], n_classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means of values and of squares per label, each of shape (n_classes, genes)."""
+    counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
+    rows = np.arange(len(labels))
+    member = sparse.csr_array(
+        (1.0 / counts[labels], (labels, rows)), shape=(n_classes, len(labels))
+    )
+    values = sparse.csr_array(cells, dtype=np.float64)
+    return (member @ values).toarray(), (member @ values.power(2)).toarray()
