@@ -17,7 +17,7 @@ help:
 	@echo "make test     install, then run all tests"
 	@echo "make lint     style, types and workflow checks"
 	@echo "make lock     resolve the dependencies anew (needs uv)"
-	@echo "make schema   write workflow/schemas/variant.schema.yaml from the settings"
+	@echo "make schema   write the schema and the table of settings (config/presets.md)"
 	@echo "make clean    remove results of the default configuration, keep downloads"
 	@echo "Variables: PYTHON=python3.12 (interpreter to install with), CORES=4 (default: all)"
 
@@ -61,6 +61,7 @@ lock:
 
 schema: install
 	python -m plkd.presets > workflow/schemas/variant.schema.yaml
+	python -m plkd.preset_sources > config/presets.md
 
 clean:
 	rm -rf results/*/ results/*.txt results/*.html logs benchmarks

@@ -11,8 +11,9 @@ from jsonschema import Draft202012Validator
 
 from conftest import REPOSITORY
 from plkd.errors import InputError
+from plkd.preset_sources import SOURCES, markdown, settings_of
 from plkd.presets import PRESETS, json_schema, resolve
-from plkd.settings import from_dict
+from plkd.settings import Settings, from_dict
 
 
 def validator() -> Draft202012Validator:
@@ -116,7 +117,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("teacher_loss",),
     ),
     "no loss of the Student": (
-        {"student_loss": {"distillation_weight": 0, "self_entropy_weight": 0}},
+        {"preset": "paper", "student_loss": {"distillation_weight": 0, "self_entropy_weight": 0}},
         ("student_loss",),
     ),
 }
@@ -174,3 +175,19 @@ def test_the_schema_is_valid_and_describes_every_key():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_validate_against_the_schema(preset):
     validator().validate({"preset": preset, **PRESETS[preset].to_dict()})
+
+
+def test_the_table_of_presets_is_the_table():
+    """`make schema` was run after the last change."""
+    assert (REPOSITORY / "config" / "presets.md").read_text(encoding="utf-8") == markdown()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_value_that_a_preset_sets_has_one_source(preset):
+    values = {name: value for name, value, _ in settings_of(PRESETS[preset])}
+    claimed = [name for names in SOURCES[preset].values() for name in names]
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) <= set(values)
+    unused = {name: value for name, value in values.items() if name not in claimed}
+    neutral = {name: value for name, value, _ in settings_of(Settings())}
+    assert unused == {name: neutral[name] for name in unused}

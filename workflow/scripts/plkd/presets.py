@@ -115,48 +115,43 @@ AUTHORS_CODE = Settings(
     validation_fraction=0.3,
 )
 
-# Chosen by the accuracy of the Student across batches on public transfers (README.md): two studies
-# of PBMC, donors of Kang 2018, 10x chemistries, and never per data set. Hiding genes and dropout
-# matter most, because they stop the models from leaning on few genes, which is what a batch effect
-# punishes.
+# Chosen by the accuracy of the Student on config/development.yaml: one preset for all transfers.
+# What matters most is what keeps the models from leaning on small shifts of many genes, which is
+# what a batch effect looks like: genes weighted by how far the labels lie apart in them, genes
+# hidden, and noise on all of them in proportion to that distance. The Student learns from what the
+# Teacher says of the very same corrupted cells, so they agree off the reference too.
+_CORRUPTED = TrainingSettings(
+    epochs=10,
+    min_steps=600,
+    batch_size=64,
+    optimiser="adamw",
+    learning_rate=1e-3,
+    sampling="square_root",  # rare types are seen often enough, common ones still more often
+    gene_dropout=0.8,
+    input_noise=0.03,
+)
 DEFAULT = Settings(
     # one token for what no pathway covers: without it a small panel, of which few gene sets have
     # enough genes, leaves the Teacher blind
     mask=MaskSettings(n_fully_connected=1),
-    teacher=TeacherSettings(
-        width=48,
-        depth=1,
-        heads=2,
-        block="prenorm",
-        mlp_ratio=4.0,
-        token_dropout=0.2,
-        attention_dropout=0.2,
-    ),
-    teacher_training=TrainingSettings(
-        epochs=10,
-        min_steps=600,
-        batch_size=64,
-        optimiser="adamw",
-        learning_rate=1e-3,
-        sampling="square_root",  # rare types are seen often enough, common ones still more often
-        gene_dropout=0.2,
-    ),
+    # no dropout and no MLP: with few tokens they cost more than they give, with many they change
+    # nothing
+    teacher=TeacherSettings(width=48, depth=1, heads=2, block="prenorm", mlp_ratio=0.0),
+    teacher_training=_CORRUPTED,
+    # over all pairs of classes, because with 1/k many classes let L1 outweigh the cross-entropy
     teacher_loss=TeacherLossSettings(
-        clustering_assignments="softmax", clustering_kernel="median", clustering_prefactor="classes"
+        clustering_assignments="softmax", clustering_kernel="median", clustering_prefactor="pairs"
     ),
-    student=StudentSettings(hidden=(256, 128), dropout=0.5),
-    student_training=TrainingSettings(
-        epochs=10,
-        min_steps=600,
-        batch_size=64,
-        optimiser="adamw",
-        learning_rate=1e-3,
-        sampling="square_root",
-        gene_dropout=0.5,
-    ),
+    student=StudentSettings(hidden=(256, 128), dropout=0.4),
+    student_training=_CORRUPTED,
     student_loss=StudentLossSettings(
-        temperature=3.0, self_entropy="maximise", self_entropy_mean="softmax"
+        temperature=2.0,  # a Teacher trained on corrupted cells is soft already
+        teacher_sees="same_cell",
+        hard_label_weight=0.5,
+        self_entropy="maximise",
+        self_entropy_mean="softmax",
     ),
+    gene_weights="separation",
 )
 
 PRESETS: dict[str, Settings] = {
