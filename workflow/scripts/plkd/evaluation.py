@@ -140,7 +140,7 @@ def overall(metrics: pd.DataFrame) -> pd.DataFrame:
     complete = per_dataset.groupby(runs).size() == metrics["dataset"].nunique()
     per_seed = metrics.groupby([*runs, "seed"])[scores].mean()
     best = per_dataset == per_dataset.groupby("dataset").transform("max")
-    columns = {"n_datasets": per_dataset.groupby(runs).size()}
+    columns: dict[str, pd.Series] = {"n_datasets": per_dataset.groupby(runs).size()}
     columns["n_seeds"] = metrics.groupby(runs)["seed"].nunique()
     for score in scores:
         columns[f"{score}_mean"] = per_dataset.groupby(runs)[score].mean()
