@@ -1,7 +1,7 @@
 """The Teacher written the plain way: dense masked layer, full token matrix, torch's own attention.
 
-It shares nothing with plkd.models.teacher but the names of the parameters, so the two can be
-compared value by value and gradient by gradient. Slow and memory-hungry on purpose.
+It shares nothing with plkd.models.teacher, so the two can be compared value by value, gradient by
+gradient and, in tests/benchmarks, second by second. Slow and memory-hungry by nature.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plkd.models.navigator import Navigator
-from plkd.models.teacher import Teacher
+from plkd.models.teacher import AttentionLayer, Teacher
 from plkd.settings import TeacherSettings
 
 
@@ -24,109 +24,152 @@ class DenseOutput:
     embedding: Tensor
     tokens: Tensor  # as they leave the Navigator
     updated: Tensor  # after the last layer
-    attention: Tensor  # of the last layer, (cells, heads, patterns + 1, patterns + 1)
+    attention: Tensor | None  # of the last layer, (cells, heads, patterns + 1, patterns + 1)
 
 
-class DenseTeacher:
-    """Own leaf copies of a Teacher's weights, by the Teacher's names, and the forward pass in
-    full."""
+class MaskedLinear(nn.Linear):
+    """A dense layer from genes to all tokens; what lies outside the mask is multiplied by zero."""
 
-    def __init__(self, teacher: Teacher, settings: TeacherSettings) -> None:
-        self.settings = settings
-        mask = teacher.navigator.mask()
-        self.mask = torch.from_numpy(mask.toarray())  # (genes, patterns)
-        self.n_genes, self.n_patterns = self.mask.shape
-        dtype = teacher.cell.dtype
-        self.parameters = {
-            name: value.detach().clone().requires_grad_()
-            for name, value in teacher.named_parameters()
-            if not name.startswith("navigator.")
-        }
-        linear = nn.Linear(self.n_genes, self.n_patterns * settings.width, dtype=dtype)
+    def __init__(self, navigator: Navigator) -> None:
+        mask = torch.from_numpy(navigator.mask().toarray())  # (genes, patterns)
+        n_genes, n_patterns = mask.shape
+        width, dtype = navigator.width, navigator.weight.dtype
+        super().__init__(n_genes, n_patterns * width, dtype=dtype)
+        self.inside: Tensor
+        self.register_buffer("inside", mask.T.repeat_interleave(width, dim=0).to(dtype))
+        self.masked_once = False
         with torch.no_grad():
-            linear.weight.normal_()  # weights outside the mask must not matter
-            for pattern, entries in enumerate(split_entries(teacher.navigator)):
-                rows = slice(pattern * settings.width, (pattern + 1) * settings.width)
-                linear.weight[rows, self.mask[:, pattern]] = entries.T
-            linear.bias.copy_(teacher.navigator.pattern_bias().flatten())
-        self.navigator = linear
+            self.weight.normal_()  # weights outside the mask must not matter
+            for pattern, entries in enumerate(split_entries(navigator)):
+                rows = slice(pattern * width, (pattern + 1) * width)
+                self.weight[rows, mask[:, pattern]] = entries.T
+            self.bias.copy_(navigator.pattern_bias().flatten())
 
-    def __call__(self, x: Tensor) -> DenseOutput:
-        choice, n_cells = self.settings, len(x)
-        inside = self.mask.T.repeat_interleave(choice.width, dim=0)
-        tokens = F.linear(x, self.navigator.weight * inside, self.navigator.bias)
-        tokens = tokens.view(n_cells, self.n_patterns, choice.width)
-        if choice.token_norm:
-            tokens = self._norm(tokens, "token_norm")
-        joined = torch.cat([tokens, self.parameters["cell"].expand(n_cells, 1, -1)], dim=1)
-        attention = joined
-        for layer in range(choice.depth):
-            joined, attention = self._layer(joined, f"layers.{layer}")
-        embedding = joined[:, -1]
-        if choice.final_norm:
-            embedding = self._norm(embedding, "final_norm")
-        before = embedding
-        if choice.pre_logits:
-            before = torch.tanh(self._linear(embedding, "pre_logits.0"))
-        return DenseOutput(
-            self._linear(before, "classifier"), embedding, tokens, joined[:, :-1], attention
+    def mask_once(self) -> None:
+        """For inference alone: mask the weights now and not in every pass."""
+        with torch.no_grad():
+            self.weight *= self.inside
+        self.masked_once = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight if self.masked_once else self.weight * self.inside
+        return F.linear(x, weight, self.bias)
+
+
+class DenseLayer(nn.Module):
+    """One attention layer over all tokens."""
+
+    def __init__(self, layer: AttentionLayer, settings: TeacherSettings) -> None:
+        super().__init__()
+        width, dtype = settings.width, layer.query.weight.dtype
+        prenorm = settings.block == "prenorm"
+        self.residual = prenorm
+        self.norm = nn.LayerNorm(width, dtype=dtype) if prenorm else nn.Identity()
+        self.attention = nn.MultiheadAttention(width, settings.heads, batch_first=True, dtype=dtype)
+        # torch divides by the root of the head's width: the query makes up for the rest
+        self.query_factor = settings.heads**-0.5 if settings.attention_scale == "width" else 1.0
+        self.mlp: nn.Sequential | None = None
+        if settings.mlp_ratio:
+            hidden = round(width * settings.mlp_ratio)
+            self.mlp = nn.Sequential(
+                nn.LayerNorm(width, dtype=dtype) if prenorm else nn.Identity(),
+                nn.Linear(width, hidden, dtype=dtype),
+                nn.GELU(),
+                nn.Identity(),  # dropout, so that the names are the Teacher's
+                nn.Linear(hidden, width, dtype=dtype),
+            )
+        parts = [layer.query, layer.key, layer.value]
+        factors = [self.query_factor, 1.0, 1.0]
+        joined = {
+            f"attention.in_proj_{name}": torch.cat(
+                [getattr(part, name) * factor for part, factor in zip(parts, factors, strict=True)]
+            )
+            for name in ("weight", "bias")
+        }
+        joined["attention.out_proj.weight"] = layer.output.weight
+        joined["attention.out_proj.bias"] = layer.output.bias
+        same = {
+            name: value
+            for name, value in layer.state_dict().items()
+            if name.startswith(("norm.", "mlp."))
+        }
+        self.load_state_dict(joined | same)
+
+    def forward(self, joined: Tensor, with_attention: bool) -> tuple[Tensor, Tensor | None]:
+        normed = self.norm(joined)
+        attended, attention = self.attention(
+            normed, normed, normed, need_weights=with_attention, average_attn_weights=False
         )
-
-    def _layer(self, joined: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        prenorm = self.settings.block == "prenorm"
-        normed = self._norm(joined, f"{name}.norm") if prenorm else joined
-        attended, attention = self._attention(normed, name)
-        joined = joined + attended if prenorm else attended
-        if self.settings.mlp_ratio:
-            inner = self._norm(joined, f"{name}.mlp.0") if prenorm else joined
-            inner = F.gelu(self._linear(inner, f"{name}.mlp.1"))
-            joined = joined + self._linear(inner, f"{name}.mlp.4")
+        joined = joined + attended if self.residual else attended
+        if self.mlp is not None:
+            joined = joined + self.mlp(joined)
         return joined, attention
 
-    def _attention(self, normed: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """torch's attention divides by the root of the head's width: the query makes up for the
-        rest."""
-        weights, heads = self.parameters, self.settings.heads
-        factor = heads**-0.5 if self.settings.attention_scale == "width" else 1.0
-        in_bias = torch.cat(
-            [
-                weights[f"{name}.query.bias"] * factor,
-                weights[f"{name}.key.bias"],
-                weights[f"{name}.value.bias"],
-            ]
-        )
-        tokens_first = normed.transpose(0, 1)
-        attended, attention = F.multi_head_attention_forward(
-            tokens_first,
-            tokens_first,
-            tokens_first,
-            self.settings.width,
-            heads,
-            None,
-            in_bias,
-            None,
-            None,
-            False,
-            0.0,
-            weights[f"{name}.output.weight"],
-            weights[f"{name}.output.bias"],
-            use_separate_proj_weight=True,
-            q_proj_weight=weights[f"{name}.query.weight"] * factor,
-            k_proj_weight=weights[f"{name}.key.weight"],
-            v_proj_weight=weights[f"{name}.value.weight"],
-            average_attn_weights=False,
-        )
-        assert attention is not None
-        return attended.transpose(0, 1), attention
+    def gradients(self) -> dict[str, Tensor | None]:
+        """Gradients by the names of an AttentionLayer's parameters."""
+        found = {name: p.grad for name, p in self.named_parameters() if "attention." not in name}
+        found["output.weight"] = self.attention.out_proj.weight.grad
+        found["output.bias"] = self.attention.out_proj.bias.grad
+        for name in ("weight", "bias"):
+            gradient = getattr(self.attention, f"in_proj_{name}").grad
+            query, key, value = gradient.chunk(3)
+            found[f"query.{name}"] = query * self.query_factor
+            found[f"key.{name}"], found[f"value.{name}"] = key, value
+        return found
 
-    def _linear(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
 
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-        mean = x.mean(dim=-1, keepdim=True)
-        variance = (x - mean).pow(2).mean(dim=-1, keepdim=True)
-        return (x - mean) / torch.sqrt(variance + 1e-5) * weight + bias
+class DenseTeacher(nn.Module):
+    """A copy of a Teacher's weights, and the forward pass in full, without dropout."""
+
+    def __init__(self, teacher: Teacher, settings: TeacherSettings) -> None:
+        super().__init__()
+        width, dtype = settings.width, teacher.cell.dtype
+        self.width = width
+
+        def norm(wanted: bool) -> nn.Module:
+            return nn.LayerNorm(width, dtype=dtype) if wanted else nn.Identity()
+
+        self.navigator = MaskedLinear(teacher.navigator)
+        self.token_norm = norm(settings.token_norm)
+        self.cell = nn.Parameter(torch.empty_like(teacher.cell))
+        self.layers = nn.ModuleList(
+            DenseLayer(layer, settings)
+            for layer in teacher.layers  # type: ignore[arg-type]
+        )
+        self.final_norm = norm(settings.final_norm)
+        self.pre_logits = nn.Sequential()
+        if settings.pre_logits:
+            self.pre_logits = nn.Sequential(nn.Linear(width, width, dtype=dtype), nn.Tanh())
+        self.classifier = nn.Linear(width, teacher.classifier.out_features, dtype=dtype)
+        same = {
+            name: value
+            for name, value in teacher.state_dict().items()
+            if not name.startswith(("navigator.", "layers.", "input_scale"))
+        }
+        self.load_state_dict(self.state_dict() | same)
+
+    def forward(self, x: Tensor, *, with_attention: bool = False) -> DenseOutput:
+        n_cells = len(x)
+        tokens = self.token_norm(self.navigator(x).view(n_cells, -1, self.width))
+        joined = torch.cat([tokens, self.cell.expand(n_cells, 1, -1)], dim=1)
+        attention = None
+        for layer in self.layers:
+            joined, attention = layer(joined, with_attention)
+        embedding = self.final_norm(joined[:, -1])
+        logits = self.classifier(self.pre_logits(embedding))
+        return DenseOutput(logits, embedding, tokens, joined[:, :-1], attention)
+
+    def gradients(self) -> dict[str, Tensor | None]:
+        """Gradients by the names of the Teacher's parameters; the Navigator's left out."""
+        found = {
+            name: parameter.grad
+            for name, parameter in self.named_parameters()
+            if not name.startswith(("navigator.", "layers."))
+        }
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, DenseLayer)
+            found |= {f"layers.{number}.{name}": g for name, g in layer.gradients().items()}
+        return found
 
 
 def split_entries(navigator: Navigator) -> list[Tensor]:
@@ -138,14 +181,12 @@ def split_entries(navigator: Navigator) -> list[Tensor]:
 def gradient_pairs(teacher: Teacher, dense: DenseTeacher) -> dict[str, tuple[Tensor, Tensor]]:
     """Gradients (Teacher's, dense) after a backward pass of both, in the same layout, by name."""
     pairs = {}
+    expected = dense.gradients()
     for name, parameter in teacher.named_parameters():
         if not name.startswith("navigator."):
-            other = dense.parameters[name].grad
             zero = torch.zeros_like(parameter)
-            pairs[name] = (
-                zero if parameter.grad is None else parameter.grad,
-                zero if other is None else other,
-            )
+            found, other = parameter.grad, expected[name]
+            pairs[name] = (zero if found is None else found, zero if other is None else other)
     gradients = copy.deepcopy(teacher.navigator)  # a Navigator whose weights are the gradients
     assert teacher.navigator.weight.grad is not None
     assert teacher.navigator.bias.grad is not None
@@ -153,12 +194,12 @@ def gradient_pairs(teacher: Teacher, dense: DenseTeacher) -> dict[str, tuple[Ten
     assert dense.navigator.bias.grad is not None
     gradients.weight.data = teacher.navigator.weight.grad
     gradients.bias.data = teacher.navigator.bias.grad
-    width = teacher.navigator.width
-    shaped = dense.navigator.weight.grad.view(dense.n_patterns, width, dense.n_genes)
-    expected = [shaped[j][:, dense.mask[:, j]].T for j in range(dense.n_patterns)]
-    pairs["navigator.weight"] = (gradients.entry_weights(), torch.cat(expected))
+    mask, width = teacher.navigator.mask().toarray(), teacher.navigator.width
+    shaped = dense.navigator.weight.grad.view(-1, width, len(mask))
+    inside = [shaped[j][:, mask[:, j]].T for j in range(mask.shape[1])]
+    pairs["navigator.weight"] = (gradients.entry_weights(), torch.cat(inside))
     pairs["navigator.bias"] = (
         gradients.pattern_bias(),
-        dense.navigator.bias.grad.view(dense.n_patterns, width),
+        dense.navigator.bias.grad.view(-1, width),
     )
     return pairs

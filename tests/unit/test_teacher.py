@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import numpy as np
@@ -94,21 +95,23 @@ def compare(
     n_cells: int = 5,
     seed: int = 0,
 ) -> None:
+    """The Teacher in `dtype` against the dense one in float64, in value and gradient."""
     teacher = make_teacher(mask, settings, dtype, seed)
-    dense = DenseTeacher(teacher, settings)
+    dense = DenseTeacher(copy.deepcopy(teacher).double(), settings)
     x = torch.rand(n_cells, mask.shape[0], dtype=dtype) * 3
-    x_dense = x.clone().requires_grad_()
+    x_dense = x.double().requires_grad_()
     x.requires_grad_()
     logits, embedding = teacher(x)
     expected = dense(x_dense)
     assert relative(logits, expected.logits) < tolerance
     assert relative(embedding, expected.embedding) < tolerance
 
-    for a, b in [(logits, embedding), (expected.logits, expected.embedding)]:
-        torch.manual_seed(99)
-        (
-            torch.randn_like(a) * a + torch.randn_like(a)[:, :1] * b.mean(1, keepdim=True)
-        ).sum().backward()
+    torch.manual_seed(99)
+    upstream = torch.randn(logits.shape), torch.randn(embedding.shape)
+    torch.autograd.backward([logits, embedding], [part.to(dtype) for part in upstream])
+    torch.autograd.backward(
+        [expected.logits, expected.embedding], [part.double() for part in upstream]
+    )
     pairs = gradient_pairs(teacher, dense)
     assert x.grad is not None
     assert x_dense.grad is not None
@@ -122,7 +125,7 @@ def compare(
 
 def relative(found: Tensor, expected: Tensor, floor: float = 0.0) -> float:
     assert found.shape == expected.shape
-    found, expected = found.detach(), expected.detach()
+    found, expected = found.detach().double(), expected.detach().double()
     return float((found - expected).abs().max()) / max(float(expected.abs().max()), floor)
 
 
@@ -244,7 +247,7 @@ def test_view_tokens_agrees_with_forward_and_dense(depth, block):
     settings = TeacherSettings(width=8, depth=depth, heads=4, block=block)
     teacher = make_teacher(MASKS["random"], settings, torch.float64)
     x = torch.rand(3, N_GENES, dtype=torch.float64)
-    expected = DenseTeacher(teacher, settings)(x)
+    expected = DenseTeacher(teacher, settings)(x, with_attention=True)
     view = teacher.view_tokens(x)
     torch.testing.assert_close(view.tokens, teacher.tokens(x))
     torch.testing.assert_close(view.tokens, expected.tokens, rtol=1e-10, atol=1e-10)

@@ -3,12 +3,15 @@
 The token of pattern j is ``v_j = sum over genes g in j of x_g * W_j[g] + b_j`` (paper, section
 2.2). Only the weights inside the mask exist. Patterns of similar size are laid side by side in
 groups, padded to the largest of the group with a gene that is always zero, so that a group is one
-batched matrix product; the padding takes no part in the result and gets no gradient.
+batched matrix product; the padding takes no part in the result and gets no gradient. Patterns of
+all genes stand last and multiply the expression as it is; for the others it is gathered.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +20,77 @@ from torch import Tensor, nn
 
 # A group holds patterns up to this many times as large as its smallest: less padding, more groups.
 _GROUP_RATIO = 1.35
+
+Groups = list[tuple[int, int]]
+"""(patterns, padded size) of every group."""
+
+
+class _GroupedProduct(torch.autograd.Function):
+    """Tokens (cells, patterns, width), patterns in the order of the groups.
+
+    Written by hand because every group can then write its part of the result, and of the weights'
+    gradient, in place; autograd would make copies of all tokens to put the groups together.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, genes: Tensor, groups: Groups
+    ) -> Tensor:
+        n_cells = x.shape[0]
+        rows = torch.cat([x.T, x.new_zeros(1, n_cells)])  # a row per gene, then the padding's
+        gathered = rows.index_select(0, genes)  # (padded entries, cells)
+        by_pattern = x.new_empty(len(bias), n_cells, weight.shape[1])
+        for values, weights, tokens in _by_group(groups, rows, gathered, weight, by_pattern):
+            torch.bmm(values.transpose(1, 2), weights, out=tokens)
+        ctx.save_for_backward(rows, gathered, weight, genes)
+        ctx.groups = groups
+        # What reads the tokens goes cell by cell: bias and transposition in one pass.
+        by_cell = x.new_empty(n_cells, len(bias), weight.shape[1])
+        return torch.add(by_pattern.transpose(0, 1), bias, out=by_cell)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        rows, gathered, weight, genes = ctx.saved_tensors
+        by_pattern = gradient.transpose(0, 1).contiguous()
+        of_weight = torch.empty_like(weight)
+        for values, weights, tokens in _by_group(ctx.groups, rows, gathered, of_weight, by_pattern):
+            torch.bmm(values, tokens, out=weights)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_rows = torch.zeros_like(rows)
+            of_gathered = torch.empty_like(gathered)
+            for values, weights, tokens in _by_group(
+                ctx.groups, of_rows, of_gathered, weight, by_pattern
+            ):
+                product = torch.bmm(weights, tokens.transpose(1, 2))
+                if values.stride(0):
+                    values.copy_(product)
+                else:  # the patterns of all genes share the rows of the expression
+                    of_rows[:-1] += product.sum(dim=0)
+            of_x = of_rows.index_add_(0, genes, of_gathered)[:-1].T
+        return of_x, of_weight, gradient.sum(dim=0), None, None
+
+
+def _by_group(
+    groups: Groups, rows: Tensor, gathered: Tensor, weight: Tensor, tokens: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Views of every group: (patterns, size, cells), (patterns, size, width) and of the tokens.
+
+    `rows` is (genes + 1, cells), `gathered` (padded entries, cells), `tokens` (patterns, cells,
+    width). A group of all genes is not gathered: its view of `rows` has no stride.
+    """
+    n_genes, n_cells = len(rows) - 1, rows.shape[1]
+    entry = pattern = 0
+    for patterns, size in groups:
+        stop = entry + patterns * size
+        if size < n_genes:
+            values = gathered[entry:stop].view(patterns, size, n_cells)
+        else:
+            values = rows[:-1].expand(patterns, size, n_cells)
+        weights = weight[entry:stop].view(patterns, size, -1)
+        yield values, weights, tokens[pattern : pattern + patterns]
+        entry, pattern = stop, pattern + patterns
 
 
 class Navigator(nn.Module):
@@ -55,11 +129,13 @@ class Navigator(nn.Module):
 
         genes: list[np.ndarray] = []  # gene of every padded entry; n_genes stands for the padding
         entries: list[np.ndarray] = []  # its position among the mask's entries; -1 for the padding
-        self._groups: list[tuple[int, int]] = []  # (patterns, padded size)
+        self._groups: Groups = []
         start = 0
         while start < self.n_patterns:
             limit = max(sizes[order[start]] * _GROUP_RATIO, sizes[order[start]] + 1)
             stop = start + int(np.searchsorted(sizes[order[start:]], limit, side="right"))
+            if sizes[order[start]] < self.n_genes:  # those of all genes are a group of their own
+                stop = min(stop, int(np.searchsorted(sizes[order], self.n_genes)))
             members = order[start:stop]
             padded = int(sizes[members[-1]])
             for pattern in members:
@@ -75,7 +151,9 @@ class Navigator(nn.Module):
         self._entry_of_row = np.concatenate(entries)
         self._columns = columns
         self._order = order
-        self.register_buffer("_genes", torch.from_numpy(gene_of_row), persistent=False)
+        n_gathered = sum(patterns * size for patterns, size in self._groups if size < self.n_genes)
+        gathered = torch.from_numpy(gene_of_row[:n_gathered])
+        self.register_buffer("_genes", gathered, persistent=False)
         restore = torch.from_numpy(np.argsort(order)).long()
         self.register_buffer("_restore", restore, persistent=False)
         self.weight = nn.Parameter(torch.empty(len(gene_of_row), width))
@@ -96,19 +174,16 @@ class Navigator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens of shape (cells, patterns, width) from expression of shape (cells, genes)."""
-        n_cells = x.shape[0]
-        padded = torch.cat([x.T, x.new_zeros(1, n_cells)])  # (genes + 1, cells), rows contiguous
-        gathered = padded.index_select(0, self._genes)  # (padded entries, cells)
-        lengths = [patterns * size for patterns, size in self._groups]
-        tokens = []
-        for (patterns, size), values, weights in zip(
-            self._groups, gathered.split(lengths), self.weight.split(lengths), strict=True
-        ):
-            values = values.view(patterns, size, n_cells)
-            weights = weights.view(patterns, size, self.width)
-            tokens.append(torch.bmm(values.transpose(1, 2), weights))  # (patterns, cells, width)
-        stacked = torch.cat(tokens) + self.bias[:, None, :]
-        return stacked.index_select(0, self._restore).transpose(0, 1)
+        return self.grouped(x).index_select(1, self._restore)
+
+    def grouped(self, x: Tensor) -> Tensor:
+        """As :meth:`forward`, with the patterns in the order of the groups: no copy to sort them.
+
+        For what treats all tokens alike, as attention does.
+        """
+        return cast(
+            Tensor, _GroupedProduct.apply(x, self.weight, self.bias, self._genes, self._groups)
+        )
 
     def mask(self) -> sparse.csc_array:
         """The mask of shape (genes, patterns)."""

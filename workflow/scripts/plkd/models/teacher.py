@@ -4,14 +4,16 @@ Only the cell token (cls) of the last attention layer is read, so that layer is 
 query: the score of token j under head t is ``u_j . a_t`` with ``a_t = W_K,t^T q_t / scale``, and
 the head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores
 of a head and cancels; the value bias passes through because the weights sum to one. This is exact,
-and costs O(patterns * width * heads) per cell, not O(patterns^2 * width + patterns * width^2).
+and costs O(patterns * width * heads) per cell, not O(patterns^2 * width + patterns * width^2). A
+LayerNorm in front of it needs no normalised tokens either: its scale and shift go to `a_t` and to
+the pooled result, and its division by the standard deviation to scores and weights.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,9 @@ from torch import Tensor, nn
 
 from plkd.models.navigator import Navigator
 from plkd.settings import TeacherSettings
+
+# The tokens of so many cells stay in a CPU's cache from one pass over them to the next.
+_CELLS_IN_CACHE = 64
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,83 @@ class TokenView:
     tokens: Tensor
     updated: Tensor
     attention: Tensor
+
+
+class _AttentionPooling(torch.autograd.Function):
+    """Softmax-weighted sums of tokens, which may be normalised first without being written out.
+
+    Inputs: tokens v (cells, patterns, width), directions a (cells, heads, width), the cell token's
+    own scores (cells, heads), a factor on the weights (cells, heads, patterns + 1) or None, and the
+    epsilon of a LayerNorm without scale and shift or None. Outputs: sums of the tokens (cells,
+    heads, width) and the weights (cells, heads, patterns + 1), the cell token's last.
+
+    Written by hand because autograd would keep and pass over several tensors of the size of all
+    tokens; here they are read five times and their gradient is written twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tokens: Tensor,
+        directions: Tensor,
+        own: Tensor,
+        factor: Tensor | None,
+        eps: float | None,
+    ) -> tuple[Tensor, Tensor]:
+        width = tokens.shape[2]
+        mean = inverse = None
+        if eps is None:
+            raw = scores = torch.bmm(directions, tokens.transpose(1, 2))
+        else:
+            # The mean cancels where the direction is centred; its own row of the product gives it.
+            directions = directions - directions.mean(dim=2, keepdim=True)
+            averaging = directions.new_full((len(tokens), 1, width), 1.0 / width)
+            product = torch.bmm(torch.cat([directions, averaging], 1), tokens.transpose(1, 2))
+            raw, mean = product[:, :-1], product[:, -1:]
+            square = torch.linalg.vector_norm(tokens, dim=2).square_()[:, None] / width
+            inverse = (square - mean.square()).clamp_min_(0.0).add_(eps).rsqrt_()
+            scores = raw * inverse
+        weights = torch.cat([scores, own[:, :, None]], dim=2).softmax(dim=2)
+        applied = weights if factor is None else weights * factor
+        inside = applied[:, :, :-1]
+        pooled = torch.bmm(inside if inverse is None else inside * inverse, tokens)
+        if eps is not None:
+            pooled -= pooled.mean(dim=2, keepdim=True)
+        ctx.save_for_backward(tokens, directions, factor, raw, mean, inverse, weights)
+        return pooled, applied if factor is not None else weights.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, of_pooled: Tensor, of_applied: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        tokens, directions, factor, raw, mean, inverse, weights = ctx.saved_tensors
+        normalised = inverse is not None
+        if normalised:
+            of_pooled = of_pooled - of_pooled.mean(dim=2, keepdim=True)
+        along = torch.bmm(of_pooled, tokens.transpose(1, 2))  # (cells, heads, patterns)
+        of_weights = of_applied.clone()
+        of_weights[:, :, :-1] += along * inverse if normalised else along
+        inside = weights[:, :, :-1]
+        if factor is not None:
+            of_weights *= factor
+            inside = inside * factor[:, :, :-1]
+        of_scores = weights * (of_weights - (weights * of_weights).sum(dim=2, keepdim=True))
+        of_scores, of_own = of_scores[:, :, :-1], of_scores[:, :, -1]
+        if not normalised:
+            shares = torch.cat([inside, of_scores], dim=1).transpose(1, 2)
+            of_tokens = torch.bmm(shares, torch.cat([of_pooled, directions], dim=1))
+            return of_tokens, torch.bmm(of_scores, tokens), of_own, None, None
+        of_raw = of_scores * inverse
+        of_directions = torch.bmm(of_raw, tokens)
+        of_directions -= of_directions.mean(dim=2, keepdim=True)
+        of_inverse = (of_scores * raw + along * inside).sum(dim=1, keepdim=True)
+        shrink = of_inverse * inverse.pow(3) / tokens.shape[2]  # (cells, 1, patterns)
+        shares = torch.cat([inside * inverse, of_raw, shrink * mean], dim=1).transpose(1, 2)
+        ones = tokens.new_ones(len(tokens), 1, tokens.shape[2])
+        of_tokens = tokens * -shrink.transpose(1, 2)
+        of_tokens.baddbmm_(shares, torch.cat([of_pooled, directions, ones], dim=1))
+        return of_tokens, of_directions, of_own, None, None
 
 
 class AttentionLayer(nn.Module):
@@ -77,28 +159,37 @@ class AttentionLayer(nn.Module):
 
         `cell` has shape (cells, width), or (1, width) when it is the same for all cells.
         """
-        normed, normed_cell = self.norm(tokens), self.norm(cell)
-        n_cells, _, width = tokens.shape
+        normed_cell = self.norm(cell)
+        n_cells, n_patterns, width = tokens.shape
         per_head = width // self.heads
         query = self.query(normed_cell).view(-1, self.heads, per_head)
         key_weight = self.key.weight.view(self.heads, per_head, width)
         direction = torch.einsum("bhd,hdw->bhw", query, key_weight) / self.scale
-        normed_cell = normed_cell.expand(n_cells, width)
-        if direction.shape[0] == 1:
-            scores = normed @ direction[0].T  # (cells, patterns, heads)
-        else:
-            scores = normed @ direction.transpose(1, 2)
-        own = (direction * normed_cell[:, None, :]).sum(
-            dim=2
-        )  # the cell token attends to itself too
-        weights = torch.cat([scores, own[:, None, :]], dim=1).softmax(dim=1)
-        weights = F.dropout(weights, self.attention_dropout, self.training)
-        pooled = weights[:, :-1].transpose(1, 2) @ normed  # (cells, heads, width)
-        pooled = pooled + weights[:, -1, :, None] * normed_cell[:, None, :]
+        own = (direction * normed_cell[:, None, :]).sum(dim=2)  # the cell token attends to itself
+        norm = self.norm if isinstance(self.norm, nn.LayerNorm) else None
+        if norm is not None:
+            own = own - direction @ norm.bias  # which all other scores lack
+            direction = direction * norm.weight
+        factor = None
+        if self.training and self.attention_dropout:
+            factor = F.dropout(
+                tokens.new_ones(n_cells, self.heads, n_patterns + 1), self.attention_dropout
+            )
+        pooled, weights = _AttentionPooling.apply(
+            tokens,
+            direction.expand(n_cells, -1, -1),
+            own.expand(n_cells, -1),
+            factor,
+            None if norm is None else norm.eps,
+        )
+        # With dropout the weights no longer sum to one.
+        total, of_cell = weights.sum(dim=2)[:, :, None], weights[:, :, -1:]
+        if norm is not None:
+            pooled = pooled * norm.weight + (total - of_cell) * norm.bias
+        pooled = pooled + of_cell * normed_cell[:, None, :]
         value_weight = self.value.weight.view(self.heads, per_head, width)
         values = torch.einsum("bhw,hdw->bhd", pooled, value_weight)
-        # With dropout the weights no longer sum to one, and the value bias scales with their sum.
-        bias = self.value.bias.view(self.heads, per_head) * weights.sum(dim=1)[:, :, None]
+        bias = self.value.bias.view(self.heads, per_head) * total
         return self._finish(cell, self.output((values + bias).reshape(n_cells, width)))
 
     def all_tokens(
@@ -192,14 +283,22 @@ class Teacher(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (cells, classes) and cell embeddings (cells, width) from x (cells, genes)."""
-        tokens, cell = self.tokens(x), cast(Tensor, self.cell)
+        at_once = _CELLS_IN_CACHE if x.device.type == "cpu" else len(x)
+        if len(x) <= at_once:
+            return self._classify(self._cell_token(x))
+        return self._classify(torch.cat([self._cell_token(part) for part in x.split(at_once)]))
+
+    def _cell_token(self, x: Tensor) -> Tensor:
+        # Attention treats all tokens alike, so their order is not restored.
+        tokens = self.token_norm(self.navigator.grouped(x * self.input_scale))
+        cell = cast(Tensor, self.cell)
         *earlier, last = self._attention_layers()
         if earlier:
             joined = self._with_cell(tokens)
             for layer in earlier:
                 joined, _ = layer.all_tokens(joined)
             tokens, cell = joined[:, :-1], joined[:, -1]
-        return self._classify(last.cell_token(tokens, cell))
+        return last.cell_token(tokens, cell)
 
     def view_tokens(self, x: Tensor) -> TokenView:
         """Tokens before and after attention, and its maps: for interpretation, memory-hungry."""
