@@ -9,13 +9,14 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run report test lint lock schema clean
+.PHONY: help install run report test lint bench lock schema clean
 
 help:
 	@echo "make run      install, run the default configuration, print where the results are"
 	@echo "make report   make results/report.html of the last run"
 	@echo "make test     install, then run all tests"
 	@echo "make lint     style, types and workflow checks"
+	@echo "make bench    time and memory of the models, as a table (15 minutes, on a quiet machine)"
 	@echo "make lock     resolve the dependencies anew (needs uv)"
 	@echo "make schema   write the schema and the table of settings (config/presets.md)"
 	@echo "make clean    remove results of the default configuration, keep downloads"
@@ -55,6 +56,9 @@ lint: $(VENV)/.dev
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+
+bench: install
+	python tests/benchmarks/speed.py
 
 lock:
 	$(PYTHON) envs/make_locks.py

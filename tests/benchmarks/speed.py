@@ -149,7 +149,7 @@ def compare_speed(*, inference: bool, batches: Sequence[int], rounds: int) -> Ta
     return rows
 
 
-# ------------------------------------------------------------------------------ a process of its own
+# ----------------------------------------------------------------------------- a process of its own
 
 
 def peak_memory() -> float:

@@ -17,7 +17,13 @@ from scipy import sparse
 
 from plkd.calibration import Calibration
 from plkd.errors import InputError
-from plkd.models.checkpoint import TrainedModel, load_model, save_model
+from plkd.models.checkpoint import (
+    TrainedModel,
+    dense_batch,
+    dense_from_csr,
+    load_model,
+    save_model,
+)
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
 from plkd.presets import resolve
@@ -272,3 +278,28 @@ def test_the_caller_can_learn_between_two_batches_of_logits(model):
 def test_default_settings_are_complete_in_the_folder(folder):
     content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert content["settings"].keys() == Settings().to_dict().keys()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(7, 30), (1, 30), (5, 1), (0, 30)])
+def test_both_ways_to_a_dense_batch_give_the_matrix(shape, dtype):
+    """The way of a GPU, run on the CPU, and that of the CPU; cells without any count included."""
+    values = np.random.default_rng(0).random(shape) * (np.random.default_rng(1).random(shape) < 0.3)
+    if len(values) > 2:
+        values[[0, 2]] = 0
+    cells = sparse.csr_matrix(values.astype(dtype))
+    arrays = (torch.from_numpy(a) for a in (cells.data, cells.indices, cells.indptr))
+    np.testing.assert_array_equal(dense_from_csr(*arrays, n_genes=shape[1]), values.astype(dtype))
+    batch = dense_batch(cells)
+    assert batch.dtype == torch.float32
+    np.testing.assert_array_equal(batch, values.astype(np.float32))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_predictions_of_the_cpu():
+    cells = sparse.random(50, len(GENES), 0.3, format="csr", dtype=np.float32, random_state=0)
+    for name in VARIANTS:
+        model = make_model(name)
+        expected = model.predict(cells)
+        for found, wanted in zip(model.predict(cells, device="cuda"), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-4)

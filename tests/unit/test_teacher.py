@@ -287,8 +287,8 @@ def test_attention_dropout_of_the_short_way_is_distributed_as_in_full_attention(
     teacher = make_teacher(MASKS["random"], settings, torch.float32).train()
     tokens = teacher.tokens(torch.rand(1, N_GENES)).expand(20_000, -1, -1).detach()
     layer = teacher.layers[0]
-    short = layer.cell_token(tokens, teacher.cell)
     joined = torch.cat([tokens, teacher.cell.expand(len(tokens), 1, -1)], dim=1)
+    short = layer.cell_token(joined, teacher.cell)
     full = layer.all_tokens(joined)[0][:, -1]
     spread = full.std(dim=0)
     assert ((short.mean(dim=0) - full.mean(dim=0)).abs() < 7 * spread / len(tokens) ** 0.5).all()
@@ -300,7 +300,7 @@ def test_drop_path_leaves_a_branch_out_or_scales_it_up():
     torch.manual_seed(0)
     layer = AttentionLayer(settings, drop_path=0.75)
     cell = torch.randn(1, 8)
-    tokens = torch.randn(1, 5, 8).expand(4000, -1, -1)
+    tokens = torch.cat([torch.randn(1, 5, 8), cell[None]], dim=1).expand(4000, -1, -1)
     branch = layer.eval().cell_token(tokens[:1], cell) - cell
     out = layer.train().cell_token(tokens, cell) - cell
     kept = (out != 0).any(dim=1)

@@ -31,6 +31,9 @@ from plkd.reference import Reference, split_validation
 from plkd.resume import fingerprint_of_run, resume, save_progress
 from plkd.settings import Settings, TrainingSettings
 
+# A look at the loss makes a GPU wait for the step to end. A sum stays not finite once it is.
+_STEPS_BETWEEN_LOOKS = 50
+
 Objective = Callable[[Tensor, np.ndarray], dict[str, Tensor]]
 """(expression, cell indices) of a batch -> named loss terms with their weights applied."""
 
@@ -252,7 +255,7 @@ def _train(
             torch.manual_seed(_epoch_seed(seed, epoch))
             rng = np.random.default_rng([seed, 2, epoch])
             network.train()
-            sums: dict[str, float] = {}
+            sums: dict[str, Tensor | float] = {}
             for step, cells in enumerate(
                 _batches(training, reference.labels, choice.batch_size, choice.sampling, rng)
             ):
@@ -261,19 +264,20 @@ def _train(
                 x = dense_batch(reference.cells[cells]).to(device)
                 terms = objective(_corrupt(x, choice.gene_dropout, noise), cells)
                 loss = torch.stack(list(terms.values())).sum()
-                if not torch.isfinite(loss):
-                    values = [f"{name} = {term.item():g}" for name, term in terms.items()]
-                    raise diverged(epoch, f"step {step + 1}: {', '.join(values)}")
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 if choice.clip_gradient is not None:
                     torch.nn.utils.clip_grad_norm_(network.parameters(), choice.clip_gradient)
                 optimiser.step()
                 for name, value in {"loss": loss, **terms}.items():
-                    sums[name] = sums.get(name, 0.0) + value.item()
+                    sums[name] = sums.get(name, 0.0) + value.detach().double()
+                last = step + 1 == steps_per_epoch
+                if (last or step % _STEPS_BETWEEN_LOOKS == 0) and not math.isfinite(sums["loss"]):
+                    values = [f"{name} = {term.item():g}" for name, term in terms.items()]
+                    raise diverged(epoch, f"by step {step + 1}: {', '.join(values)}")
                 bar.update()
             row = {"epoch": epoch + 1, "learning_rate": rate(epoch * steps_per_epoch)}
-            row |= {name: total / steps_per_epoch for name, total in sums.items()}
+            row |= {name: float(total) / steps_per_epoch for name, total in sums.items()}
             row["accuracy"] = _accuracy(model, reference, probe, device)
             row["validation_accuracy"] = _accuracy(model, reference, validation, device)
             if math.isnan(row["accuracy"]):
@@ -342,10 +346,12 @@ def _corrupt(x: Tensor, gene_dropout: float, noise: Tensor | None) -> Tensor:
 def _optimiser(network: torch.nn.Module, choice: TrainingSettings) -> torch.optim.Optimizer:
     weights, rate, decay = network.parameters(), choice.learning_rate, choice.weight_decay
     if choice.optimiser == "sgd":
-        return torch.optim.SGD(weights, lr=rate, momentum=choice.momentum, weight_decay=decay)
+        return torch.optim.SGD(
+            weights, lr=rate, momentum=choice.momentum, weight_decay=decay, fused=True
+        )
     if choice.optimiser == "adam":
-        return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
-    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
 
 
 def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:

@@ -86,7 +86,7 @@ class TrainedModel:
         """
         network = self.network.to(device).eval()
         for start in range(0, cells.shape[0], batch_size):
-            x = dense_batch(cells[start : start + batch_size]).to(device)
+            x = dense_batch(cells[start : start + batch_size], device)
             with torch.inference_mode():  # not around the yield: it would reach into the caller
                 logits, embedding = network(x)
             yield logits.float().cpu(), embedding.float().cpu()
@@ -138,9 +138,30 @@ class TrainedModel:
         return probabilities, embeddings
 
 
-def dense_batch(cells: sparse.csr_matrix) -> Tensor:
-    """float32 tensor of shape (cells, genes) of a few rows of a sparse matrix."""
-    return torch.from_numpy(cells.toarray().astype(np.float32, copy=False))
+def dense_batch(cells: sparse.csr_matrix, device: str | torch.device = "cpu") -> Tensor:
+    """float32 tensor of shape (cells, genes), on `device`, of a few rows of a sparse matrix.
+
+    A GPU is sent what is not zero, from pinned memory while it works on, and fills in the zeros
+    itself: with a tenth of the genes expressed that is a fifth of the bytes.
+    """
+    if torch.device(device).type == "cpu":
+        return torch.from_numpy(cells.toarray().astype(np.float32, copy=False))
+    parts = [
+        torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
+        for array in (cells.data.astype(np.float32, copy=False), cells.indices, cells.indptr)
+    ]
+    return dense_from_csr(*parts, n_genes=cells.shape[1])
+
+
+def dense_from_csr(values: Tensor, indices: Tensor, starts: Tensor, *, n_genes: int) -> Tensor:
+    """Dense tensor (cells, genes) from the three arrays of a CSR matrix, on their device."""
+    n_cells = len(starts) - 1
+    rows = torch.repeat_interleave(
+        torch.arange(n_cells, device=values.device), starts.diff(), output_size=len(values)
+    )
+    dense = values.new_zeros(n_cells, n_genes)
+    dense[rows, indices.long()] = values
+    return dense
 
 
 def save_model(model: TrainedModel, history: pd.DataFrame, folder: str | Path) -> None:

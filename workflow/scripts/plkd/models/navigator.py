@@ -26,7 +26,7 @@ Groups = list[tuple[int, int]]
 
 
 class _GroupedProduct(torch.autograd.Function):
-    """Tokens (cells, patterns, width), patterns in the order of the groups.
+    """Tokens (cells, patterns + 1, width): patterns in the order of the groups, then `last`.
 
     Written by hand because every group can then write its part of the result, and of the weights'
     gradient, in place; autograd would make copies of all tokens to put the groups together.
@@ -34,42 +34,54 @@ class _GroupedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, genes: Tensor, groups: Groups
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        last: Tensor,
+        genes: Tensor,
+        groups: Groups,
     ) -> Tensor:
-        n_cells = x.shape[0]
+        n_cells, n_patterns, width = len(x), *bias.shape
         rows = torch.cat([x.T, x.new_zeros(1, n_cells)])  # a row per gene, then the padding's
         gathered = rows.index_select(0, genes)  # (padded entries, cells)
-        by_pattern = x.new_empty(len(bias), n_cells, weight.shape[1])
-        for values, weights, tokens in _by_group(groups, rows, gathered, weight, by_pattern):
-            torch.bmm(values.transpose(1, 2), weights, out=tokens)
+        by_pattern = x.new_empty(n_patterns, n_cells, width)
+        for values, weights, part in _by_group(groups, rows, gathered, weight, by_pattern):
+            torch.bmm(values.transpose(1, 2), weights, out=part)
         ctx.save_for_backward(rows, gathered, weight, genes)
         ctx.groups = groups
         # What reads the tokens goes cell by cell: bias and transposition in one pass.
-        by_cell = x.new_empty(n_cells, len(bias), weight.shape[1])
-        return torch.add(by_pattern.transpose(0, 1), bias, out=by_cell)
+        tokens = x.new_empty(n_cells, n_patterns + len(last), width)
+        torch.add(by_pattern.transpose(0, 1), bias, out=tokens[:, :n_patterns])
+        tokens[:, n_patterns:] = last
+        return tokens
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+    def backward(
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, None, None]:
         rows, gathered, weight, genes = ctx.saved_tensors
-        by_pattern = gradient.transpose(0, 1).contiguous()
+        n_patterns = sum(patterns for patterns, _ in ctx.groups)
+        by_pattern = gradient[:, :n_patterns].transpose(0, 1).contiguous()
         of_weight = torch.empty_like(weight)
-        for values, weights, tokens in _by_group(ctx.groups, rows, gathered, of_weight, by_pattern):
-            torch.bmm(values, tokens, out=weights)
+        for values, weights, part in _by_group(ctx.groups, rows, gathered, of_weight, by_pattern):
+            torch.bmm(values, part, out=weights)
         of_x = None
         if ctx.needs_input_grad[0]:
             of_rows = torch.zeros_like(rows)
             of_gathered = torch.empty_like(gathered)
-            for values, weights, tokens in _by_group(
+            for values, weights, part in _by_group(
                 ctx.groups, of_rows, of_gathered, weight, by_pattern
             ):
-                product = torch.bmm(weights, tokens.transpose(1, 2))
+                product = torch.bmm(weights, part.transpose(1, 2))
                 if values.stride(0):
                     values.copy_(product)
                 else:  # the patterns of all genes share the rows of the expression
                     of_rows[:-1] += product.sum(dim=0)
             of_x = of_rows.index_add_(0, genes, of_gathered)[:-1].T
-        return of_x, of_weight, gradient.sum(dim=0), None, None
+        total = gradient.sum(dim=0)
+        return of_x, of_weight, total[:n_patterns], total[n_patterns:], None, None
 
 
 def _by_group(
@@ -176,14 +188,16 @@ class Navigator(nn.Module):
         """Tokens of shape (cells, patterns, width) from expression of shape (cells, genes)."""
         return self.grouped(x).index_select(1, self._restore)
 
-    def grouped(self, x: Tensor) -> Tensor:
+    def grouped(self, x: Tensor, last: Tensor | None = None) -> Tensor:
         """As :meth:`forward`, with the patterns in the order of the groups: no copy to sort them.
 
-        For what treats all tokens alike, as attention does.
+        For what treats all tokens alike, as attention does. Rows of `last`, shape (any, width), are
+        put behind the patterns of every cell.
         """
-        return cast(
-            Tensor, _GroupedProduct.apply(x, self.weight, self.bias, self._genes, self._groups)
-        )
+        if last is None:
+            last = self.bias.new_empty(0, self.width)
+        tokens = _GroupedProduct.apply(x, self.weight, self.bias, last, self._genes, self._groups)
+        return cast(Tensor, tokens)
 
     def mask(self) -> sparse.csc_array:
         """The mask of shape (genes, patterns)."""

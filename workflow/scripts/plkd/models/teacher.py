@@ -50,78 +50,77 @@ class TokenView:
 class _AttentionPooling(torch.autograd.Function):
     """Softmax-weighted sums of tokens, which may be normalised first without being written out.
 
-    Inputs: tokens v (cells, patterns, width), directions a (cells, heads, width), the cell token's
-    own scores (cells, heads), a factor on the weights (cells, heads, patterns + 1) or None, and the
-    epsilon of a LayerNorm without scale and shift or None. Outputs: sums of the tokens (cells,
-    heads, width) and the weights (cells, heads, patterns + 1), the cell token's last.
+    Inputs: tokens v (cells, tokens, width); directions a (cells, heads, width); a factor on the
+    weights, (cells, heads, tokens), or None; and the epsilon of a LayerNorm without scale and
+    shift, or None. Outputs: sums (cells, heads, width); with a factor, the sums of the weights
+    (cells, heads, 1), which otherwise are one.
 
-    Written by hand because autograd would keep and pass over several tensors of the size of all
+    Written by hand because autograd would keep, and pass over, several tensors of the size of all
     tokens; here they are read five times and their gradient is written twice.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        tokens: Tensor,
-        directions: Tensor,
-        own: Tensor,
-        factor: Tensor | None,
-        eps: float | None,
-    ) -> tuple[Tensor, Tensor]:
-        width = tokens.shape[2]
+        ctx: Any, tokens: Tensor, directions: Tensor, factor: Tensor | None, eps: float | None
+    ) -> tuple[Tensor, Tensor | None]:
+        n_cells, _, width = tokens.shape
         mean = inverse = None
         if eps is None:
-            raw = scores = torch.bmm(directions, tokens.transpose(1, 2))
+            raw = torch.bmm(directions, tokens.transpose(1, 2))
+            weights = raw.softmax(dim=2)
         else:
             # The mean cancels where the direction is centred; its own row of the product gives it.
             directions = directions - directions.mean(dim=2, keepdim=True)
-            averaging = directions.new_full((len(tokens), 1, width), 1.0 / width)
+            averaging = directions.new_full((n_cells, 1, width), 1.0 / width)
             product = torch.bmm(torch.cat([directions, averaging], 1), tokens.transpose(1, 2))
             raw, mean = product[:, :-1], product[:, -1:]
-            square = torch.linalg.vector_norm(tokens, dim=2).square_()[:, None] / width
-            inverse = (square - mean.square()).clamp_min_(0.0).add_(eps).rsqrt_()
-            scores = raw * inverse
-        weights = torch.cat([scores, own[:, :, None]], dim=2).softmax(dim=2)
+            square = torch.linalg.vector_norm(tokens, dim=2)[:, None].square_().div_(width)
+            variance = square.addcmul_(mean, mean, value=-1.0).clamp_min_(0.0)
+            inverse = variance.add_(eps).rsqrt_()
+            weights = (raw * inverse).softmax(dim=2)
         applied = weights if factor is None else weights * factor
-        inside = applied[:, :, :-1]
-        pooled = torch.bmm(inside if inverse is None else inside * inverse, tokens)
+        pooled = torch.bmm(applied if inverse is None else applied * inverse, tokens)
         if eps is not None:
             pooled -= pooled.mean(dim=2, keepdim=True)
         ctx.save_for_backward(tokens, directions, factor, raw, mean, inverse, weights)
-        return pooled, applied if factor is not None else weights.clone()
+        return pooled, None if factor is None else applied.sum(dim=2, keepdim=True)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: Any, of_pooled: Tensor, of_applied: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        ctx: Any, of_pooled: Tensor, of_total: Tensor | None
+    ) -> tuple[Tensor, Tensor, None, None]:
         tokens, directions, factor, raw, mean, inverse, weights = ctx.saved_tensors
-        normalised = inverse is not None
-        if normalised:
+        if inverse is not None:
             of_pooled = of_pooled - of_pooled.mean(dim=2, keepdim=True)
-        along = torch.bmm(of_pooled, tokens.transpose(1, 2))  # (cells, heads, patterns)
-        of_weights = of_applied.clone()
-        of_weights[:, :, :-1] += along * inverse if normalised else along
-        inside = weights[:, :, :-1]
-        if factor is not None:
-            of_weights *= factor
-            inside = inside * factor[:, :, :-1]
-        of_scores = weights * (of_weights - (weights * of_weights).sum(dim=2, keepdim=True))
-        of_scores, of_own = of_scores[:, :, :-1], of_scores[:, :, -1]
-        if not normalised:
-            shares = torch.cat([inside, of_scores], dim=1).transpose(1, 2)
-            of_tokens = torch.bmm(shares, torch.cat([of_pooled, directions], dim=1))
-            return of_tokens, torch.bmm(of_scores, tokens), of_own, None, None
+        along = torch.bmm(of_pooled, tokens.transpose(1, 2))  # (cells, heads, tokens)
+        of_weights = along if inverse is None else along * inverse
+        applied = weights
+        if factor is not None and of_total is not None:
+            of_weights = (of_weights + of_total) * factor
+            applied = weights * factor
+        of_scores = torch._softmax_backward_data(of_weights, weights, 2, weights.dtype)
+        if inverse is None:
+            shares = torch.cat([applied, of_scores], dim=1)
+            vectors = torch.cat([of_pooled, directions], dim=1)
+            return (
+                torch.bmm(shares.transpose(1, 2), vectors),
+                torch.bmm(of_scores, tokens),
+                None,
+                None,
+            )
         of_raw = of_scores * inverse
         of_directions = torch.bmm(of_raw, tokens)
         of_directions -= of_directions.mean(dim=2, keepdim=True)
-        of_inverse = (of_scores * raw + along * inside).sum(dim=1, keepdim=True)
-        shrink = of_inverse * inverse.pow(3) / tokens.shape[2]  # (cells, 1, patterns)
-        shares = torch.cat([inside * inverse, of_raw, shrink * mean], dim=1).transpose(1, 2)
+        of_inverse = torch.addcmul(of_scores * raw, along, applied).sum(dim=1, keepdim=True)
+        shrink = of_inverse * inverse.pow(3).div_(tokens.shape[2])  # (cells, 1, tokens)
+        shares = torch.cat([applied * inverse, of_raw, shrink * mean], dim=1)
         ones = tokens.new_ones(len(tokens), 1, tokens.shape[2])
-        of_tokens = tokens * -shrink.transpose(1, 2)
-        of_tokens.baddbmm_(shares, torch.cat([of_pooled, directions, ones], dim=1))
-        return of_tokens, of_directions, of_own, None, None
+        vectors = torch.cat([of_pooled, directions, ones], dim=1)
+        of_tokens = (tokens * shrink.transpose(1, 2)).baddbmm_(
+            shares.transpose(1, 2), vectors, beta=-1.0
+        )
+        return of_tokens, of_directions, None, None
 
 
 class AttentionLayer(nn.Module):
@@ -154,43 +153,34 @@ class AttentionLayer(nn.Module):
                 nn.Dropout(settings.token_dropout),
             )
 
-    def cell_token(self, tokens: Tensor, cell: Tensor) -> Tensor:
-        """Updated cell token (cells, width) from tokens (cells, patterns, width) and cell token.
+    def cell_token(self, joined: Tensor, cell: Tensor) -> Tensor:
+        """Updated cell token (cells, width) from all tokens (cells, patterns + 1, width).
 
-        `cell` has shape (cells, width), or (1, width) when it is the same for all cells.
+        `cell` is the cell token among them, (cells, width), or (1, width) when it is the same for
+        all cells.
         """
-        normed_cell = self.norm(cell)
-        n_cells, n_patterns, width = tokens.shape
-        per_head = width // self.heads
-        query = self.query(normed_cell).view(-1, self.heads, per_head)
-        key_weight = self.key.weight.view(self.heads, per_head, width)
-        direction = torch.einsum("bhd,hdw->bhw", query, key_weight) / self.scale
-        own = (direction * normed_cell[:, None, :]).sum(dim=2)  # the cell token attends to itself
+        n_cells, n_tokens, width = joined.shape
+        by_head = self.heads, width // self.heads, width
+        query = self.query(self.norm(cell)).view(-1, *by_head[:2]).transpose(0, 1)
+        direction = torch.bmm(query / self.scale, self.key.weight.view(by_head)).transpose(0, 1)
         norm = self.norm if isinstance(self.norm, nn.LayerNorm) else None
-        if norm is not None:
-            own = own - direction @ norm.bias  # which all other scores lack
+        if norm is not None:  # its shift gives all scores of a head the same, as the key bias does
             direction = direction * norm.weight
         factor = None
         if self.training and self.attention_dropout:
-            factor = F.dropout(
-                tokens.new_ones(n_cells, self.heads, n_patterns + 1), self.attention_dropout
-            )
-        pooled, weights = _AttentionPooling.apply(
-            tokens,
-            direction.expand(n_cells, -1, -1),
-            own.expand(n_cells, -1),
-            factor,
-            None if norm is None else norm.eps,
+            ones = joined.new_ones(n_cells, self.heads, n_tokens)
+            factor = F.dropout(ones, self.attention_dropout)
+        pooled, total = _AttentionPooling.apply(
+            joined, direction.expand(n_cells, -1, -1), factor, None if norm is None else norm.eps
         )
-        # With dropout the weights no longer sum to one.
-        total, of_cell = weights.sum(dim=2)[:, :, None], weights[:, :, -1:]
         if norm is not None:
-            pooled = pooled * norm.weight + (total - of_cell) * norm.bias
-        pooled = pooled + of_cell * normed_cell[:, None, :]
-        value_weight = self.value.weight.view(self.heads, per_head, width)
-        values = torch.einsum("bhw,hdw->bhd", pooled, value_weight)
-        bias = self.value.bias.view(self.heads, per_head) * total
-        return self._finish(cell, self.output((values + bias).reshape(n_cells, width)))
+            pooled = pooled * norm.weight + (norm.bias if total is None else norm.bias * total)
+        value_weight = self.value.weight.view(by_head).transpose(1, 2)
+        values = torch.bmm(pooled.transpose(0, 1), value_weight).transpose(0, 1)
+        # With dropout the weights no longer sum to one, and the value bias scales with their sum.
+        bias = self.value.bias.view(by_head[:2])
+        values = values + (bias if total is None else bias * total)
+        return self._finish(cell, self.output(values.reshape(n_cells, width)))
 
     def all_tokens(
         self, tokens: Tensor, *, with_attention: bool = False
@@ -290,15 +280,15 @@ class Teacher(nn.Module):
 
     def _cell_token(self, x: Tensor) -> Tensor:
         # Attention treats all tokens alike, so their order is not restored.
-        tokens = self.token_norm(self.navigator.grouped(x * self.input_scale))
-        cell = cast(Tensor, self.cell)
+        x, cell = x * self.input_scale, cast(Tensor, self.cell)
+        if isinstance(self.token_norm, nn.Identity):
+            joined = self.navigator.grouped(x, cell)
+        else:
+            joined = self._with_cell(self.token_norm(self.navigator.grouped(x)))
         *earlier, last = self._attention_layers()
-        if earlier:
-            joined = self._with_cell(tokens)
-            for layer in earlier:
-                joined, _ = layer.all_tokens(joined)
-            tokens, cell = joined[:, :-1], joined[:, -1]
-        return last.cell_token(tokens, cell)
+        for layer in earlier:
+            joined, _ = layer.all_tokens(joined)
+        return last.cell_token(joined, joined[:, -1] if earlier else cell)
 
     def view_tokens(self, x: Tensor) -> TokenView:
         """Tokens before and after attention, and its maps: for interpretation, memory-hungry."""
