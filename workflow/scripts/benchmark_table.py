@@ -20,14 +20,15 @@ def main(snakemake) -> None:
          snakemake.input.metrics],
         ignore_index=True,
     )  # fmt: skip
+    methods = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
+    controls = methods.index[methods["kind"] == "control"]
     for path, table in (
         (snakemake.output.annotation, runs),
         (snakemake.output.summary, summarise(runs)),
-        (snakemake.output.overall, overall(runs)),
+        (snakemake.output.overall, overall(runs[~runs["method"].isin(controls)])),
     ):
         with whole_file(path) as temporary:
             table.to_csv(temporary, sep="\t", index=False)
-    methods = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
     with style():
         save_figure(plot_benchmark(runs, methods), snakemake.output.png, snakemake.output.pdf)
 
