@@ -11,7 +11,7 @@ import pandas as pd
 
 from plkd.errors import InputError
 from plkd.formats import open_text, separator_of
-from plkd.genes import clean_gene_names
+from plkd.genes import as_text, clean_gene_names
 from plkd.stores import existing, reading
 
 
@@ -144,7 +144,7 @@ def resolve_gene_names(
         ``not_listed`` (left out). ``ambiguous`` counts those that the table has several new names
         for, whatever became of them.
     """
-    original = ["" if pd.isna(name) else str(name) for name in names]  # type: ignore[call-overload]
+    original = [as_text(name) for name in names]
     cleaned = clean_gene_names(original)
     folded = _by_folded_name(table) if table is not None else {}
     counts = dict.fromkeys(

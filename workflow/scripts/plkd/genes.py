@@ -61,10 +61,17 @@ def clean_gene_names(names: Iterable[object]) -> list[str]:
     """
     cleaned = []
     for name in names:
-        text = "" if pd.isna(name) else str(name).strip()  # type: ignore[call-overload]
-        match = ENSEMBL.fullmatch(text)
+        text = as_text(name).strip()
+        match = ENSEMBL.fullmatch(text) if text.startswith("ENS") else None
         cleaned.append(match.group(1) if match else text)
     return cleaned
+
+
+def as_text(name: object) -> str:
+    """A name as text; the empty string for a missing one."""
+    if isinstance(name, str):
+        return name
+    return "" if pd.isna(name) else str(name)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
