@@ -22,8 +22,9 @@ from torch import nn
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "scripts")]
 
-from dense_teacher import DenseTeacher  # noqa: E402
 from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E402
+
+from dense_teacher import DenseTeacher  # noqa: E402
 from plkd import losses  # noqa: E402
 from plkd.models.student import Student  # noqa: E402
 from plkd.models.teacher import Teacher  # noqa: E402
@@ -209,7 +210,8 @@ def whole_trainings(sizes: Sequence[int], threads: int) -> Table:
 
 
 def machine(threads: int) -> str:
-    return f"{processor()}, {threads} threads, torch {torch.__version__}, Python {sys.version.split()[0]}"
+    python = sys.version.split()[0]
+    return f"{processor()}, {threads} threads, torch {torch.__version__}, Python {python}"
 
 
 def main() -> None:

@@ -155,9 +155,7 @@ def scanpy_choice(adata: ad.AnnData, n_genes: int, batch_key: str | None) -> set
 @pytest.mark.parametrize("batches", [["d1"], ["d1", "d2", "d3"]])
 def test_genes_are_those_of_scanpy(batches: list[str]) -> None:
     adata = log_cp10k(make_cells(400, 300, batches=batches))
-    table = select_genes(
-        sum_genes(adata.X, list(adata.obs["batch"])), 80, np.ones(300, dtype=bool)
-    )
+    table = select_genes(sum_genes(adata.X, list(adata.obs["batch"])), 80, np.ones(300, dtype=bool))
     chosen = set(adata.var_names[table["selected"]])
     assert chosen == scanpy_choice(adata, 80, "batch" if len(batches) > 1 else None)
     assert sorted(table["rank"]) == list(range(1, 301))

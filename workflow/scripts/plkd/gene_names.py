@@ -93,8 +93,7 @@ class GeneTable:
                 handle, sep=separator, dtype=str, keep_default_na=False, index_col=False
             )
         columns = [
-            _column(table, name, place, path)
-            for place, name in enumerate((from_column, to_column))
+            _column(table, name, place, path) for place, name in enumerate((from_column, to_column))
         ]
         pairs = pd.DataFrame(
             {

@@ -96,9 +96,7 @@ class CellFile:
     def spatial(self) -> np.ndarray | None:
         """``obsm['spatial']`` as float32 (n_cells, n_dimensions), if there is one."""
         coordinates = self._read_spatial()
-        if coordinates is not None and (
-            coordinates.ndim != 2 or len(coordinates) != self.n_cells
-        ):
+        if coordinates is not None and (coordinates.ndim != 2 or len(coordinates) != self.n_cells):
             raise InputError(
                 f"'{self.path}', obsm['spatial']: its shape is {coordinates.shape}; expected "
                 f"one row of coordinates for each of {self.n_cells} cells"

@@ -261,9 +261,7 @@ def _open_sides(
         if split is None:
             raise InputError("the data set has neither `query` nor `split`: add one of them")
         (reference,) = check_values([reference], least)
-        reference = labelled_cells(
-            reference, source, reference_path, settings.min_cells_per_label
-        )
+        reference = labelled_cells(reference, source, reference_path, settings.min_cells_per_label)
         is_query = split_cells(
             list(reference.labels), split.get("query_fraction", 0.5), split.get("seed", 0)
         )
@@ -395,4 +393,3 @@ def _truth(query: Side) -> pa.Table:
     text = pa.schema([(name, pa.string()) for name in ("cell_id", "label", "batch")])
     columns = {"cell_id": query.cell_ids, "label": query.labels, "batch": query.batches}
     return pa.Table.from_pandas(pd.DataFrame(columns), schema=text, preserve_index=False)
-

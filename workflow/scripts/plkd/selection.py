@@ -209,9 +209,7 @@ def merge_small_batches(
         merged[np.isin(merged, [smallest, following])] = f"{smallest}+{following}"
 
 
-def _rank_by_dispersion(
-    sums: GeneSums, places: NDArray[np.intp], n_genes: int
-) -> NDArray[np.intp]:
+def _rank_by_dispersion(sums: GeneSums, places: NDArray[np.intp], n_genes: int) -> NDArray[np.intp]:
     n_batches = sums.cells_of_batch.size
     dispersions = np.zeros((n_batches, places.size))
     often = np.zeros(places.size, dtype=np.intp)

@@ -306,7 +306,7 @@ def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any],
         stop = min(start + SCANNED_VALUES, n_values)
         with reading(path, f"values {start} to {stop} of the matrix"):
             rows, data = group["indices"][start:stop], group["data"][start:stop]
-        if rows.size and not (0 <= rows.min() and rows.max() < matrix.shape[0]):
+        if rows.size and not (rows.min() >= 0 and rows.max() < matrix.shape[0]):
             raise InputError(f"'{path}': the matrix names rows that it does not have")
         of_column = np.diff(indptr.clip(start, stop))
         yield rows, np.repeat(np.arange(of_column.size, dtype=np.int32), of_column), data
