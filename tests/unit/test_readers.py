@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -103,7 +104,11 @@ def test_large_matrices_by_columns_are_scanned(
 
 
 def damaged(path: Path, seed: int) -> None:
-    """Cut a file off, or overwrite some of its bytes."""
+    """Cut a file off, or overwrite some of its bytes.
+
+    In HDF5 only stored numbers are overwritten: a wrong byte among its own pointers can make the
+    HDF5 library itself turn in circles.
+    """
     rng = np.random.default_rng(seed)
     file = path
     if path.is_dir():
@@ -111,11 +116,30 @@ def damaged(path: Path, seed: int) -> None:
         file = files[rng.integers(len(files))]
     content = bytearray(file.read_bytes())
     if seed % 3 == 0 or len(content) < 2:
-        content = content[: rng.integers(len(content) + 1)]
+        file.write_bytes(bytes(content[: rng.integers(len(content))]))
+    elif h5py.is_hdf5(file):
+        overwrite_numbers(file, rng)
     else:
         for place in rng.integers(len(content), size=rng.integers(1, 40)):
             content[place] = rng.integers(256)
-    file.write_bytes(bytes(content))
+        file.write_bytes(bytes(content))
+
+
+def overwrite_numbers(file: Path, rng: np.random.Generator) -> None:
+    def look(_: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and item.size:
+            numbers.append(item)
+
+    numbers: list[h5py.Dataset] = []
+    with h5py.File(file, "r+") as store:
+        store.visititems(look)
+        for _ in range(rng.integers(1, 4)):
+            dataset = numbers[rng.integers(len(numbers))]
+            values = dataset[()]
+            places = rng.integers(values.size, size=rng.integers(1, 4))
+            noise = rng.integers(-(2**60), 2**60, size=places.size) >> rng.integers(60)
+            values.reshape(-1)[places] = noise.astype(values.dtype)
+            dataset[()] = values
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "h5ad packed"])
@@ -130,12 +154,14 @@ def test_damaged_files_are_read_or_refused(kind: str, folder: Path) -> None:
         else:
             shutil.copyfile(folder / "whole", path)
         damaged(path, seed)
+        refusal = None
         try:
             read = read_cells(path)
         except InputError as error:
-            assert str(path) in str(error)
-            outcomes.append("refused")
-        else:
+            refusal = str(error)
+        if refusal is None:
             assert read.X.shape == (read.n_obs, read.n_vars)
-            outcomes.append("read")
-    assert "refused" in outcomes
+        else:
+            assert str(path) in refusal
+        outcomes.append(refusal is None)
+    assert False in outcomes
