@@ -25,7 +25,7 @@ rule predict:
 
 rule annotate:
     input:
-        query=query_file,
+        query=query_to_annotate,
         prepared="<results>/{dataset}/prepared/query.h5ad",
         predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
         embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/student.h5ad",

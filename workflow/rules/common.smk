@@ -65,6 +65,9 @@ def checked(content, schema, origin):
     return content
 
 
+READING_KEYS = ("reader", "layer", "use_raw", "transpose", "gene_symbols_key", "modality")
+
+
 def settings_of(name, variant):
     """Settings of a variant as plain dictionaries."""
     try:
@@ -168,9 +171,11 @@ def file_name(source):
 
 def sources_of(dataset):
     """All sources of a data set by the name of the file they become."""
-    entries = [DATASETS[dataset]["reference"], *DATASETS[dataset]["gene_sets"]]
-    if "query" in DATASETS[dataset]:
-        entries.append(DATASETS[dataset]["query"])
+    sides = [DATASETS[dataset][side] for side in ("reference", "query") if side in DATASETS[dataset]]
+    entries = [*sides, *DATASETS[dataset]["gene_sets"]]
+    for side in sides:
+        activity = side.get("gene_activity", {})
+        entries += [activity[key] for key in ("annotation", "barcodes") if key in activity]
     sources = {}
     for entry in entries:
         other = sources.setdefault(file_name(entry), entry)
@@ -209,18 +214,53 @@ def local_source(wildcards):
     return local_path(source_of(wildcards)) or []
 
 
-def reference_file(wildcards):
-    return fetched(wildcards.dataset, DATASETS[wildcards.dataset]["reference"])
-
-
 def query_file(wildcards):
     dataset = DATASETS[wildcards.dataset]
     return fetched(wildcards.dataset, dataset.get("query", dataset["reference"]))
 
 
-def prepared_query_file(wildcards):
+def genes_file(wildcards, side):
+    """The file of one side that holds genes: its own, or the gene activity made of it."""
+    if "gene_activity" in DATASETS[wildcards.dataset][side]:
+        return f"<results>/{wildcards.dataset}/gene_activity/{side}.h5ad"
+    return fetched(wildcards.dataset, DATASETS[wildcards.dataset][side])
+
+
+def reference_to_prepare(wildcards):
+    return genes_file(wildcards, "reference")
+
+
+def query_to_prepare(wildcards):
     """The query's own file; none where it is split off the reference."""
-    return query_file(wildcards) if "query" in DATASETS[wildcards.dataset] else []
+    return genes_file(wildcards, "query") if "query" in DATASETS[wildcards.dataset] else []
+
+
+def query_to_annotate(wildcards):
+    """The file whose copy gets the labels: the query as it came, but cells for fragments."""
+    dataset = DATASETS[wildcards.dataset]
+    side = "query" if "query" in dataset else "reference"
+    if dataset[side].get("gene_activity", {}).get("rule") == "signac":
+        return genes_file(wildcards, side)
+    return query_file(wildcards)
+
+
+def gene_activity_source(wildcards):
+    return DATASETS[wildcards.dataset][wildcards.side]
+
+
+def gene_activity_cells(wildcards):
+    return fetched(wildcards.dataset, gene_activity_source(wildcards))
+
+
+def gene_activity_annotation(wildcards):
+    return fetched(
+        wildcards.dataset, gene_activity_source(wildcards)["gene_activity"]["annotation"]
+    )
+
+
+def gene_activity_barcodes(wildcards):
+    barcodes = gene_activity_source(wildcards)["gene_activity"].get("barcodes")
+    return fetched(wildcards.dataset, barcodes) if barcodes else []
 
 
 def gene_set_files(wildcards):
@@ -234,6 +274,17 @@ def gene_set_files(wildcards):
 
 def dataset_of(wildcards):
     return DATASETS[wildcards.dataset]
+
+
+def dataset_to_prepare(wildcards):
+    """The data set as rule prepare finds it: what tells how to read peaks is done with."""
+    dataset = dict(DATASETS[wildcards.dataset])
+    for side in ("reference", "query"):
+        if "gene_activity" in dataset.get(side, {}):
+            dataset[side] = {
+                key: value for key, value in dataset[side].items() if key not in READING_KEYS
+            }
+    return dataset
 
 
 def variant_of(wildcards):

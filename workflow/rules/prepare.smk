@@ -1,7 +1,7 @@
 rule prepare:
     input:
-        reference=reference_file,
-        query=prepared_query_file,
+        reference=reference_to_prepare,
+        query=query_to_prepare,
     output:
         reference="<results>/{dataset}/prepared/reference.h5ad",
         query="<results>/{dataset}/prepared/query.h5ad",
@@ -24,7 +24,7 @@ rule prepare:
     resources:
         mem_mb=memory_mb,
     params:
-        dataset=dataset_of,
+        dataset=dataset_to_prepare,
         code=code("prepare.py"),
     script:
         "../scripts/prepare.py"

@@ -311,7 +311,7 @@ def _write_from_fragments(
     else:
         counts = count_fragments_of_barcodes(path, progress=progress)
         obs = pd.DataFrame(index=counts.index[counts >= (min_fragments or 0)].astype(str))
-        if obs.empty:
+        if len(obs) == 0:
             raise InputError(
                 f"'{path}': none of its {len(counts):,} barcodes has {min_fragments:,} fragments "
                 f"(`min_fragments`); the most is {counts.max() if len(counts) else 0:,}"
@@ -404,18 +404,18 @@ def _report_peaks(
 ) -> None:
     elsewhere = peaks["chrom"][~used].value_counts()
     n_none = int((used & ~has_gene).sum())
-    about["peaks"] = {
-        "read": len(peaks),
-        "used": int(has_gene.sum()),
-        "left_out": [
+    left_out: list[dict[str, Any]] = []
+    if len(elsewhere):
+        left_out.append(
             {
-                "reason": "not on the chromosomes in use, or none with a gene",
+                "reason": "on chromosomes that are not in use or have no gene",
                 "peaks": int(elsewhere.sum()),
                 "chromosomes": {str(k): int(n) for k, n in elsewhere.items()},
-            },
-            {"reason": "no gene there", "peaks": n_none},
-        ],
-    }
+            }
+        )
+    if n_none:
+        left_out.append({"reason": "no gene there", "peaks": n_none})
+    about["peaks"] = {"read": len(peaks), "used": int(has_gene.sum()), "left_out": left_out}
     if len(elsewhere):
         logger.info("%s: %d peaks on %s left out", where, elsewhere.sum(), _listed(elsewhere.index))
     share = has_gene.sum() / max(used.sum(), 1)

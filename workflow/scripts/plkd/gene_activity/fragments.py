@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -26,6 +27,7 @@ CHUNK_LINES = 1_000_000
 BLOCK_CELLS = 2048
 SAMPLED_EVERY = 500
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+_TYPES: Any = {"chrom": "category", "start": np.int64, "end": np.int64, "barcode": "category"}
 _TRIPLET = np.dtype([("cell", "<i4"), ("gene", "<i4"), ("count", "<i4")])
 
 
@@ -108,7 +110,7 @@ def read_barcodes(path: str | Path) -> pd.DataFrame:
                 handle, sep=separator, header=0 if has_header else None, dtype={0: str}, index_col=0
             )
     table.index = table.index.astype(str).str.strip().rename(None)
-    if table.empty and len(table) == 0:
+    if len(table) == 0:
         raise InputError(f"'{path}' holds no barcodes")
     again = table.index[table.index.duplicated()]
     if len(again):
@@ -174,7 +176,7 @@ def counted_fragments(
         If the file is cut off or no fragment file, or none of the barcodes is in it.
     """
     path, scratch = Path(path), Path(scratch)
-    cells = pd.Index(barcodes, dtype=object)
+    cells: pd.Index = pd.Index(pd.Series(barcodes, dtype=object))
     regions = gene_regions(genes, upstream)
     gene_of_place, names = pd.factorize(genes["gene"])
     has_places = np.bincount(gene_of_place)[gene_of_place] > 1
@@ -239,7 +241,7 @@ def _chunks(path: Path, title: str, progress: bool) -> Iterator[pd.DataFrame]:
             comment="#",
             usecols=[0, 1, 2, 3],
             names=["chrom", "start", "end", "barcode"],
-            dtype={"chrom": "category", "start": np.int64, "end": np.int64, "barcode": "category"},
+            dtype=_TYPES,
             chunksize=CHUNK_LINES,
             keep_default_na=False,
         )
@@ -297,7 +299,7 @@ def _spill(scratch: Path, cell: NDArray[np.intp], gene: NDArray[np.intp], n_gene
     triplets["count"] = count
     block = triplets["cell"] // BLOCK_CELLS
     bounds = np.searchsorted(block, np.arange(block[-1] + 2)) if pair.size else [0]
-    for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(bounds)):
         if stop > start:
             with (scratch / f"block{number}").open("ab") as handle:
                 triplets[start:stop].tofile(handle)

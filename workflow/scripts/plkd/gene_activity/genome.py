@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -21,6 +22,8 @@ _OTHER_NAMES = {
     "grch37": "hg19", "b37": "hg19", "hs37d5": "hg19", "grch38": "hg38", "ncbim37": "mm9",
     "mgscv37": "mm9", "grcm38": "mm10", "grcm39": "mm39",
 }  # fmt: skip
+_PREFIX = re.compile("^chr(?=.)", re.IGNORECASE)
+_MITOCHONDRION = {"M": "MT", "Mt": "MT"}
 _TSS_REACH = 1000  # a peak this near to a transcription start counts as a promoter's
 _ENOUGH_PEAKS = 500  # fewer say nothing about a genome
 
@@ -33,9 +36,8 @@ def chromosome_keys(names: pd.Series) -> NDArray[np.object_]:
     object array (n,) of str
     """
     codes, unique = pd.factorize(names.astype(str))
-    keys = unique.to_series().str.strip().str.replace(r"(?i)^chr(?=.)", "", regex=True)
-    keys = keys.replace({"M": "MT", "Mt": "MT"})
-    return keys.to_numpy(dtype=object)[codes]
+    keys = [_PREFIX.sub("", str(name).strip()) for name in unique]
+    return np.array([_MITOCHONDRION.get(key, key) for key in keys], dtype=object)[codes]
 
 
 def wanted_chromosomes(
@@ -189,7 +191,7 @@ def _fitting(table: pd.DataFrame) -> list[str]:
     return [
         name
         for name in ASSEMBLIES
-        if all(end <= chromosome_sizes(name).get(key, 0) for key, end in ends.items())
+        if all(end <= chromosome_sizes(name).get(str(key), 0) for key, end in ends.items())
     ]
 
 
@@ -199,7 +201,7 @@ def _beyond(table: pd.DataFrame, assembly: str) -> tuple[int, str]:
     if outside.empty:
         return 0, "none"
     first = outside.iloc[0]
-    size = chromosome_sizes(assembly).get(first["key"], 0)
+    size = chromosome_sizes(assembly).get(str(first["key"]), 0)
     return len(outside), (
         f"{first['chrom']}:{first['start']:,}-{first['end']:,}; the chromosome has {size:,} bases"
     )

@@ -16,6 +16,7 @@ POSITION_COLUMNS = (
     ("chr", "start", "end"),
     ("seqnames", "start", "end"),
 )
+_PARTS = ("chrom", "start", "end")
 # R writes 100000 as 1e+05.
 _NUMBER = r"(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)"
 _NAME = rf"^\s*(.+?)[:_-]{_NUMBER}[_-]{_NUMBER}\s*$"
@@ -66,7 +67,7 @@ def parse_peaks(
             f"{where}: {wrong.sum():,} of {len(names):,} names are not positions, such as "
             f"{', '.join(repr(name) for name in names[wrong][:3])}; {_EXPECTED}"
         )
-    parts.columns = pd.Index(["chrom", "start", "end"])
+    parts.columns = pd.Index(_PARTS)
     return _checked(parts, names, where)
 
 
@@ -74,7 +75,7 @@ def _from_columns(
     var: pd.DataFrame, names: pd.Index, columns: tuple[str, str, str], where: str
 ) -> pd.DataFrame:
     parts = pd.DataFrame(
-        {name: var[column].to_numpy() for name, column in zip(("chrom", "start", "end"), columns)}
+        {name: var[column].to_numpy() for name, column in zip(_PARTS, columns, strict=True)}
     )
     missing = parts["chrom"].isna().to_numpy()
     if missing.any():

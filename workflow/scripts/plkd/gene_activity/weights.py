@@ -43,7 +43,7 @@ def peak_gene_weights(
 
     ``distance`` (after ``addGeneScoreMatrix`` of ArchR, Granja et al. 2021): a peak at the distance
     d from the region counts (exp(-d / 5000) + exp(-1)) / (1 + exp(-1)): 1 in the region itself, and
-    27 % far from it. ArchR's own model is that without the divisor, which is the same for all genes.
+    27 % far from it. ArchR's own model lacks the divisor, which is the same for all genes.
     Peaks count that overlap the window of a gene: at least 1 kb and at most 100 kb to each side of
     its region, and in between up to the region of the next gene. To the left these are the genes
     whose regions begin before its own, to the right those whose regions end after it; a gene
@@ -129,18 +129,17 @@ def overlapping(
     first: pd.DataFrame, second: pd.DataFrame
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Positions of the rows of two tables (`chrom`, `start`, `end`) that overlap, in pairs."""
-    pairs = bioframe.overlap(
-        first.reset_index(drop=True),
-        second.reset_index(drop=True),
-        how="inner",
-        return_input=False,
-        return_index=True,
-        ensure_int=False,
-    )
-    return (
-        pairs["index"].to_numpy(dtype=np.intp),
-        pairs["index_"].to_numpy(dtype=np.intp),
-    )
+    members = second.groupby("chrom", sort=False, observed=True).indices
+    pairs = [(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp))]
+    for chrom, rows in first.groupby("chrom", sort=False, observed=True).indices.items():
+        others = members.get(chrom)
+        if others is not None:
+            one, other = bioframe.arrops.overlap_intervals(
+                first["start"].to_numpy()[rows], first["end"].to_numpy()[rows],
+                second["start"].to_numpy()[others], second["end"].to_numpy()[others],
+            )  # fmt: skip
+            pairs.append((rows[one], others[other]))
+    return np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs])
 
 
 def _nearest(
@@ -173,11 +172,11 @@ def _decaying(
 
 def _windows(regions: pd.DataFrame) -> pd.DataFrame:
     """Regions with what lies around them, up to the neighbours."""
-    windows = regions[["chrom", "start", "end"]].copy()
+    left_edges, right_edges = np.empty((2, len(regions)), dtype=np.int64)
     for _, members in regions.groupby("chrom", sort=False).indices.items():
         start = regions["start"].to_numpy()[members]
         end = regions["end"].to_numpy()[members]
-        # The farthest end of the regions that begin before; the nearest start of those ending after.
+        # The farthest end of regions that begin before, the nearest start of those that end after.
         reached = np.maximum.accumulate(end[np.argsort(start)])
         n_before = np.searchsorted(np.sort(start), start, side="left")
         before = np.where(n_before > 0, reached[n_before - 1], np.iinfo(np.int64).min)
@@ -187,6 +186,5 @@ def _windows(regions: pd.DataFrame) -> pd.DataFrame:
         after = np.where(last, np.iinfo(np.int64).max, opening[np.where(last, 0, n_until)])
         left = np.minimum(start - NEAREST_REACH, np.maximum(start - FARTHEST_REACH, before))
         right = np.maximum(end + NEAREST_REACH, np.minimum(end + FARTHEST_REACH, after))
-        windows.iloc[members, 1] = np.maximum(left, 0)
-        windows.iloc[members, 2] = right
-    return windows
+        left_edges[members], right_edges[members] = np.maximum(left, 0), right
+    return regions[["chrom"]].assign(start=left_edges, end=right_edges)
