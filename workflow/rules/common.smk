@@ -125,6 +125,11 @@ def check_dataset(dataset):
         raise WorkflowError(f"{name}: two files of 'cells' have the same name.")
 
 
+def collection_of(dataset):
+    """Folder of a data set's downloads."""
+    return DATASETS[dataset].get("collection", dataset)
+
+
 def require_writable(folder):
     """Stop before any work if results could not be written."""
     place = Path(folder).absolute()
@@ -206,10 +211,6 @@ def sources_in(content):
             yield from sources_in(part)
 
 
-def collection_of(dataset):
-    return DATASETS[dataset].get("collection", dataset)
-
-
 def read_sources():
     """All sources by collection and the name of the file they become."""
     sources = {}
@@ -247,6 +248,15 @@ def source_of_download(wildcards):
         **{key: source.get(key) for key in ("url", "sha256", "size", "member")},
         "addresses": [address_of(url) for url in (source["url"], *source["mirrors"])],
     }
+
+
+def offline_folder(wildcards):
+    return config["offline_folder"] if config["offline"] else None
+
+
+def checksums_file(wildcards):
+    """The lock file of downloads."""
+    return workflow.pathvars.apply("<resources>/checksums.tsv")
 
 
 def local_source(wildcards):
@@ -370,7 +380,7 @@ def reading_of_query(wildcards):
     """How to read the file that is copied with labels."""
     source = source_of_side(wildcards.dataset, "query")
     as_published = "url" in source and source["reader"] != "fragments"
-    return {key: source[key] for key in READING} if as_published else {}
+    return {key: source[key] for key in READING if source[key]} if as_published else {}
 
 
 def variant_of(wildcards):

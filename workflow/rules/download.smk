@@ -12,7 +12,6 @@ rule download:
     threads: 1
     resources:
         mem_mb=1000,
-        downloads=1,
     params:
         source=source_of_download,
         offline_folder=offline_folder,
