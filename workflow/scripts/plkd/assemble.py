@@ -1,4 +1,4 @@
-"""The stage `assemble`: several published files of cells become one, with tables about the cells."""
+"""The stage `assemble`: several published files of cells become one."""
 
 from __future__ import annotations
 
