@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import plkd.transfer
+from misbehaving import Page, Site, serving
 from plkd.download import Published, fetch
 from plkd.errors import InputError
-from misbehaving import Page, Site, serving
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 HALF = len(CONTENT) // 2
@@ -50,7 +50,7 @@ def assert_nothing_left(folder: Path) -> None:
     assert [p.name for p in folder.iterdir() if p.name != ".downloads"] == []
 
 
-# --------------------------------------------------------------------------------------- good servers
+# ---- good servers
 
 
 def test_downloads_and_verifies(site: Site, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_proxy_of_the_environment(
     assert (tmp_path / "x").read_bytes() == CONTENT
 
 
-# -------------------------------------------------------------------------------------- broken transfers
+# ---- broken transfers
 
 
 def test_goes_on_where_a_transfer_broke(site: Site, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_full_disk_is_seen_before_the_transfer(
     assert_nothing_left(tmp_path)
 
 
-# ----------------------------------------------------------------------------------------- lock, offline
+# ---- lock, offline
 
 
 def test_the_first_download_binds_the_later_ones(site: Site, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_offline_is_as_strict(tmp_path: Path) -> None:
     assert not (tmp_path / "x.bin").exists()
 
 
-# ------------------------------------------------------------------------------------- packed, archives
+# ---- packed, archives
 
 
 def test_gz_is_unpacked_unless_the_target_is_gz(site: Site, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_member_of_an_archive(site: Site, tmp_path: Path, kind: str) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"x.bin"}
 
 
-# --------------------------------------------------------------------------------------------------- FTP
+# ---- FTP
 
 
 @pytest.fixture
@@ -426,7 +426,7 @@ def test_ftp_goes_on(
     assert received[1] > 0
 
 
-# ------------------------------------------------------------------------------- files of this machine
+# ---- files of this machine
 
 
 def test_local_file_is_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

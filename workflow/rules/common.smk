@@ -271,9 +271,7 @@ def source_of_side(dataset, side):
 def original_file(dataset, side):
     """The file that holds the cells of one side as they were published (several are assembled)."""
     source = source_of_side(dataset, side)
-    return (
-        fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
-    )
+    return fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
 
 
 def cells_file(dataset, side):
@@ -289,9 +287,7 @@ def reference_file(wildcards):
 
 def prepared_query_file(wildcards):
     """The query's own file; none where it is split off the reference."""
-    return (
-        cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
-    )
+    return cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
 
 
 def annotated_file(dataset):
