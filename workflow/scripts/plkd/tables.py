@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from plkd.files import whole_file
 
-_STYLES = [
+_STYLES: list[Any] = [
     {"selector": "", "props": "border-collapse: collapse; font: 14px/1.4 system-ui, sans-serif"},
     {"selector": "caption", "props": "text-align: left; padding-bottom: .8em; font-weight: bold"},
     {"selector": "th, td", "props": "padding: .3em .8em; text-align: left; vertical-align: top"},
