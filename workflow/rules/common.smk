@@ -217,6 +217,7 @@ def read_sources():
 
 
 SOURCES = read_sources()
+READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
 
 
 def fetched(dataset, source):
@@ -260,9 +261,14 @@ def original_file(dataset, side):
 
 
 def cells_file(dataset, side):
-    """The file with the genes of one side: its own, or the gene activity made of it."""
-    if "gene_activity" in source_of_side(dataset, side):
-        return f"<results>/{dataset}/gene_activity/{side}.h5ad"
+    """The file with the genes of one side: its own, or the gene activity made of it (once, if both
+    sides come from the same file)."""
+    source = source_of_side(dataset, side)
+    if "gene_activity" in source:
+        keys = ("url", "gene_activity", *READING)
+        reference = DATASETS[dataset]["reference"]
+        shared = all(reference.get(key) == source.get(key) for key in keys)
+        return f"<results>/{dataset}/gene_activity/{'reference' if shared else side}.h5ad"
     return original_file(dataset, side)
 
 
@@ -331,9 +337,6 @@ def gene_set_files(wildcards):
 
 
 # ----------------------------------------------------------------------------- settings of the rules
-
-
-READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
 
 
 def prepared_dataset(wildcards):
