@@ -339,21 +339,28 @@ def gene_set_files(wildcards):
 # ----------------------------------------------------------------------------- settings of the rules
 
 
+def as_written(source):
+    """The configuration of a side whose file the pipeline wrote itself: it is read as it is."""
+    return {key: value for key, value in source.items() if key not in READING}
+
+
 def prepared_dataset(wildcards):
-    """The data set as rule prepare sees it: what the pipeline wrote itself is read as it is."""
+    """The data set as rule prepare sees it."""
     dataset = dict(DATASETS[wildcards.dataset])
     for side in ("reference", "query"):
         source = dataset.get(side)
         if source is not None and ("url" not in source or "gene_activity" in source):
-            dataset[side] = {key: value for key, value in source.items() if key not in READING}
+            dataset[side] = as_written(source)
     return dataset
 
 
-def reading_of_query(wildcards):
-    """How to read the file that is copied with labels."""
+def annotated_source(wildcards):
+    """The configuration of the side whose file is copied with labels."""
     source = source_of_side(wildcards.dataset, "query")
-    as_published = "url" in source and source["reader"] != "fragments"
-    return {key: source[key] for key in READING if source[key]} if as_published else {}
+    # the copy keeps the names of its genes
+    source = {key: value for key, value in source.items() if key != "gene_table"}
+    published = "url" in source and source["reader"] != "fragments"
+    return source if published else as_written(source)
 
 
 def variant_of(wildcards):
