@@ -25,7 +25,7 @@ rule predict:
 
 rule annotate:
     input:
-        query=query_to_annotate,
+        query=query_file,
         prepared="<results>/{dataset}/prepared/query.h5ad",
         predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
         embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/student.h5ad",

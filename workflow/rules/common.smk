@@ -67,9 +67,6 @@ def checked(content, schema, origin):
     return content
 
 
-READING_KEYS = ("reader", "layer", "use_raw", "transpose", "gene_symbols_key", "modality")
-
-
 def settings_of(name, variant):
     """Settings of a variant as plain dictionaries."""
     try:
@@ -279,48 +276,40 @@ def reference_file(wildcards):
     return cells_file(wildcards.dataset, "reference")
 
 
-def genes_file(wildcards, side):
-    """The file of one side that holds genes: its own, or the gene activity made of it."""
-    if "gene_activity" in DATASETS[wildcards.dataset][side]:
-        return f"<results>/{wildcards.dataset}/gene_activity/{side}.h5ad"
-    return fetched(wildcards.dataset, DATASETS[wildcards.dataset][side])
-
-
-def reference_to_prepare(wildcards):
-    return genes_file(wildcards, "reference")
-
-
-def query_to_prepare(wildcards):
+def prepared_query_file(wildcards):
     """The query's own file; none where it is split off the reference."""
     return cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
 
 
-def annotated_file(dataset):
-    """The file that is copied with labels: the query as it came; fragments have no rows to label."""
-    source = source_of_side(dataset, "query")
-    side = "query" if "query" in DATASETS[dataset] else "reference"
-    return (
-        cells_file(dataset, side)
-        if source["reader"] == "fragments"
-        else original_file(dataset, side)
-    )
+def has_rows(source):
+    """Whether the published file has a row per cell that can be labelled; fragments have not."""
+    return "url" in source and source.get("gene_activity", {}).get("rule") != "signac"
 
 
 def query_file(wildcards):
-    return annotated_file(wildcards.dataset)
+    """The file that is copied with labels: the query as it came, or cells made of fragments."""
+    dataset = wildcards.dataset
+    side = "query" if "query" in DATASETS[dataset] else "reference"
+    published = has_rows(source_of_side(dataset, side))
+    return original_file(dataset, side) if published else cells_file(dataset, side)
 
 
 def gene_activity_cells(wildcards):
     return original_file(wildcards.dataset, wildcards.side)
 
 
-def gene_activity_of(wildcards):
+def gene_activity_source(wildcards):
     return source_of_side(wildcards.dataset, wildcards.side)
 
 
 def gene_activity_annotation(wildcards):
-    source = gene_activity_of(wildcards)["gene_activity"]["annotation"]
-    return fetched(wildcards.dataset, source)
+    annotation = gene_activity_source(wildcards)["gene_activity"]["annotation"]
+    return fetched(wildcards.dataset, annotation)
+
+
+def gene_activity_barcodes(wildcards):
+    barcodes = gene_activity_source(wildcards)["gene_activity"].get("barcodes")
+    return fetched(wildcards.dataset, barcodes) if barcodes else []
 
 
 def gene_tables(wildcards):
@@ -373,19 +362,7 @@ def annotated_source(wildcards):
     source = source_of_side(wildcards.dataset, "query")
     # the copy keeps the names of its genes
     source = {key: value for key, value in source.items() if key != "gene_table"}
-    published = "url" in source and source["reader"] != "fragments"
-    return source if published else as_written(source)
-
-
-def dataset_to_prepare(wildcards):
-    """The data set as rule prepare finds it: what tells how to read peaks is done with."""
-    dataset = dict(DATASETS[wildcards.dataset])
-    for side in ("reference", "query"):
-        if "gene_activity" in dataset.get(side, {}):
-            dataset[side] = {
-                key: value for key, value in dataset[side].items() if key not in READING_KEYS
-            }
-    return dataset
+    return source if has_rows(source) else as_written(source)
 
 
 def variant_of(wildcards):

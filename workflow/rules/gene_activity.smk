@@ -12,19 +12,19 @@ rule gene_activity:
             labels={"item": "gene activity of the {side} (JSON)"},
             caption="../report/gene_activity.rst",
         ),
-    wildcard_constraints:
-        side="reference|query",
     log:
         "<logs>/{dataset}/gene_activity/{side}.log",
     benchmark:
         "<benchmarks>/{dataset}/gene_activity/{side}.tsv"
+    wildcard_constraints:
+        side="reference|query",
     conda:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
         mem_mb=6000,
     params:
-        source=gene_activity_source,
+        source=gene_activity_of,
         code=code("gene_activity.py"),
     script:
         "../scripts/gene_activity.py"

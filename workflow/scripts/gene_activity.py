@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     source = snakemake.params.source
     settings = source["gene_activity"]
-    reading = {} if settings["rule"] == "signac" else SourceSettings.from_config(source).reading
+    reading = SourceSettings.from_config(source).reading
+    reading.pop("gene_table")  # renames genes, not peaks: rule prepare does that
     write_gene_activity(
         snakemake.input.cells,
         snakemake.input.annotation,

@@ -152,6 +152,7 @@ def _add_gene_activity(commands: Any) -> None:
         "--report", type=Path, metavar="FILE.json", help="also write what was used and left out"
     )
     command.add_argument("--reader", default="auto", help="format of the peaks")
+    command.add_argument("--modality", help="modality or feature type of the peaks, such as atac")
     command.add_argument("--layer", help="layer to use instead of X")
     command.add_argument("--raw", action="store_true", help="use .raw instead of X")
     command.add_argument("--transpose", action="store_true", help="csv with peaks in rows")
@@ -189,6 +190,7 @@ def _gene_activity(options: argparse.Namespace) -> None:
         reader=options.reader,
         layer=options.layer,
         use_raw=options.raw,
+        modality=options.modality,
         transpose=options.transpose,
     )
     logger.info("written: '%s'", options.output)

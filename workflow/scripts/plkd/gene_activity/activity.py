@@ -32,11 +32,10 @@ from plkd.gene_activity.genome import (
 )
 from plkd.gene_activity.peaks import parse_peaks
 from plkd.gene_activity.weights import PEAK_RULES, UPSTREAM, peak_gene_weights
-from plkd.genes import clean_gene_names
-from plkd.io import CellFile, open_cells
+from plkd.io import open_cells
 from plkd.logs import logger
 from plkd.scale import TARGET_SUM
-from plkd.stores import open_store, read_annotations, read_coordinates, slot_name
+from plkd.stores import slot_name
 
 RULES = (*PEAK_RULES, "signac")
 MAX_GENE_LENGTH = 500_000
@@ -104,7 +103,8 @@ def write_gene_activity(
     progress
         Show progress bars.
     reading
-        How to read the peaks, see :func:`plkd.io.open_cells`.
+        How to read the peaks, see :func:`plkd.io.open_cells`; a file that holds genes as well needs
+        its `modality`, such as ``atac``. The `reader` ``fragments`` is known here as well.
 
     Returns
     -------
@@ -122,7 +122,8 @@ def write_gene_activity(
         raise InputError(f"`rule` is '{rule}'; expected one of {', '.join(RULES)}")
     if upstream < 0:
         raise InputError(f"`upstream` is {upstream}; expected at least 0")
-    is_fragments = is_fragment_file(cells_path)
+    reader = reading.get("reader", "auto")
+    is_fragments = reader == "fragments" or (reader == "auto" and is_fragment_file(cells_path))
     if is_fragments != (rule == "signac"):
         kind, fitting = ("fragments", "signac") if is_fragments else ("peaks", "seurat or distance")
         raise InputError(
@@ -229,9 +230,8 @@ def _write_from_peaks(
                 f"'{cells_path}', {slot}, holds {cells.scale.describe()}; gene activity is made of "
                 "counts (or zeros and ones). Give the `layer` with the counts, or `use_raw: true`."
             )
-        table, spatial = _peak_table(cells, reading.get("use_raw", False))
         where = f"'{cells_path}', var"
-        peaks = parse_peaks(table, where)
+        peaks = parse_peaks(cells.var, where)
         peaks["key"] = chromosome_keys(peaks["chrom"])
         _compare_names(peaks["chrom"], genes["chrom"], about)
         used = peaks["key"].isin(set(genes["key"])).to_numpy()
@@ -245,7 +245,7 @@ def _write_from_peaks(
         fitting, warnings = check_genome(
             peaks[used],
             genes,
-            declared=(_declared_genome(table), declared),
+            declared=(_declared_genome(cells.var), declared),
             where=(where, f"'{annotation_path}'"),
         )
         about["genome"] = {"peaks_fit": fitting["peaks"], "genes_fit": fitting["genes"]}
@@ -278,7 +278,7 @@ def _write_from_peaks(
                     bar.update(chunk.shape[0])
 
         var = _gene_table(genes)[is_measured]
-        _write_h5ad(output, cells.obs, var, chunks(), about, spatial)
+        _write_h5ad(output, cells.obs, var, chunks(), about, cells.spatial)
     about["cells_read"] = cells.n_cells
     about["counts"] = totals | {
         "share": totals["in_peaks_with_a_gene"] / totals["read"] if totals["read"] else 0.0
@@ -359,20 +359,6 @@ def _write_from_fragments(
         path, kept.sum(), found.totals["in_genes"], found.totals["of_cells"],
         genes["gene"].nunique(),
     )  # fmt: skip
-
-
-def _peak_table(
-    cells: CellFile, use_raw: bool
-) -> tuple[pd.DataFrame, NDArray[np.floating[Any]] | None]:
-    """`var` in the order of the columns of the chunks, and the coordinates of the cells."""
-    path = cells.path
-    if not path.is_dir() and not h5py.is_hdf5(path):
-        return pd.DataFrame(index=cells.genes), None
-    with open_store(path) as store:
-        _, var = read_annotations(store, path, use_raw)
-        spatial = read_coordinates(store, path)
-    var.index = pd.Index(clean_gene_names(var.index))
-    return var[~var.index.duplicated()].loc[cells.genes], spatial
 
 
 def _declared_genome(var: pd.DataFrame) -> str | None:

@@ -17,11 +17,11 @@ from scipy import sparse
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.formats import first_bytes, open_text
+from plkd.formats import is_hdf5, open_text
 from plkd.gene_activity.genome import chromosome_keys
 from plkd.gene_activity.weights import gene_regions, overlapping
 from plkd.io import read_obs
-from plkd.stores import HDF5_SIGNATURE, existing, reading
+from plkd.stores import existing, reading
 
 CHUNK_LINES = 1_000_000
 BLOCK_CELLS = 2048
@@ -60,7 +60,7 @@ class FragmentCount:
 def is_fragment_file(path: str | Path) -> bool:
     """Tell a table of fragments (chromosome, start, end, barcode, ..) from a matrix of peaks."""
     path = existing(path)
-    if path.is_dir() or first_bytes(path).startswith(HDF5_SIGNATURE):
+    if path.is_dir() or is_hdf5(path):
         return False
     try:
         with open_text(path) as handle:
@@ -98,7 +98,7 @@ def read_barcodes(path: str | Path) -> pd.DataFrame:
         If there are none, or one occurs twice.
     """
     path = existing(path)
-    if path.is_dir() or first_bytes(path).startswith(HDF5_SIGNATURE):
+    if path.is_dir() or is_hdf5(path):
         table = read_obs(path)
     else:
         with open_text(path) as handle, reading(path, "the list of barcodes"):

@@ -23,6 +23,7 @@ _NAME = rf"^\s*(.+?)[:_-]{_NUMBER}[_-]{_NUMBER}\s*$"
 _EXPECTED = (
     "expected names such as chr1:100-600, chr1-100-600 or chr1_100_600, or columns of var: "
     + "; ".join(", ".join(columns) for columns in POSITION_COLUMNS)
+    + ". A file that holds genes as well needs `modality`, such as atac"
 )
 
 
