@@ -281,32 +281,35 @@ def prepared_query_file(wildcards):
     return cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
 
 
-def annotated_file(dataset):
-    """The file that is copied with labels: the query as it came; fragments have no rows to label."""
-    source = source_of_side(dataset, "query")
-    side = "query" if "query" in DATASETS[dataset] else "reference"
-    return (
-        cells_file(dataset, side)
-        if source["reader"] == "fragments"
-        else original_file(dataset, side)
-    )
+def has_rows(source):
+    """Whether the published file has a row per cell that can be labelled; fragments have not."""
+    return "url" in source and source.get("gene_activity", {}).get("rule") != "signac"
 
 
 def query_file(wildcards):
-    return annotated_file(wildcards.dataset)
+    """The file that is copied with labels: the query as it came, or cells made of fragments."""
+    dataset = wildcards.dataset
+    side = "query" if "query" in DATASETS[dataset] else "reference"
+    published = has_rows(source_of_side(dataset, side))
+    return original_file(dataset, side) if published else cells_file(dataset, side)
 
 
 def gene_activity_cells(wildcards):
     return original_file(wildcards.dataset, wildcards.side)
 
 
-def gene_activity_of(wildcards):
+def gene_activity_source(wildcards):
     return source_of_side(wildcards.dataset, wildcards.side)
 
 
 def gene_activity_annotation(wildcards):
-    source = gene_activity_of(wildcards)["gene_activity"]["annotation"]
-    return fetched(wildcards.dataset, source)
+    annotation = gene_activity_source(wildcards)["gene_activity"]["annotation"]
+    return fetched(wildcards.dataset, annotation)
+
+
+def gene_activity_barcodes(wildcards):
+    barcodes = gene_activity_source(wildcards)["gene_activity"].get("barcodes")
+    return fetched(wildcards.dataset, barcodes) if barcodes else []
 
 
 def gene_tables(wildcards):
@@ -359,8 +362,7 @@ def annotated_source(wildcards):
     source = source_of_side(wildcards.dataset, "query")
     # the copy keeps the names of its genes
     source = {key: value for key, value in source.items() if key != "gene_table"}
-    published = "url" in source and source["reader"] != "fragments"
-    return source if published else as_written(source)
+    return source if has_rows(source) else as_written(source)
 
 
 def variant_of(wildcards):
