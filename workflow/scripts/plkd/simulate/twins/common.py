@@ -99,9 +99,10 @@ class Truth:
     name
         Of the data set.
     cells
-        Modality (``rna``, ``atac``) -> table of the cells as they should arrive: index the cell's
-        own id, columns `label` and `batch`. Cells that a pipeline should leave out (spots
-        without label, repeats) are not in it.
+        Modality (``rna``, ``atac``) -> table of the cells that should arrive: index the cell's id
+        in its file, columns `label` and `batch`, `file` where several files are joined (key of the
+        file that has the cell first), `x` and `y` (pixels) where there are places. Cells that a
+        pipeline should leave out (spots without label, repeats) are not in it.
     simulations
         Modality -> the simulation with markers, programmes, links; all cells that were drawn.
     files
@@ -273,8 +274,10 @@ def write_text(path: Path, lines: Iterable[str]) -> None:
 
 
 def cell_table(
-    ids: Iterable[str], labels: Iterable[object], batches: Iterable[object]
+    ids: Iterable[str], labels: Iterable[object], batches: Iterable[object], **more: Iterable[Any]
 ) -> pd.DataFrame:
     """Table of cells for :class:`Truth`."""
     columns = {"label": list(map(str, labels)), "batch": list(map(str, batches))}
-    return pd.DataFrame(columns, index=list(ids))
+    return pd.DataFrame(
+        {**columns, **{name: list(values) for name, values in more.items()}}, index=list(ids)
+    )

@@ -183,10 +183,13 @@ def write_pan_cancer(root: Path, n_cells: int, seed: int) -> Truth:
     for key in PAN_CANCER_FILES:
         rows = np.flatnonzero(lone | repeated if key == "cDC2" else (cancer == key) & ~lone)
         files |= _write_pan_cancer_pair(root, key, rows, simulation, table, seed)
-    # Where they are first found, in the order of the files, the cells get their names.
     return Truth(
         name="pan_cancer",
-        cells={"rna": cell_table(table["index"], table["Celltype"], cancer)},
+        cells={
+            "rna": cell_table(
+                table["index"], table["Celltype"], cancer, file=np.where(lone, "cDC2", cancer)
+            )
+        },
         simulations={"rna": simulation},
         files={**files, **write_shared(root, "human", seed)},
         notes={"repeated": int(repeated.sum()), "lone": int(lone.sum())},

@@ -87,11 +87,19 @@ def write_dlpfc(root: Path, n_cells: int, seed: int) -> Truth:
         files[url] = place_of(root, url)
         _write_10x_h5(files[url], X[rows], ids[rows], genes)
         files |= _write_places(root, name, on_slide, set(ids[rows]))
-    table = cell_table(ids[has_label], obs["label"][has_label], obs["batch"][has_label])
+    labelled_obs, xy = obs[has_label], simulation.cells.obsm["spatial"][has_label]
+    table = cell_table(
+        ids[has_label],
+        labelled_obs["label"],
+        labelled_obs["batch"],
+        file=labelled_obs["batch"].astype(str),
+        x=xy[:, 0],
+        y=xy[:, 1],
+    )
     files[LABELS_URL] = place_of(root, LABELS_URL)
     write_text(
         files[LABELS_URL],
-        [f"{one}\t{row.batch}\t{row.label}" for one, row in table.iterrows()],
+        ["\t".join(row) for row in zip(table.index, table["batch"], table["label"], strict=True)],
     )
     return Truth(
         name="dlpfc",
