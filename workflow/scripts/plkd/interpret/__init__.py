@@ -1,0 +1,1 @@
+"""Why this label: what Teacher and Student look at."""
