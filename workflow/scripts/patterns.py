@@ -36,7 +36,7 @@ def main(snakemake) -> None:
     cells, labels, about = labelled_cells(
         snakemake.input.cells,
         model,
-        predictions=snakemake.input.get("predictions"),
+        predictions=snakemake.input.predictions or None,
         most=choice["cells_per_label"],
         seed=int(snakemake.wildcards.seed),
     )

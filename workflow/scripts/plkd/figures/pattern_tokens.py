@@ -37,12 +37,12 @@ def pattern_labels(names: Mapping[str, str]) -> dict[str, str]:
     collection = readable_name(first.pop()) if len(first) == 1 and len(pathways) > 1 else ""
     texts: dict[str, str] = {}
     for pattern, name in names.items():
-        text = readable_name(name, _NAME_WIDTH + len(collection))
+        given = f"{readable_name(pattern, 24)}: " if name != pattern else ""
+        text = readable_name(name, _NAME_WIDTH + len(collection) - len(given))
         if collection and name in pathways:
             text = text[len(collection) :].strip()
             text = text[:1].upper() + text[1:]
-        if name != pattern:
-            text = f"{readable_name(pattern, 24)}: {text}"
+        text = given + text
         if text in texts.values():  # cut to the same words: the number tells them apart
             text = f"{text} ({sum(other.startswith(text) for other in texts.values()) + 1})"
         texts[pattern] = text
@@ -140,7 +140,8 @@ def plot_attention(
     figure, axes = new_figure(
         4.6 + 0.46 * max(len(labels), 3), 1.5 + _margin(labels) + 0.21 * max(len(shares), 4)
     )
-    limit = max(float(np.abs(fold).max(initial=0.0)), 1.0)
+    # one token that sees all genes can have half of it: the rest should still show
+    limit = max(float(np.quantile(np.abs(fold), 0.95)) if fold.size else 0.0, 1.0)
     image = axes.imshow(fold, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     for (row, column), value in np.ndenumerate(shares.to_numpy()):
         axes.text(

@@ -104,8 +104,8 @@ def name_patterns(
     DataFrame
         One row per pattern: `pattern`; `name`, the pathway it was made from, or else the best match
         if it is significant, or else the pattern; `genes` (how many), `best_match`, `best_overlap`,
-        `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and where the pathway of
-        origin is among the gene sets, `origin_rank` (1 + gene sets with a smaller p-value),
+        `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and, where the pathway
+        of origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
         `origin_ties` (other sets with the same), `origin_p_value`, `origin_likeness` (Jaccard index
         of origin and best match).
     """
