@@ -250,7 +250,7 @@ def row_chunks(
         if wanted is not None and not wanted[rows].any():
             continue
         with reading(path, f"rows {rows.start} to {rows.stop} of the matrix"):
-            chunk = _canonical(sparse.csr_matrix(matrix[rows]), rows.start)
+            chunk = _canonical(_sliced(matrix, rows), rows.start)
         yield rows, chunk
 
 
@@ -319,6 +319,24 @@ def sample_of(matrix: Any, path: Path, n_rows: int) -> sparse.csr_matrix:
         wanted[block] = True
     chunks = [chunk[wanted[rows]] for rows, chunk in row_chunks(matrix, path, 256, wanted)]
     return sparse.vstack(chunks, format="csr") if chunks else sparse.csr_matrix(matrix.shape)
+
+
+def _sliced(matrix: Any, rows: slice) -> sparse.csr_matrix:
+    """Rows of a matrix as CSR; of a stored one the parts are checked before they are put together.
+
+    Own code for stored CSR, because anndata's passes them unchecked to code that trusts them.
+    """
+    if not _is_stored_sparse(matrix):
+        return sparse.csr_matrix(matrix[rows])
+    group = matrix.group
+    indptr = group["indptr"][rows.start : rows.stop + 1].astype(np.int64)
+    first, last = int(indptr[0]), int(indptr[-1])
+    if first < 0 or last > group["data"].shape[0] or (np.diff(indptr) < 0).any():
+        raise ValueError("its `indptr` does not ascend or points behind the end of the values")
+    parts = group["data"][first:last], group["indices"][first:last], indptr - first
+    if parts[1].size and not (parts[1].min() >= 0 and parts[1].max() < matrix.shape[1]):
+        raise ValueError(f"its `indices` name columns that are not among the {matrix.shape[1]}")
+    return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, matrix.shape[1]))
 
 
 def _canonical(chunk: sparse.csr_matrix, first_row: int) -> sparse.csr_matrix:
