@@ -492,6 +492,9 @@ def test_unlabelled_query(bench: Workbench, reference: ad.AnnData, query: ad.Ann
         ({"keep": {"batch": ["d9"]}}, r"d9.*'d1'"),
         ({"keep": {"cell_type": ["B cell"]}}, r"two labels.*'B cell'"),
         ({"keep": {"batch": "d1", "flag": ["y"]}}, "no cell has all"),
+        ({"drop": {"site": ["s1"]}}, r"site.*drop.*cell_type, batch"),
+        ({"drop": {"batch": ["d9"]}}, r"d9.*'d1'"),
+        ({"drop": {"batch": ["d1", "d2"]}}, "no cell has all"),
         ({"layer": "raw_counts"}, "raw_counts"),
     ],
 )
@@ -508,6 +511,19 @@ def test_settings_that_do_not_fit_the_file(
     with pytest.raises(InputError, match=words):
         bench(reference, query, reference_settings=change)
     assert not (bench.folder / "prepared").exists()
+
+
+def test_drop_is_the_rest_of_keep(bench: Workbench, reference: ad.AnnData) -> None:
+    path = bench._write(reference, "both")
+    done = bench(
+        path,
+        path,
+        reference_settings={"keep": {"batch": ["d1"]}},
+        query_settings={"drop": {"batch": ["d1"]}},
+    )
+    assert set(done.reference.obs["batch"]) == {"d1"}
+    assert set(done.query.obs["batch"]) == {"d2"}
+    assert done.reference.n_obs + done.query.n_obs == reference.n_obs
 
 
 def test_labels_that_are_all_missing(
@@ -618,7 +634,9 @@ def test_the_scripts(tmp_path: Path, reference: ad.AnnData, query: ad.AnnData) -
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
         download.main(
             SimpleNamespace(
-                params=SimpleNamespace(url=str(tmp_path / f"{name}.h5ad"), sha256=None, mirrors=[]),
+                params=SimpleNamespace(
+                    source={"url": str(tmp_path / f"{name}.h5ad")}, offline_folder=None
+                ),
                 output=[str(tmp_path / "in" / name)],
             )
         )

@@ -52,7 +52,7 @@ rule annotate:
     resources:
         mem_mb=memory_mb,
     params:
-        dataset=dataset_of,
+        source=annotated_source,
         code=code("annotate.py"),
     script:
         "../scripts/annotate.py"

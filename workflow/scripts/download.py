@@ -1,8 +1,9 @@
 """Fetch one published file to where the pipeline expects it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.download import fetch
+from plkd.download import Published, fetch
 from plkd.logs import run_script
 
 if TYPE_CHECKING:
@@ -10,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    url = snakemake.params.url
+    published = Published(**snakemake.params.source)
     # The input of `repository:FILE` is that file, wherever Snakemake keeps the repository.
-    file = url.removeprefix("repository:")
-    root = snakemake.input[0].removesuffix(file) if file != url else None
+    file = published.url.removeprefix("repository:")
+    target = Path(snakemake.output[0])  # <resources>/datasets/<collection>/<file>
     fetch(
-        url,
-        snakemake.output[0],
-        sha256=snakemake.params.sha256,
-        mirrors=snakemake.params.mirrors,
-        repository=root,
+        published,
+        target,
+        repository=snakemake.input[0].removesuffix(file) if file != published.url else None,
+        checksums=target.parents[2] / "checksums.tsv",
+        offline_folder=snakemake.params.offline_folder,
     )
 
 

@@ -47,6 +47,7 @@ class SourceSettings:
     labels_key: str | None = None
     batch_key: str | None = None
     keep: Mapping[str, Any] = field(default_factory=dict)
+    drop: Mapping[str, Any] = field(default_factory=dict)
     drop_labels: list[str] = field(default_factory=list)
 
     @classmethod
@@ -73,7 +74,8 @@ class SourceSettings:
     @property
     def obs_columns(self) -> list[str]:
         """Columns of `obs` that the settings name."""
-        return [c for c in (self.labels_key, self.batch_key, *self.keep) if c is not None]
+        named = (self.labels_key, self.batch_key, *self.keep, *self.drop)
+        return [column for column in named if column is not None]
 
 
 @dataclass
@@ -175,8 +177,8 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     Raises
     ------
     InputError
-        If a column or a value of `keep` does not exist, no cell is chosen, or the matrix is
-        neither counts nor normalised.
+        If a column or a value of `keep` or `drop` does not exist, no cell is chosen, or the matrix
+        is neither counts nor normalised.
     """
     if settings.labels_key is not None and settings.labels_key == settings.batch_key:
         raise InputError(
@@ -186,7 +188,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     slot = f"'{cells.path}', {slot_name(settings.layer, settings.use_raw)},"
     if cells.n_cells == 0:
         raise InputError(f"'{cells.path}' has no cells; give a {role} with cells")
-    kept = _kept(cells.obs, settings.keep, cells.path)
+    kept = _kept(cells.obs, settings, cells.path)
     rows = np.flatnonzero(kept)
     sample = cells.take(np.concatenate([rows[block] for block in sampled_blocks(rows.size)]))
     scale = _usable_scale(cells, slot, sample)
@@ -212,7 +214,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             "cells_read": cells.n_cells,
             "genes_read": len(cells.genes),
             "gene_names": cells.names_report,
-            "dropped": _dropped(kept, "not in `keep`"),
+            "dropped": _dropped(kept, "not in `keep`, or in `drop`"),
             "cell_ids_made_unique": n_renamed,
         },
     )
@@ -324,21 +326,25 @@ def clean_labels(values: pd.Series) -> NDArray[np.object_]:
     return labels
 
 
-def _kept(obs: pd.DataFrame, keep: Mapping[str, Any], path: str | Path) -> NDArray[np.bool_]:
+def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDArray[np.bool_]:
     kept = np.ones(len(obs), dtype=bool)
-    for column, wanted in keep.items():
-        found = _column(obs, column, "keep", path)
-        values = [wanted] if isinstance(wanted, str | int | float) else wanted
-        asked = {str(value).strip() for value in values}
-        unknown = asked - set(found)
-        if unknown:
-            raise InputError(
-                f"'{path}', obs['{column}'] (`keep`): no cell has the value "
-                f"{_listed(sorted(unknown))}; the values are: {_counted(Counter(found))}"
-            )
-        kept &= np.isin(found, list(asked))
+    for setting in ("keep", "drop"):
+        for column, wanted in getattr(settings, setting).items():
+            found = _column(obs, column, setting, path)
+            values = [wanted] if isinstance(wanted, str | int | float) else wanted
+            asked = {str(value).strip() for value in values}
+            unknown = asked - set(found)
+            if unknown:
+                raise InputError(
+                    f"'{path}', obs['{column}'] (`{setting}`): no cell has the value "
+                    f"{_listed(sorted(unknown))}; the values are: {_counted(Counter(found))}"
+                )
+            kept &= np.isin(found, list(asked), invert=setting == "drop")
     if not kept.any():
-        raise InputError(f"'{path}': no cell has all the values that `keep` asks for: {dict(keep)}")
+        raise InputError(
+            f"'{path}': no cell has all the values that `keep` asks for ({dict(settings.keep)}) "
+            f"and none that `drop` takes out ({dict(settings.drop)})"
+        )
     return kept
 
 

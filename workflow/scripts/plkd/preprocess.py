@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from plkd.cleaning import Side, SourceSettings, check_values, choose_cells, labelled_cells
 from plkd.errors import InputError
+from plkd.expected import compare_counts, require_expected
 from plkd.files import whole_file, write_json
 from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.growing import growing_h5ad
@@ -135,6 +136,9 @@ def prepare_dataset(
             "query": np.where((places >= 0) & selected[places], number[places], -1),
         }
         report = _report(config, settings, reference, query, genes, overlap, notes)
+        comparison = compare_counts(config.get("expected") or {}, report)
+        notes += require_expected(comparison)
+        report["expected"] = comparison.to_dict("records")
         for note in notes:
             logger.warning("%s", note)
         with (
@@ -154,9 +158,9 @@ def prepare_dataset(
     return report
 
 
-def query_reading(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How to read the file that the query comes from, for :func:`plkd.io.open_cells`."""
-    source = SourceSettings.from_config(config.get("query") or config["reference"])
+def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How to read the file of one side (its configuration), for :func:`plkd.io.open_cells`."""
+    source = SourceSettings.from_config(config)
     return source.reading | {"obs_columns": source.obs_columns}
 
 

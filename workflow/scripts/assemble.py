@@ -1,0 +1,19 @@
+"""Make one file of cells out of several published ones and what describes their cells."""
+
+from typing import TYPE_CHECKING
+
+from plkd.assemble import assemble
+from plkd.logs import run_script
+from plkd.sources import with_paths
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    cells = with_paths(snakemake.params.cells, snakemake.input)
+    assemble(cells, snakemake.output.cells, snakemake.output.report)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
