@@ -397,6 +397,7 @@ def runs(suffix, datasets=DATASETS):
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
+SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 
 def predictions_of(wildcards):
