@@ -26,7 +26,7 @@ pytestmark = pytest.mark.workflow
 
 N_CELLS = {"dlpfc": 600}
 # Few tokens and short trainings: what is tested here is the path, not the model.
-TRAINING = {"min_steps": 120, "learning_rate": 0.005}
+TRAINING = {"min_steps": 100, "learning_rate": 0.01}
 QUICK = {
     **SETTINGS,
     "mask": {"min_genes": 3, "max_patterns": 60},
