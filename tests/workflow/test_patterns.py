@@ -47,7 +47,7 @@ def test_networks_are_written_for_every_label(finished: Project) -> None:
     genes, edges = read(finished, "network_genes.tsv"), read(finished, "network_edges.tsv")
     folder = finished.run_folder() / "interpretation" / "networks"
     graphs = {}
-    for path in folder.iterdir():
+    for path in folder.glob("*.graphml"):
         assert re.fullmatch(r"\d\d_\w+\.graphml", path.name)
         graph = nx.read_graphml(path)
         graphs[graph.graph["label"]] = graph
