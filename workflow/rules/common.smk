@@ -38,12 +38,13 @@ def locate(path):
 
 
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
-for module in ("errors", "fingerprint", "settings", "presets"):
+for module in ("errors", "fingerprint", "settings", "sources", "presets"):
     locate(f"plkd/{module}.py")
 
 from plkd.errors import InputError
 from plkd.fingerprint import code_fingerprint
 from plkd.presets import resolve
+from plkd.sources import sources_in
 
 
 def code(script):
@@ -200,17 +201,6 @@ def file_name(source):
     return PurePosixPath(source.get("member") or unquote(urlparse(source["url"]).path)).name
 
 
-def sources_in(content):
-    """All sources anywhere in a data set: the mappings that have a URL."""
-    if isinstance(content, dict):
-        if "url" in content:
-            yield content
-        content = list(content.values())
-    if isinstance(content, list):
-        for part in content:
-            yield from sources_in(part)
-
-
 def read_sources():
     """All sources by collection and the name of the file they become."""
     sources = {}
@@ -227,6 +217,7 @@ def read_sources():
 
 
 SOURCES = read_sources()
+READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
 
 
 def fetched(dataset, source):
@@ -254,11 +245,6 @@ def offline_folder(wildcards):
     return config["offline_folder"] if config["offline"] else None
 
 
-def checksums_file(wildcards):
-    """The lock file of downloads."""
-    return workflow.pathvars.apply("<resources>/checksums.tsv")
-
-
 def local_source(wildcards):
     return local_path(source_of(wildcards)) or []
 
@@ -271,15 +257,18 @@ def source_of_side(dataset, side):
 def original_file(dataset, side):
     """The file that holds the cells of one side as they were published (several are assembled)."""
     source = source_of_side(dataset, side)
-    return (
-        fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
-    )
+    return fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
 
 
 def cells_file(dataset, side):
-    """The file with the genes of one side: its own, or the gene activity made of it."""
-    if "gene_activity" in source_of_side(dataset, side):
-        return f"<results>/{dataset}/gene_activity/{side}.h5ad"
+    """The file with the genes of one side: its own, or the gene activity made of it (once, if both
+    sides come from the same file)."""
+    source = source_of_side(dataset, side)
+    if "gene_activity" in source:
+        keys = ("url", "gene_activity", *READING)
+        reference = DATASETS[dataset]["reference"]
+        shared = all(reference.get(key) == source.get(key) for key in keys)
+        return f"<results>/{dataset}/gene_activity/{'reference' if shared else side}.h5ad"
     return original_file(dataset, side)
 
 
@@ -289,41 +278,42 @@ def reference_file(wildcards):
 
 def prepared_query_file(wildcards):
     """The query's own file; none where it is split off the reference."""
-    return (
-        cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
-    )
+    return cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
 
 
-def annotated_file(dataset):
-    """The file that is copied with labels: the query as it came; fragments have no rows to label."""
-    source = source_of_side(dataset, "query")
-    side = "query" if "query" in DATASETS[dataset] else "reference"
-    return (
-        cells_file(dataset, side)
-        if source["reader"] == "fragments"
-        else original_file(dataset, side)
-    )
+def has_rows(source):
+    """Whether the published file has a row per cell that can be labelled; fragments have not."""
+    return "url" in source and source.get("gene_activity", {}).get("rule") != "signac"
 
 
 def query_file(wildcards):
-    return annotated_file(wildcards.dataset)
+    """The file that is copied with labels: the query as it came, or cells made of fragments."""
+    dataset = wildcards.dataset
+    side = "query" if "query" in DATASETS[dataset] else "reference"
+    published = has_rows(source_of_side(dataset, side))
+    return original_file(dataset, side) if published else cells_file(dataset, side)
 
 
 def gene_activity_cells(wildcards):
     return original_file(wildcards.dataset, wildcards.side)
 
 
-def gene_activity_of(wildcards):
+def gene_activity_source(wildcards):
     return source_of_side(wildcards.dataset, wildcards.side)
 
 
 def gene_activity_annotation(wildcards):
-    source = gene_activity_of(wildcards)["gene_activity"]["annotation"]
-    return fetched(wildcards.dataset, source)
+    annotation = gene_activity_source(wildcards)["gene_activity"]["annotation"]
+    return fetched(wildcards.dataset, annotation)
+
+
+def gene_activity_barcodes(wildcards):
+    barcodes = gene_activity_source(wildcards)["gene_activity"].get("barcodes")
+    return fetched(wildcards.dataset, barcodes) if barcodes else []
 
 
 def gene_tables(wildcards):
-    """Tables of gene names of both sides."""
+    """Tables of gene names, the reference's first."""
     return [
         fetched(wildcards.dataset, DATASETS[wildcards.dataset][side]["gene_table"])
         for side in ("reference", "query")
@@ -332,26 +322,15 @@ def gene_tables(wildcards):
 
 
 def assembled_files(wildcards):
-    """Every source of `cells`, in any order."""
+    """Every source of `cells`, in the order of the configuration."""
     return [
         fetched(wildcards.dataset, source)
         for source in sources_in(DATASETS[wildcards.dataset]["cells"])
     ]
 
 
-def located(dataset, content):
-    """`content` with the path of the fetched file beside every `url`."""
-    if isinstance(content, dict):
-        content = {key: located(dataset, value) for key, value in content.items()}
-        if "url" in content:
-            path = workflow.pathvars.apply(fetched(dataset, content))
-            return {**content, "path": path}
-        return content
-    return [located(dataset, part) for part in content] if isinstance(content, list) else content
-
-
 def cells_of(wildcards):
-    return located(wildcards.dataset, DATASETS[wildcards.dataset]["cells"])
+    return DATASETS[wildcards.dataset]["cells"]
 
 
 def gene_set_files(wildcards):
@@ -363,24 +342,27 @@ def gene_set_files(wildcards):
 # ----------------------------------------------------------------------------- settings of the rules
 
 
-READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
+def as_written(source):
+    """The configuration of a side whose file the pipeline wrote itself: it is read as it is."""
+    return {key: value for key, value in source.items() if key not in READING}
 
 
 def prepared_dataset(wildcards):
-    """The data set as rule prepare sees it: what the pipeline wrote itself is read as it is."""
-    dataset = dict(located(wildcards.dataset, DATASETS[wildcards.dataset]))
+    """The data set as rule prepare sees it."""
+    dataset = dict(DATASETS[wildcards.dataset])
     for side in ("reference", "query"):
         source = dataset.get(side)
         if source is not None and ("url" not in source or "gene_activity" in source):
-            dataset[side] = {key: value for key, value in source.items() if key not in READING}
+            dataset[side] = as_written(source)
     return dataset
 
 
-def reading_of_query(wildcards):
-    """How to read the file that is copied with labels."""
+def annotated_source(wildcards):
+    """The configuration of the side whose file is copied with labels."""
     source = source_of_side(wildcards.dataset, "query")
-    as_published = "url" in source and source["reader"] != "fragments"
-    return {key: source[key] for key in READING if source[key]} if as_published else {}
+    # the copy keeps the names of its genes
+    source = {key: value for key, value in source.items() if key != "gene_table"}
+    return source if has_rows(source) else as_written(source)
 
 
 def variant_of(wildcards):

@@ -293,6 +293,7 @@ rule summary:
         interpretation=runs("interpretation/networks.png"),
         evaluation=runs("figures/confusion.png", EVALUATED),
         benchmark="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
+        counts="<results>/benchmark/datasets.tsv",
     output:
         "<results>/summary.txt",
     log:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from plkd import __version__
 from plkd.errors import InputError
@@ -69,7 +70,124 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument("--chunk-size", type=int, default=4096, help="cells in memory at a time")
     annotate.add_argument("--no-progress", action="store_true", help="hide the progress bar")
     annotate.set_defaults(run=_annotate)
+    _add_gene_activity(commands)
+    _add_simulate(commands)
     return parser
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``plkd simulate cells`` and ``plkd simulate twin``."""
+    simulate = commands.add_parser(
+        "simulate",
+        help="write simulated data with planted truth",
+        description="Write simulated single-cell data in which labels, marker genes, pathway "
+        "programmes and batch effects are known.",
+    )
+    kinds = simulate.add_subparsers(title="what", required=True, metavar="WHAT")
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    cells = kinds.add_parser(
+        "cells",
+        help="a reference, a query, gene sets, the truth, and a configuration to run on them",
+        description="Write reference.h5ad, query.h5ad, gene_sets.gmt, truth.json and my_data.yaml, "
+        "with which Snakemake runs the pipeline on them.",
+        formatter_class=formatter,
+    )
+    cells.add_argument("folder", type=Path, metavar="FOLDER", help="where the files go")
+    for option, default, text in (
+        ("--cells", 2000, "cells of the reference"),
+        ("--query-cells", 1000, "cells of the query"),
+        ("--genes", 2000, "genes"),
+        ("--labels", 8, "labels; those of one letter are related"),
+        ("--unseen", 0, "labels that the query alone has"),
+        ("--batches", 4, "batches of the reference"),
+        ("--query-batches", 2, "batches of the query, all of them new"),
+        ("--markers", 10, "marker genes of each label"),
+        ("--programmes", 60, "gene sets, decoys among them"),
+        ("--programme-size", 20, "genes of each gene set"),
+        ("--programmes-per-label", 3, "gene sets that are active in a label"),
+        ("--seed", 0, "the same seed gives the same cells"),
+    ):
+        cells.add_argument(option, type=int, default=default, metavar="N", help=text)
+    for option, number, text in (
+        ("--depth", 2000.0, "mean counts of a cell"),
+        ("--batch-effect", 0.3, "standard deviation of log fold changes between batches"),
+        ("--confounding", 0.0, "share of the batch effect that looks like a change of label"),
+        ("--composition-shift", 0.0, "standard deviation of log abundances between batches"),
+        ("--imbalance", 10.0, "cells of the commonest label for each of the rarest"),
+        ("--label-noise", 0.0, "share of wrong labels in the reference"),
+        ("--marker-effect", 2.2, "log fold change of the strongest markers"),
+        ("--programme-effect", 0.7, "mean log fold change in an active gene set"),
+        ("--dispersion", 0.3, "over-dispersion of the counts"),
+    ):
+        cells.add_argument(option, type=float, default=number, metavar="X", help=text)
+    cells.add_argument("--no-progress", action="store_true", help="hide the progress bars")
+    cells.set_defaults(run=_simulate_cells)
+
+    twin = kinds.add_parser(
+        "twin",
+        help="a miniature of a data set of the paper, with the layout of its published files",
+        description="Write simulated files that are laid out as the published ones of a data set "
+        "of the paper, as FOLDER/HOST/PATH of their addresses.",
+        formatter_class=formatter,
+    )
+    twin.add_argument("name", metavar="NAME", help="bmmc, pbmc, pan_cancer, dlpfc, ..")
+    twin.add_argument("folder", type=Path, metavar="FOLDER", help="root of the files")
+    twin.add_argument("--cells", type=int, default=600, metavar="N", help="cells to draw")
+    twin.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed, same values")
+    twin.set_defaults(run=_simulate_twin)
+
+
+def _simulate_cells(options: argparse.Namespace) -> None:
+    from plkd.simulate.project import CONFIGURATION, write_project
+
+    reference, query = write_project(
+        options.folder,
+        n_cells=options.cells,
+        n_query=options.query_cells,
+        n_genes=options.genes,
+        n_labels=options.labels,
+        n_unseen=options.unseen,
+        n_batches=options.batches,
+        n_query_batches=options.query_batches,
+        n_markers=options.markers,
+        n_programmes=options.programmes,
+        programme_size=options.programme_size,
+        programmes_per_label=options.programmes_per_label,
+        depth=options.depth,
+        batch_effect=options.batch_effect,
+        confounding=options.confounding,
+        composition_shift=options.composition_shift,
+        imbalance=options.imbalance,
+        label_noise=options.label_noise,
+        marker_effect=options.marker_effect,
+        programme_effect=options.programme_effect,
+        dispersion=options.dispersion,
+        seed=options.seed,
+        progress=not options.no_progress,
+    )
+    logger.info(
+        "%d reference and %d query cells in '%s'. Next: snakemake --cores all --configfile %s",
+        reference.cells.n_obs,
+        query.cells.n_obs,
+        options.folder,
+        options.folder / CONFIGURATION,
+    )
+
+
+def _simulate_twin(options: argparse.Namespace) -> None:
+    from plkd.simulate.twins.registry import write_twin
+
+    truth = write_twin(options.name, options.folder, n_cells=options.cells, seed=options.seed)
+    logger.info(
+        "%d files of the twin of '%s' in '%s'. To run the pipeline on them: python -m http.server "
+        "--directory %s 8000, and set `url_rewrites` of the configuration to "
+        "{'https://': 'http://127.0.0.1:8000/', 'http://': 'http://127.0.0.1:8000/'}; the data "
+        "set's `sha256` and `expected` are those of the real files.",
+        len(truth.files),
+        options.name,
+        options.folder,
+        options.folder,
+    )
 
 
 def _annotate(options: argparse.Namespace) -> None:
@@ -105,6 +223,92 @@ def _annotate(options: argparse.Namespace) -> None:
         "%d cells: %s", len(predictions), ", ".join(f"{n} {label}" for label, n in counts.items())
     )
     logger.info("%d flagged unknown", int(predictions["unknown"].sum()))
+    logger.info("written: '%s'", options.output)
+
+
+def _add_gene_activity(commands: Any) -> None:
+    command = commands.add_parser(
+        "gene-activity",
+        help="turn open chromatin (peaks or fragments) into the activity of genes",
+        description="Write the gene activity of ATAC cells as an h5ad of cells x genes, which can "
+        "be annotated, or serve as a reference, like RNA.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.add_argument(
+        "cells",
+        type=Path,
+        metavar="PEAKS_OR_FRAGMENTS",
+        help="counts of cells x peaks (h5ad, ..) or a fragment file (.tsv.gz)",
+    )
+    command.add_argument(
+        "--annotation", type=Path, required=True, metavar="FILE", help="genes: GTF, GFF3 or BED"
+    )
+    command.add_argument(
+        "--rule",
+        choices=["seurat", "distance", "signac"],
+        default="seurat",
+        help="seurat: each peak to one gene; distance: peaks around a gene, the less the farther; "
+        "signac: fragments over genes",
+    )
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="file to write"
+    )
+    command.add_argument("--upstream", type=int, default=2000, help="bases before the gene")
+    command.add_argument(
+        "--chromosomes", nargs="+", metavar="NAME", help="human, mouse, or names of chromosomes"
+    )
+    command.add_argument("--biotypes", nargs="+", metavar="NAME", help="kinds of genes, or all")
+    command.add_argument(
+        "--barcodes", type=Path, metavar="FILE", help="fragments: list or table of the cells"
+    )
+    command.add_argument(
+        "--min-fragments", type=int, metavar="N", help="fragments: least number of a cell"
+    )
+    command.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="also write what was used and left out"
+    )
+    command.add_argument("--reader", default="auto", help="format of the peaks")
+    command.add_argument("--modality", help="modality or feature type of the peaks, such as atac")
+    command.add_argument("--layer", help="layer to use instead of X")
+    command.add_argument("--raw", action="store_true", help="use .raw instead of X")
+    command.add_argument("--transpose", action="store_true", help="csv with peaks in rows")
+    command.add_argument("--chunk-size", type=int, default=2048, help="cells in memory at a time")
+    command.add_argument("--no-progress", action="store_true", help="hide the progress bar")
+    command.set_defaults(run=_gene_activity)
+
+
+def _gene_activity(options: argparse.Namespace) -> None:
+    from plkd.files import writable_folder
+    from plkd.gene_activity import write_gene_activity
+
+    if options.chunk_size < 1:
+        raise InputError(f"--chunk-size {options.chunk_size}: give at least 1.")
+    if options.output.resolve() == options.cells.resolve():
+        raise InputError(f"'{options.output}' is the input itself: choose another name.")
+    for path in filter(None, (options.output, options.report)):
+        writable_folder(path.parent)
+    chromosomes = options.chromosomes
+    if chromosomes in (["human"], ["mouse"]):
+        chromosomes = chromosomes[0]
+    write_gene_activity(
+        options.cells,
+        options.annotation,
+        options.output,
+        rule=options.rule,
+        upstream=options.upstream,
+        chromosomes=chromosomes,
+        biotypes=options.biotypes,
+        barcodes=options.barcodes,
+        min_fragments=options.min_fragments,
+        report=options.report,
+        chunk_cells=options.chunk_size,
+        progress=not options.no_progress,
+        reader=options.reader,
+        layer=options.layer,
+        use_raw=options.raw,
+        modality=options.modality,
+        transpose=options.transpose,
+    )
     logger.info("written: '%s'", options.output)
 
 
