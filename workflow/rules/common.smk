@@ -407,3 +407,19 @@ def predictions_of(wildcards):
     return [f"{run}/{model}.parquet" for model in MODELS] + [
         f"{others}/{method}.parquet" for method in BASELINES
     ]
+
+
+# ------------------------------------------------------------------------------------ interpretation
+
+
+def explained_cells(wildcards):
+    side = config["interpretation"]["cells"]
+    return f"<results>/{wildcards.dataset}/prepared/{side}.h5ad"
+
+
+def explained_labels(wildcards):
+    """Labels of the cells, where the file of cells does not hold them."""
+    if config["interpretation"]["cells"] == "reference":
+        return []
+    run = f"<results>/{wildcards.dataset}/{wildcards.variant}/seed{wildcards.seed}"
+    return f"{run}/predictions/student.parquet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,7 +171,7 @@ def _page(
 def _draw(
     axes: Axes, cells: pd.DataFrame, column: str, colours: dict[str, str], size: float
 ) -> None:
-    common = {"s": size, "linewidths": 0, "rasterized": True}
+    common: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
     if column == "confidence":
         order = np.argsort(-cells["confidence"].to_numpy(), kind="stable")  # the doubtful on top
         axes.scatter(
