@@ -161,8 +161,7 @@ class AttentionLayer(nn.Module):
         """
         n_cells, n_tokens, width = joined.shape
         by_head = self.heads, width // self.heads, width
-        query = self.query(self.norm(cell)).view(-1, *by_head[:2]).transpose(0, 1)
-        direction = torch.bmm(query / self.scale, self.key.weight.view(by_head)).transpose(0, 1)
+        direction = self._direction(cell)
         norm = self.norm if isinstance(self.norm, nn.LayerNorm) else None
         if norm is not None:  # its shift gives all scores of a head the same, as the key bias does
             direction = direction * norm.weight
@@ -181,6 +180,18 @@ class AttentionLayer(nn.Module):
         bias = self.value.bias.view(by_head[:2])
         values = values + (bias if total is None else bias * total)
         return self._finish(cell, self.output(values.reshape(n_cells, width)))
+
+    def cell_attention(self, joined: Tensor, cell: Tensor) -> Tensor:
+        """Attention of the cell token, (cells, heads, patterns + 1); arguments of `cell_token`."""
+        scores: Tensor = self._direction(cell) @ self.norm(joined).transpose(1, 2)
+        return scores.softmax(dim=2)
+
+    def _direction(self, cell: Tensor) -> Tensor:
+        """Vectors a_t whose product with a token is its score, (cells or 1, heads, width)."""
+        width = cell.shape[1]
+        by_head = self.heads, width // self.heads, width
+        query = self.query(self.norm(cell)).view(-1, *by_head[:2]).transpose(0, 1)
+        return torch.bmm(query / self.scale, self.key.weight.view(by_head)).transpose(0, 1)
 
     def all_tokens(
         self, tokens: Tensor, *, with_attention: bool = False
@@ -298,6 +309,18 @@ class Teacher(nn.Module):
             joined, attention = layer.all_tokens(joined, with_attention=True)
         assert attention is not None  # depth is at least one
         return TokenView(tokens, joined[:, :-1], attention)
+
+    def cell_attention(self, tokens: Tensor) -> Tensor:
+        """Attention of the cell token in the last layer, (cells, heads, patterns + 1).
+
+        The last row of the maps of :meth:`view_tokens`, without the maps; the cell token's own
+        share comes last. `tokens` are those of :meth:`tokens`.
+        """
+        joined = self._with_cell(tokens)
+        *earlier, last = self._attention_layers()
+        for layer in earlier:
+            joined, _ = layer.all_tokens(joined)
+        return last.cell_attention(joined, joined[:, -1])
 
     def dense_parameter_count(self) -> int:
         """Number of parameters with the Navigator as a masked dense layer, as the paper counts."""

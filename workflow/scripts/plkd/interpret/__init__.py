@@ -1,0 +1,1 @@
+"""Why this label: patterns and genes behind the predictions."""
