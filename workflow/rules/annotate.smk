@@ -52,7 +52,7 @@ rule annotate:
     resources:
         mem_mb=memory_mb,
     params:
-        dataset=dataset_of,
+        reading=reading_of_query,
         code=code("annotate.py"),
     script:
         "../scripts/annotate.py"

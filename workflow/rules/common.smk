@@ -1,9 +1,10 @@
 # The configuration, read and checked once, and the helpers that rules share.
 
+import copy
 import os
 import sys
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 import jsonschema
 import pandas as pd
@@ -73,37 +74,60 @@ def settings_of(name, variant):
         raise WorkflowError(f"variant '{name}': {error}") from error
 
 
-def read_dataset(entry):
-    """A data set of the configuration: a mapping, or the path of a YAML file that holds one.
+def read_entry(entry):
+    """The data sets of an entry of the configuration: a mapping, or the path of a YAML file that holds
+    one or a list of them.
 
     Paths are looked for in the working directory first, then among those the workflow ships.
     """
     if isinstance(entry, dict):
-        return checked(entry, "dataset", "a data set of the configuration")
+        return [checked(entry, "dataset", "a data set of the configuration")]
     path = Path(entry) if os.path.exists(entry) else Path(source_file(entry))
     if not path.is_file():
         raise WorkflowError(f"the data set '{entry}' of the configuration does not exist.")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return checked(content, "dataset", f"'{entry}'")
+    listed = content if isinstance(content, list) else [content]
+    # YAML anchors give several data sets the same mapping: each gets its own before defaults go in.
+    return [checked(copy.deepcopy(one), "dataset", f"'{entry}'") for one in listed]
 
 
 def read_datasets(entries):
     datasets = {}
     for entry in [entries] if isinstance(entries, (str, dict)) else entries:
-        dataset = read_dataset(entry)
-        if dataset["name"] in datasets:
-            raise WorkflowError(f"two data sets are named '{dataset['name']}': rename one.")
-        if "query" in dataset and "split" in dataset:
-            raise WorkflowError(
-                f"data set '{dataset['name']}' has both 'query' and 'split': keep one."
-            )
-        if "query" not in dataset and "split" not in dataset:
-            raise WorkflowError(
-                f"data set '{dataset['name']}' has no query: give the file under 'query', or 'split: {{}}' "
-                "to make one out of the reference."
-            )
-        datasets[dataset["name"]] = dataset
+        for dataset in read_entry(entry):
+            if dataset["name"] in datasets:
+                raise WorkflowError(f"two data sets are named '{dataset['name']}': rename one.")
+            check_dataset(dataset)
+            datasets[dataset["name"]] = dataset
     return datasets
+
+
+def check_dataset(dataset):
+    """What a schema cannot say."""
+    name = f"data set '{dataset['name']}'"
+    if "query" in dataset and "split" in dataset:
+        raise WorkflowError(f"{name} has both 'query' and 'split': keep one.")
+    if "query" not in dataset and "split" not in dataset:
+        raise WorkflowError(
+            f"{name} has no query: give the file under 'query', or 'split: {{}}' to make one out of the "
+            "reference."
+        )
+    for side in ("reference", "query"):
+        source = dataset.get(side)
+        if source is None:
+            continue
+        if "url" not in source and "cells" not in dataset:
+            raise WorkflowError(f"{name}: '{side}' needs a 'url', or the data set 'cells'.")
+        if "url" not in source and "gene_activity" in source:
+            raise WorkflowError(f"{name}: 'gene_activity' of '{side}' needs a 'url' of its own.")
+    files = [file["name"] for file in dataset.get("cells", {}).get("files", [])]
+    if len(set(files)) < len(files):
+        raise WorkflowError(f"{name}: two files of 'cells' have the same name.")
+
+
+def collection_of(dataset):
+    """Folder of a data set's downloads."""
+    return DATASETS[dataset].get("collection", dataset)
 
 
 def require_writable(folder):
@@ -138,6 +162,8 @@ for method in config["methods"]:
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)) or "none",
+    collection="|".join(sorted({re.escape(collection_of(dataset)) for dataset in DATASETS})),
+    side="reference|query",
     variant="|".join(map(re.escape, VARIANTS)),
     seed=r"\d+",
     model="|".join(MODELS),
@@ -147,80 +173,185 @@ wildcard_constraints:
 # ----------------------------------------------------------------------------------------- sources
 
 
-def url_of(source):
-    """URL or path of a source, its variables filled in."""
-    return source["url"].replace(
-        "{data_folder}", str(config["data_folder"] or "data_folder-is-not-set")
-    )
+def address_of(url):
+    """URL or path of a source, its variables filled in, its beginning exchanged where asked."""
+    url = url.replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
+    for beginning, other in config["url_rewrites"].items():
+        if url.startswith(beginning):
+            return other + url.removeprefix(beginning)
+    return url
 
 
 def local_path(source):
     """Path of a source that lies on this machine, or None."""
-    parts = urlparse(url_of(source))
+    address = address_of(source["url"])
+    parts = urlparse(address)
     if parts.scheme == "repository":
         return source_file(parts.path)
-    return parts.path if parts.scheme in ("", "file") else None
+    if parts.scheme == "file":
+        return unquote(parts.path)
+    return address if not parts.scheme else None
 
 
 def file_name(source):
-    return source.get("filename") or PurePosixPath(urlparse(source["url"]).path).name
+    """Name that a source is saved under."""
+    if source.get("filename"):
+        return source["filename"]
+    return PurePosixPath(source.get("member") or unquote(urlparse(source["url"]).path)).name
 
 
-def sources_of(dataset):
-    """All sources of a data set by the name of the file they become."""
-    entries = [DATASETS[dataset]["reference"], *DATASETS[dataset]["gene_sets"]]
-    if "query" in DATASETS[dataset]:
-        entries.append(DATASETS[dataset]["query"])
+def sources_in(content):
+    """All sources anywhere in a data set: the mappings that have a URL."""
+    if isinstance(content, dict):
+        if "url" in content:
+            yield content
+        content = list(content.values())
+    if isinstance(content, list):
+        for part in content:
+            yield from sources_in(part)
+
+
+def read_sources():
+    """All sources by collection and the name of the file they become."""
     sources = {}
-    for entry in entries:
-        other = sources.setdefault(file_name(entry), entry)
-        if url_of(other) != url_of(entry):
-            raise WorkflowError(
-                f"data set '{dataset}': two sources would both be saved as '{file_name(entry)}'; give one "
-                "of them another 'filename'."
-            )
+    for dataset, content in DATASETS.items():
+        collection = sources.setdefault(collection_of(dataset), {})
+        for source in sources_in(content):
+            other = collection.setdefault(file_name(source), source)
+            if (other["url"], other.get("member")) != (source["url"], source.get("member")):
+                raise WorkflowError(
+                    f"data set '{dataset}': two sources would both be saved as '{file_name(source)}'; "
+                    "give one of them another 'filename'."
+                )
     return sources
+
+
+SOURCES = read_sources()
 
 
 def fetched(dataset, source):
     """The file that rule download makes of a source; a local folder (10x mtx, zarr) is used in place."""
-    if os.path.isdir(local_path(source) or ""):
-        return local_path(source)
-    return f"<resources>/datasets/{dataset}/{file_name(source)}"
+    path = local_path(source)
+    if path is not None and os.path.isdir(path) and "member" not in source:
+        return path
+    return f"<resources>/datasets/{collection_of(dataset)}/{file_name(source)}"
 
 
 def source_of(wildcards):
-    return sources_of(wildcards.dataset)[wildcards.file]
+    return SOURCES[wildcards.collection][wildcards.file]
 
 
-def source_url(wildcards):
-    return url_of(source_of(wildcards))
+def source_of_download(wildcards):
+    """A source with addresses to try, for the script; the URL itself is its name in the lock file."""
+    source = source_of(wildcards)
+    return {
+        **{key: source.get(key) for key in ("url", "sha256", "size", "member")},
+        "addresses": [address_of(url) for url in (source["url"], *source["mirrors"])],
+    }
 
 
-def source_checksum(wildcards):
-    return source_of(wildcards).get("sha256")
+def offline_folder(wildcards):
+    return config["offline_folder"] if config["offline"] else None
 
 
-def source_mirrors(wildcards):
-    return source_of(wildcards)["mirrors"]
+def checksums_file(wildcards):
+    """The lock file of downloads."""
+    return workflow.pathvars.apply("<resources>/checksums.tsv")
 
 
 def local_source(wildcards):
     return local_path(source_of(wildcards)) or []
 
 
+def source_of_side(dataset, side):
+    """The configuration of one side; without a query of its own, that of the reference."""
+    return DATASETS[dataset].get(side, DATASETS[dataset]["reference"])
+
+
+def original_file(dataset, side):
+    """The file that holds the cells of one side as they were published (several are assembled)."""
+    source = source_of_side(dataset, side)
+    return (
+        fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
+    )
+
+
+def cells_file(dataset, side):
+    """The file with the genes of one side: its own, or the gene activity made of it."""
+    if "gene_activity" in source_of_side(dataset, side):
+        return f"<results>/{dataset}/gene_activity/{side}.h5ad"
+    return original_file(dataset, side)
+
+
 def reference_file(wildcards):
-    return fetched(wildcards.dataset, DATASETS[wildcards.dataset]["reference"])
-
-
-def query_file(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    return fetched(wildcards.dataset, dataset.get("query", dataset["reference"]))
+    return cells_file(wildcards.dataset, "reference")
 
 
 def prepared_query_file(wildcards):
     """The query's own file; none where it is split off the reference."""
-    return query_file(wildcards) if "query" in DATASETS[wildcards.dataset] else []
+    return (
+        cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
+    )
+
+
+def annotated_file(dataset):
+    """The file that is copied with labels: the query as it came; fragments have no rows to label."""
+    source = source_of_side(dataset, "query")
+    side = "query" if "query" in DATASETS[dataset] else "reference"
+    return (
+        cells_file(dataset, side)
+        if source["reader"] == "fragments"
+        else original_file(dataset, side)
+    )
+
+
+def query_file(wildcards):
+    return annotated_file(wildcards.dataset)
+
+
+def gene_activity_cells(wildcards):
+    return original_file(wildcards.dataset, wildcards.side)
+
+
+def gene_activity_of(wildcards):
+    return source_of_side(wildcards.dataset, wildcards.side)
+
+
+def gene_activity_annotation(wildcards):
+    source = gene_activity_of(wildcards)["gene_activity"]["annotation"]
+    return fetched(wildcards.dataset, source)
+
+
+def gene_tables(wildcards):
+    """Tables of gene names of both sides."""
+    return [
+        fetched(wildcards.dataset, DATASETS[wildcards.dataset][side]["gene_table"])
+        for side in ("reference", "query")
+        if "gene_table" in DATASETS[wildcards.dataset].get(side, {})
+    ]
+
+
+def assembled_files(wildcards):
+    """Every source of `cells`, in any order."""
+    return [
+        fetched(wildcards.dataset, source)
+        for source in sources_in(DATASETS[wildcards.dataset]["cells"])
+    ]
+
+
+def located(dataset, content):
+    """`content` with the path of the fetched file beside every `url`."""
+    if isinstance(content, dict):
+        content = {key: located(dataset, value) for key, value in content.items()}
+        if "url" in content:
+            path = workflow.pathvars.apply(fetched(dataset, content))
+            return {**content, "path": path}
+        return content
+    return [located(dataset, part) for part in content] if isinstance(content, list) else content
+
+
+def cells_of(wildcards):
+    return located(wildcards.dataset, DATASETS[wildcards.dataset]["cells"])
 
 
 def gene_set_files(wildcards):
@@ -232,8 +363,24 @@ def gene_set_files(wildcards):
 # ----------------------------------------------------------------------------- settings of the rules
 
 
-def dataset_of(wildcards):
-    return DATASETS[wildcards.dataset]
+READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
+
+
+def prepared_dataset(wildcards):
+    """The data set as rule prepare sees it: what the pipeline wrote itself is read as it is."""
+    dataset = dict(located(wildcards.dataset, DATASETS[wildcards.dataset]))
+    for side in ("reference", "query"):
+        source = dataset.get(side)
+        if source is not None and ("url" not in source or "gene_activity" in source):
+            dataset[side] = {key: value for key, value in source.items() if key not in READING}
+    return dataset
+
+
+def reading_of_query(wildcards):
+    """How to read the file that is copied with labels."""
+    source = source_of_side(wildcards.dataset, "query")
+    as_published = "url" in source and source["reader"] != "fragments"
+    return {key: source[key] for key in READING if source[key]} if as_published else {}
 
 
 def variant_of(wildcards):

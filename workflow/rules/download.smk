@@ -2,21 +2,43 @@ rule download:
     input:
         local_source,
     output:
-        "<resources>/datasets/{dataset}/{file}",
+        "<resources>/datasets/{collection}/{file}",
     log:
-        "<logs>/{dataset}/download/{file}.log",
+        "<logs>/{collection}/download/{file}.log",
     benchmark:
-        "<benchmarks>/{dataset}/download/{file}.tsv"
-    retries: 2
+        "<benchmarks>/{collection}/download/{file}.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
         mem_mb=1000,
     params:
-        url=source_url,
-        sha256=source_checksum,
-        mirrors=source_mirrors,
+        source=source_of_download,
+        offline_folder=offline_folder,
+        checksums=checksums_file,
         code=code("download.py"),
     script:
         "../scripts/download.py"
+
+
+# Several published files of cells as one.
+rule assemble:
+    input:
+        assembled_files,
+    output:
+        cells="<results>/{dataset}/assembled.h5ad",
+        report="<results>/{dataset}/assembled.json",
+    log:
+        "<logs>/{dataset}/assemble.log",
+    benchmark:
+        "<benchmarks>/{dataset}/assemble.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    params:
+        cells=cells_of,
+        code=code("assemble.py"),
+    script:
+        "../scripts/assemble.py"

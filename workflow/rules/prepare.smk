@@ -2,6 +2,7 @@ rule prepare:
     input:
         reference=reference_file,
         query=prepared_query_file,
+        gene_tables=gene_tables,
     output:
         reference="<results>/{dataset}/prepared/reference.h5ad",
         query="<results>/{dataset}/prepared/query.h5ad",
@@ -24,7 +25,7 @@ rule prepare:
     resources:
         mem_mb=memory_mb,
     params:
-        dataset=dataset_of,
+        dataset=prepared_dataset,
         code=code("prepare.py"),
     script:
         "../scripts/prepare.py"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from plkd.download import fetch
+from plkd.download import Published, fetch
 from plkd.logs import run_script
 
 if TYPE_CHECKING:
@@ -10,16 +10,15 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    url = snakemake.params.url
+    published = Published(**snakemake.params.source)
     # The input of `repository:FILE` is that file, wherever Snakemake keeps the repository.
-    file = url.removeprefix("repository:")
-    root = snakemake.input[0].removesuffix(file) if file != url else None
+    file = published.url.removeprefix("repository:")
     fetch(
-        url,
+        published,
         snakemake.output[0],
-        sha256=snakemake.params.sha256,
-        mirrors=snakemake.params.mirrors,
-        repository=root,
+        repository=snakemake.input[0].removesuffix(file) if file != published.url else None,
+        checksums=snakemake.params.checksums,
+        offline_folder=snakemake.params.offline_folder,
     )
 
 

@@ -3,69 +3,117 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.util
 import os
 import shutil
-import time
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tqdm.auto import tqdm
 
+from plkd.checksums import ChecksumLock
 from plkd.errors import InputError
-from plkd.files import sha256_of, whole_file
+from plkd.files import sha256_of, whole_file, writable_folder
 from plkd.logs import logger
+from plkd.transfer import BLOCK_BYTES, ResumingDownloader, TransferError
 
-ATTEMPTS = 3
-TIMEOUT_SECONDS = 60
-BLOCK_BYTES = 1 << 20
+REMOTE = ("http", "https", "ftp")
+UNPACKED_SIZE = 4  # times the packed one: what to expect of expression data
+_HDF5_NAMES = (".h5", ".h5ad", ".h5mu", ".hdf5", ".loom")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file as its publisher gives it.
+
+    Attributes
+    ----------
+    url
+        Where it is published: ``http://``, ``https://``, ``ftp://`` (downloaded);
+        ``package:<package>/<path>`` (a file of an installed Python package, copied);
+        ``repository:<path>`` (a file of this repository, copied); a local path or ``file://``
+        (file or folder, symlinked and never copied).
+    addresses
+        Where to try, in this order; default: `url` alone.
+    sha256
+        Its checksum, 64 hexadecimal digits. Not for folders.
+    size
+        Its number of bytes, where known; another one is reported.
+    member
+        Path of the wanted file inside, if it is an archive (zip, tar, tar.gz).
+    """
+
+    url: str
+    addresses: Sequence[str] = ()
+    sha256: str | None = None
+    size: int | None = None
+    member: str | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it has to be downloaded."""
+        return self.url.partition(":")[0] in REMOTE
 
 
 def fetch(
-    url: str,
+    published: Published | str,
     target: str | Path,
     *,
-    sha256: str | None = None,
-    mirrors: Sequence[str] = (),
     repository: str | Path | None = None,
+    checksums: str | Path | None = None,
+    offline_folder: str | Path | None = None,
     pause: float = 2.0,
 ) -> None:
-    """Put the file behind `url` at `target`, verified, whole or not at all.
+    """Put a published file at `target`, verified, whole or not at all.
+
+    A ``.gz`` whose target does not end in ``.gz`` is unpacked; so is the member of an archive. What
+    a broken transfer brought is kept in the folder ``.downloads`` beside the target, and the next
+    one goes on from there.
 
     Parameters
     ----------
-    url
-        One of ``http://``, ``https://``, ``ftp://`` (downloaded; a ``.gz`` whose target does not
-        end in ``.gz`` is unpacked after it was verified); ``package:<package>/<path>`` (a file of
-        an installed Python package, copied); ``repository:<path>`` (a file of this repository,
-        copied); a local path or ``file://`` (file or folder, symlinked and never copied).
+    published
+        The file, or its URL alone.
     target
         Where the file shall be; replaced if it exists.
-    sha256
-        Expected checksum of the published file, 64 hexadecimal digits. Not for folders.
-    mirrors
-        Other sources of the same file, tried in this order when the one before failed.
     repository
         Root folder of the repository, needed for ``repository:``.
+    checksums
+        Lock file of downloads, see :class:`plkd.checksums.ChecksumLock`.
+    offline_folder
+        Folder of files that were fetched by hand; nothing is downloaded then.
     pause
-        Seconds before the second attempt at the same address; doubled before the third.
+        Seconds before the second attempt at the same address; doubled before each further one.
 
     Raises
     ------
     InputError
-        If no source gives the file. The message names every source and why it failed.
+        If no address gives the file. The message names every address and why it failed.
     """
+    if isinstance(published, str):
+        published = Published(published)
     target = Path(target)
+    lock = ChecksumLock(checksums) if checksums is not None and published.is_remote else None
+    if offline_folder is not None and published.is_remote:
+        file = _file_fetched_by_hand(published, target, Path(offline_folder))
+        _accept(file, published, target, lock)
+        _deliver(file, published, target, is_ours=False)
+        return
     failures = []
-    for source in (url, *mirrors):
+    for address in published.addresses or (published.url,):
         try:
-            _fetch_one(source, target, sha256, repository, pause)
+            with _obtained(address, published, target, repository, pause) as (file, is_ours):
+                _accept(file, published, target, lock)
+                _deliver(file, published, target, is_ours)
+            return
         except InputError as error:
             failures.append(str(error))
             logger.warning("%s", error)
-        else:
-            return
     raise InputError(
         failures[0]
         if len(failures) == 1
@@ -73,30 +121,85 @@ def fetch(
     )
 
 
-def _fetch_one(
-    url: str, target: Path, sha256: str | None, repository: str | Path | None, pause: float
-) -> None:
-    scheme, _, rest = url.partition(":")
-    if scheme in ("http", "https", "ftp"):
-        _download(url, target, sha256, pause)
+# ---- where it comes from
+
+
+@contextmanager
+def _obtained(
+    address: str, published: Published, target: Path, repository: str | Path | None, pause: float
+) -> Iterator[tuple[Path, bool]]:
+    """The file as published, and whether it is ours to move."""
+    scheme, _, rest = address.partition(":")
+    if scheme in REMOTE:
+        folder = writable_folder(target.parent)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as scratch:
+            yield _download(address, published, target, Path(scratch), pause), True
     elif scheme == "package":
-        _copy(_package_file(url, rest), url, target, sha256)
+        yield _existing(_package_file(address, rest), address), False
     elif scheme == "repository":
         if repository is None:
-            raise InputError(f"'{url}' can only be used from within the repository's pipeline")
-        _copy(Path(repository) / rest, url, target, sha256)
-    elif scheme == "file":
-        _link(Path(unquote(urlsplit(url).path)), target, sha256)
-    elif "://" in url:
+            raise InputError(f"'{address}' can only be used from within the repository's pipeline")
+        yield _existing(Path(repository) / rest, address), False
+    elif scheme != "file" and "://" in address:
         raise InputError(
-            f"'{url}': the scheme '{scheme}' is not known; use http(s)://, ftp://, package:, "
+            f"'{address}': the scheme '{scheme}' is not known; use http(s)://, ftp://, package:, "
             "repository: or the path of a local file"
         )
     else:
-        _link(Path(url).expanduser(), target, sha256)
+        path = unquote(urlsplit(address).path) if scheme == "file" else address
+        yield _local(Path(path).expanduser(), target, published), False
 
 
-def _link(source: Path, target: Path, sha256: str | None) -> None:
+def _download(
+    address: str, published: Published, target: Path, scratch: Path, pause: float
+) -> Path:
+    import pooch
+
+    unpacks = published.member is not None or _is_packed(address, target)
+    parts = target.parent / ".downloads"
+    key = hashlib.sha256(address.encode()).hexdigest()[:12]
+    downloader = ResumingDownloader(
+        parts / f"{target.name}.{key}",
+        pause=pause,
+        times_size=1 + UNPACKED_SIZE if unpacks else 1,
+        size=published.size if address == published.url else None,
+    )
+    pooch.get_logger().setLevel("ERROR")  # what it would say is said here
+
+    def retrieved(name: str) -> Path:
+        return Path(
+            pooch.retrieve(address, None, fname=name, path=str(scratch), downloader=downloader)
+        )
+
+    try:
+        file = retrieved(_name_of(address) or "download")
+        proven = downloader.proven or published.sha256 or _tells_its_end(file)
+        if not proven and sha256_of(file) != sha256_of(retrieved("again")):
+            raise TransferError("two transfers brought different files, without saying their size")
+    except TransferError as error:
+        raise InputError(
+            f"'{address}' could not be downloaded ({error}). Check the address and the connection, "
+            "add a mirror, or fetch the file by hand (`offline: true`)."
+        ) from error
+    if parts.is_dir() and not any(parts.iterdir()):
+        parts.rmdir()
+    return file
+
+
+def _file_fetched_by_hand(published: Published, target: Path, folder: Path) -> Path:
+    archive = _name_of(published.url) if published.member else target.name
+    name = f"{archive}.gz" if _is_packed(published.url, target) else archive
+    places = [folder / target.parent.name / name, folder / name]
+    for place in places:
+        if place.is_file():
+            return place
+    raise InputError(
+        f"offline, and there is no file '{name}' in '{folder}'. Fetch '{published.url}' by hand "
+        f"and save it as '{places[0]}' (or directly in the folder)."
+    )
+
+
+def _local(source: Path, target: Path, published: Published) -> Path:
     source = Path(os.path.abspath(source))  # noqa: PTH100  (resolve() would follow symlinks)
     if not source.exists():
         raise InputError(f"the file '{source}' does not exist; correct its path")
@@ -104,19 +207,15 @@ def _link(source: Path, target: Path, sha256: str | None) -> None:
         raise InputError(f"the file '{source}' cannot be read; change its permissions")
     if source == Path(os.path.abspath(target)):  # noqa: PTH100
         raise InputError(f"'{source}' is where the pipeline puts its copy; keep yours elsewhere")
-    if source.is_dir() and sha256 is not None:
+    if source.is_dir() and published.sha256 is not None:
         raise InputError(f"'{source}' is a folder: `sha256` can be given for single files only")
-    _verify(source, str(source), sha256)
-    with whole_file(target) as temporary:
-        temporary.symlink_to(source)
+    return source
 
 
-def _copy(source: Path, url: str, target: Path, sha256: str | None) -> None:
+def _existing(source: Path, url: str) -> Path:
     if not source.is_file():
         raise InputError(f"'{url}': there is no file '{source}'; correct the path in the url")
-    _verify(source, url, sha256)
-    with whole_file(target) as temporary:
-        shutil.copyfile(source, temporary)
+    return source
 
 
 def _package_file(url: str, rest: str) -> Path:
@@ -131,89 +230,118 @@ def _package_file(url: str, rest: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / path
 
 
-def _download(url: str, target: Path, sha256: str | None, pause: float) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with whole_file(target) as temporary:
-                archive = _retrieve(url, temporary.parent, sha256)
-                if _packed(url, target):
-                    _unpack(archive, temporary)
-                else:
-                    archive.replace(temporary)
-            return
-        except InputError:
-            raise
-        except Exception as error:  # every downloader has exceptions of its own
-            if attempt == ATTEMPTS or _is_final(error):
-                raise InputError(
-                    f"'{url}' could not be downloaded ({_reason(error)}). Check the address and "
-                    "the connection, add a mirror, or download the file by hand and give its path."
-                ) from error
-            logger.warning("'%s': %s; trying again", url, _reason(error))
-            time.sleep(pause * 2 ** (attempt - 1))
+# ---- whether it is the one
 
 
-def _retrieve(url: str, folder: Path, sha256: str | None) -> Path:
-    """Download into `folder`, verify, and give the path of the file."""
+def _accept(file: Path, published: Published, target: Path, lock: ChecksumLock | None) -> None:
+    """Refuse a file that is not the published one, or not whole."""
+    if published.sha256 is None and lock is None:
+        return
+    found, n_bytes = sha256_of(file), file.stat().st_size
+    if published.sha256 is not None and found != published.sha256.lower():
+        raise InputError(
+            f"the SHA-256 of '{published.url}' is {found}, expected {published.sha256}. It is not "
+            "the file that was meant: get it anew, or correct `sha256` in the configuration."
+        )
+    if published.is_remote:
+        _require_intact(file, published, target)
+    if published.size is not None and n_bytes != published.size:
+        logger.warning("'%s' has %d bytes, expected %d", published.url, n_bytes, published.size)
+    if lock is not None:
+        lock.enforce(published.url, found, n_bytes)
+    logger.info("'%s': %d bytes, SHA-256 %s", published.url, n_bytes, found)
+
+
+def _require_intact(file: Path, published: Published, target: Path) -> None:
+    """Look whether packed and HDF5 files are complete: their formats tell."""
+    import h5py
+
+    name = published.url if published.member else target.name
+    try:
+        if name.endswith(".gz"):  # one that is unpacked is checked by unpacking it
+            with _packed(file, "checking") as content:
+                while content.read(BLOCK_BYTES):
+                    pass
+        elif name.endswith(_HDF5_NAMES) and not published.url.endswith(".gz"):
+            h5py.File(file, "r").close()
+    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        raise InputError(_damaged(published, error)) from error
+
+
+def _tells_its_end(file: Path) -> bool:
+    """Whether the format is one whose end :func:`_require_intact` finds."""
+    return file.name.endswith((".gz", *_HDF5_NAMES))
+
+
+def _damaged(published: Published, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"the file behind '{published.url}' is damaged or not what its name says ({reason})"
+
+
+# ---- where it goes
+
+
+def _deliver(file: Path, published: Published, target: Path, is_ours: bool) -> None:
+    """Put the file, or what is packed in it, at `target`."""
+    with whole_file(target) as temporary:
+        if published.member is not None:
+            _take_member(file, published, temporary)
+        elif _is_packed(published.url, target) and file.is_file():
+            try:
+                _unpack(file, temporary)
+            except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+                raise InputError(_damaged(published, error)) from error
+        elif is_ours:
+            file.replace(temporary)
+        elif published.url.startswith(("package:", "repository:")):
+            shutil.copyfile(file, temporary)
+        else:
+            temporary.symlink_to(Path(os.path.abspath(file)))  # noqa: PTH100
+
+
+def _take_member(archive: Path, published: Published, target: Path) -> None:
+    import tarfile
+    import zipfile
+
     import pooch
 
-    downloader: pooch.HTTPDownloader | pooch.FTPDownloader
-    if url.startswith("ftp:"):
-        downloader = pooch.FTPDownloader(
-            progressbar=True, timeout=TIMEOUT_SECONDS, chunk_size=BLOCK_BYTES
+    is_zip = zipfile.is_zipfile(archive)
+    if not is_zip and not tarfile.is_tarfile(archive):
+        raise InputError(
+            f"'{published.url}' is not an archive, but `member` asks for a file inside"
         )
-    else:
-        downloader = pooch.HTTPDownloader(
-            progressbar=True, timeout=TIMEOUT_SECONDS, chunk_size=BLOCK_BYTES
-        )
-    pooch.get_logger().setLevel("WARNING")
-    archive = Path(
-        pooch.retrieve(
-            url, known_hash=None, fname="download", path=str(folder), downloader=downloader
-        )
-    )
-    found = sha256_of(archive)
-    if sha256 is not None and found != sha256.lower():
-        # Not an InputError: a transfer may have been cut, so the next attempt may succeed.
-        raise OSError(_mismatch(url, sha256, found))
-    logger.info("downloaded '%s' (SHA-256 %s)", url, found)
-    return archive
+    folder = target.parent / "members"
+    unpack = pooch.Unzip if is_zip else pooch.Untar
+    try:
+        unpack(members=[published.member], extract_dir=str(folder))(str(archive), "download", None)
+        (folder / str(published.member)).replace(target)
+    except (KeyError, OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(
+            f"'{published.url}': the file '{published.member}' (`member`) cannot be taken out of "
+            f"the archive ({' '.join(str(error).split())})"
+        ) from error
 
 
-def _packed(url: str, target: Path) -> bool:
+def _is_packed(url: str, target: Path) -> bool:
     return urlsplit(url).path.endswith(".gz") and target.suffix != ".gz"
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    size = archive.stat().st_size
-    with (
-        archive.open("rb") as handle,
-        tqdm.wrapattr(handle, "read", total=size, desc="unpacking", leave=False) as packed,
-        gzip.open(packed, "rb") as content,  # type: ignore[call-overload]
-        target.open("wb") as unpacked,
-    ):
+    with _packed(archive, "unpacking") as content, target.open("wb") as unpacked:
         shutil.copyfileobj(content, unpacked, BLOCK_BYTES)
 
 
-def _verify(path: Path, url: str, sha256: str | None) -> None:
-    if sha256 is not None:
-        found = sha256_of(path)
-        if found != sha256.lower():
-            raise InputError(
-                f"{_mismatch(url, sha256, found)}. It is not the file that was meant: get it anew, "
-                "or correct `sha256` in the configuration."
-            )
+@contextmanager
+def _packed(archive: Path, what: str) -> Iterator[gzip.GzipFile]:
+    with (
+        archive.open("rb") as handle,
+        tqdm.wrapattr(
+            handle, "read", total=archive.stat().st_size, desc=what, leave=False
+        ) as packed,
+        gzip.open(packed, "rb") as content,  # type: ignore[call-overload]
+    ):
+        yield content
 
 
-def _mismatch(url: str, expected: str, found: str) -> str:
-    return f"the SHA-256 of '{url}' is {found}, expected {expected}"
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether another attempt at the same address is pointless (401, 403, 404, 410, ..)."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status is not None and 400 <= status < 500 and status not in (408, 425, 429)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _name_of(url: str) -> str:
+    return Path(unquote(urlsplit(url).path)).name
