@@ -94,6 +94,26 @@ def test_shipped_configurations_are_valid(tmp_path: Path, name: str) -> None:
     assert ".h5ad" in dry_run.stdout
 
 
+def test_the_data_sets_of_the_paper_are_planned(tmp_path: Path) -> None:
+    """All of Table 1, from the publishers' addresses, with nothing on this machine."""
+    paper = REPOSITORY / "config" / "paper.yaml"
+    dry_run = snakemake(
+        "-n", "--configfile", str(paper), "-s", str(REPOSITORY / "Snakefile"), folder=tmp_path
+    )
+    planned = planned_rules(dry_run)
+    assert planned["prepare"] == 12
+    assert planned["assemble"] == 2
+    assert planned["gene_activity"] == 6  # once where both sides are of one file
+    names = {
+        one.get("paper_name")
+        for entry in yaml.safe_load(paper.read_text())["datasets"]
+        for content in [yaml.safe_load((REPOSITORY / entry).read_text())]
+        for one in (content if isinstance(content, list) else [content])
+    }
+    table = (REPOSITORY / "resources" / "paper" / "table1.tsv").read_text().splitlines()[1:]
+    assert names == {line.split("\t")[0] for line in table}
+
+
 def test_from_a_hosted_repository(tmp_path: Path) -> None:
     """The scripts find the library beside them in Snakemake's cache of a remote repository."""
     if not (REPOSITORY / ".git").exists():

@@ -38,12 +38,13 @@ def locate(path):
 
 
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
-for module in ("errors", "fingerprint", "settings", "presets"):
+for module in ("errors", "fingerprint", "settings", "sources", "presets"):
     locate(f"plkd/{module}.py")
 
 from plkd.errors import InputError
 from plkd.fingerprint import code_fingerprint
 from plkd.presets import resolve
+from plkd.sources import sources_in
 
 
 def code(script):
@@ -200,17 +201,6 @@ def file_name(source):
     return PurePosixPath(source.get("member") or unquote(urlparse(source["url"]).path)).name
 
 
-def sources_in(content):
-    """All sources anywhere in a data set: the mappings that have a URL."""
-    if isinstance(content, dict):
-        if "url" in content:
-            yield content
-        content = list(content.values())
-    if isinstance(content, list):
-        for part in content:
-            yield from sources_in(part)
-
-
 def read_sources():
     """All sources by collection and the name of the file they become."""
     sources = {}
@@ -227,6 +217,7 @@ def read_sources():
 
 
 SOURCES = read_sources()
+READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
 
 
 def fetched(dataset, source):
@@ -254,11 +245,6 @@ def offline_folder(wildcards):
     return config["offline_folder"] if config["offline"] else None
 
 
-def checksums_file(wildcards):
-    """The lock file of downloads."""
-    return workflow.pathvars.apply("<resources>/checksums.tsv")
-
-
 def local_source(wildcards):
     return local_path(source_of(wildcards)) or []
 
@@ -271,15 +257,18 @@ def source_of_side(dataset, side):
 def original_file(dataset, side):
     """The file that holds the cells of one side as they were published (several are assembled)."""
     source = source_of_side(dataset, side)
-    return (
-        fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
-    )
+    return fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
 
 
 def cells_file(dataset, side):
-    """The file with the genes of one side: its own, or the gene activity made of it."""
-    if "gene_activity" in source_of_side(dataset, side):
-        return f"<results>/{dataset}/gene_activity/{side}.h5ad"
+    """The file with the genes of one side: its own, or the gene activity made of it (once, if both
+    sides come from the same file)."""
+    source = source_of_side(dataset, side)
+    if "gene_activity" in source:
+        keys = ("url", "gene_activity", *READING)
+        reference = DATASETS[dataset]["reference"]
+        shared = all(reference.get(key) == source.get(key) for key in keys)
+        return f"<results>/{dataset}/gene_activity/{'reference' if shared else side}.h5ad"
     return original_file(dataset, side)
 
 
@@ -289,9 +278,7 @@ def reference_file(wildcards):
 
 def prepared_query_file(wildcards):
     """The query's own file; none where it is split off the reference."""
-    return (
-        cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
-    )
+    return cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
 
 
 def annotated_file(dataset):
@@ -323,7 +310,7 @@ def gene_activity_annotation(wildcards):
 
 
 def gene_tables(wildcards):
-    """Tables of gene names of both sides."""
+    """Tables of gene names, the reference's first."""
     return [
         fetched(wildcards.dataset, DATASETS[wildcards.dataset][side]["gene_table"])
         for side in ("reference", "query")
@@ -332,26 +319,15 @@ def gene_tables(wildcards):
 
 
 def assembled_files(wildcards):
-    """Every source of `cells`, in any order."""
+    """Every source of `cells`, in the order of the configuration."""
     return [
         fetched(wildcards.dataset, source)
         for source in sources_in(DATASETS[wildcards.dataset]["cells"])
     ]
 
 
-def located(dataset, content):
-    """`content` with the path of the fetched file beside every `url`."""
-    if isinstance(content, dict):
-        content = {key: located(dataset, value) for key, value in content.items()}
-        if "url" in content:
-            path = workflow.pathvars.apply(fetched(dataset, content))
-            return {**content, "path": path}
-        return content
-    return [located(dataset, part) for part in content] if isinstance(content, list) else content
-
-
 def cells_of(wildcards):
-    return located(wildcards.dataset, DATASETS[wildcards.dataset]["cells"])
+    return DATASETS[wildcards.dataset]["cells"]
 
 
 def gene_set_files(wildcards):
@@ -363,12 +339,9 @@ def gene_set_files(wildcards):
 # ----------------------------------------------------------------------------- settings of the rules
 
 
-READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
-
-
 def prepared_dataset(wildcards):
     """The data set as rule prepare sees it: what the pipeline wrote itself is read as it is."""
-    dataset = dict(located(wildcards.dataset, DATASETS[wildcards.dataset]))
+    dataset = dict(DATASETS[wildcards.dataset])
     for side in ("reference", "query"):
         source = dataset.get(side)
         if source is not None and ("url" not in source or "gene_activity" in source):

@@ -15,7 +15,6 @@ rule download:
     params:
         source=source_of_download,
         offline_folder=offline_folder,
-        checksums=checksums_file,
         code=code("download.py"),
     script:
         "../scripts/download.py"

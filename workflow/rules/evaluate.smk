@@ -292,6 +292,7 @@ rule summary:
         figures=runs("figures/embedding.png") + runs("figures/history.png"),
         evaluation=runs("figures/confusion.png", EVALUATED),
         benchmark="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
+        counts="<results>/benchmark/datasets.tsv",
     output:
         "<results>/summary.txt",
     log:

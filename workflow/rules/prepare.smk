@@ -68,3 +68,32 @@ rule mask:
         code=code("mask.py"),
     script:
         "../scripts/mask.py"
+
+
+rule counts_table:
+    input:
+        reports=expand("<results>/{dataset}/prepared/report.json", dataset=DATASETS),
+        paper=source_file("resources/paper/table1.tsv"),
+    output:
+        tsv="<results>/benchmark/datasets.tsv",
+        html=report(
+            "<results>/benchmark/datasets.html",
+            category="5. Data",
+            subcategory="all data sets",
+            labels={"item": "counts beside the paper's"},
+            caption="../report/counts.rst",
+        ),
+    log:
+        "<logs>/counts_table.log",
+    benchmark:
+        "<benchmarks>/counts_table.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+    params:
+        paper_names={name: dataset.get("paper_name") for name, dataset in DATASETS.items()},
+        code=code("counts_table.py"),
+    script:
+        "../scripts/counts_table.py"

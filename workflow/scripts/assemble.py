@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING
 
 from plkd.assemble import assemble
 from plkd.logs import run_script
+from plkd.sources import with_paths
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
 def main(snakemake) -> None:
-    assemble(snakemake.params.cells, snakemake.output.cells, snakemake.output.report)
+    cells = with_paths(snakemake.params.cells, snakemake.input)
+    assemble(cells, snakemake.output.cells, snakemake.output.report)
 
 
 if __name__ == "__main__":

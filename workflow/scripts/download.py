@@ -1,5 +1,6 @@
 """Fetch one published file to where the pipeline expects it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.download import Published, fetch
@@ -13,11 +14,12 @@ def main(snakemake) -> None:
     published = Published(**snakemake.params.source)
     # The input of `repository:FILE` is that file, wherever Snakemake keeps the repository.
     file = published.url.removeprefix("repository:")
+    target = Path(snakemake.output[0])  # <resources>/datasets/<collection>/<file>
     fetch(
         published,
-        snakemake.output[0],
+        target,
         repository=snakemake.input[0].removesuffix(file) if file != published.url else None,
-        checksums=snakemake.params.checksums,
+        checksums=target.parents[2] / "checksums.tsv",
         offline_folder=snakemake.params.offline_folder,
     )
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from plkd.logs import run_script
 from plkd.preprocess import PreparedPaths, prepare_dataset
+from plkd.sources import with_paths
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -18,8 +19,14 @@ def main(snakemake) -> None:
         genes=Path(snakemake.output.genes),
         report=Path(snakemake.output.report),
     )
+    dataset = dict(snakemake.params.dataset)
+    tables = iter(snakemake.input.gene_tables)
+    for side in ("reference", "query"):
+        if "gene_table" in dataset.get(side, {}):
+            table = with_paths(dataset[side]["gene_table"], [next(tables)])
+            dataset[side] = {**dataset[side], "gene_table": table}
     prepare_dataset(
-        snakemake.params.dataset,
+        dataset,
         snakemake.input.reference,
         snakemake.input.get("query") or None,
         outputs,

@@ -1,4 +1,4 @@
-"""The stage `assemble`: several published files of cells become one, with tables about the cells."""
+"""The stage `assemble`: several published files of cells become one."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ def assemble(config: Mapping[str, Any], output: str | Path, report: str | Path) 
     seen = _Seen()
     parts: list[Path] = []
     described: list[tuple[dict[str, Any], pd.DataFrame]] = []
+    places: list[np.ndarray] = []
     with (
         whole_file(output) as temporary,
         tempfile.TemporaryDirectory(prefix=".parts-", dir=Path(output).parent) as scratch,
@@ -74,17 +75,21 @@ def assemble(config: Mapping[str, Any], output: str | Path, report: str | Path) 
         for entry in tqdm(config["files"], desc="assembling", unit="file"):
             cells, about = _read_file(entry, table, config, seen)
             part = Path(scratch) / f"{len(parts)}.h5ad"
-            obs = cells.obs.copy()
-            cells.obs = pd.DataFrame(index=cells.obs_names)
-            cells.var = pd.DataFrame(index=cells.var_names)
-            cells.write_h5ad(part)
+            ad.AnnData(
+                cells.X,
+                obs=pd.DataFrame(index=cells.obs_names),
+                var=pd.DataFrame(index=cells.var_names),
+            ).write_h5ad(part)
             parts.append(part)
-            described.append((about, obs))
+            described.append((about, cells.obs))
+            if "spatial" in cells.obsm:
+                places.append(np.asarray(cells.obsm["spatial"]))
             logger.info("%s: %d cells, %d genes", entry["name"], *cells.shape)
         _concatenate(parts, config["genes"], temporary)
         obs = _joined_obs([obs for _, obs in described], config.get("columns") or {})
         with h5py.File(temporary, "r+") as store:
             write_elem(store, "obs", obs)
+            write_elem(store, "obsm", {"spatial": np.vstack(places)} if places else {})
             n_genes = store["X"].attrs["shape"][1]
         if n_genes == 0:
             raise InputError(

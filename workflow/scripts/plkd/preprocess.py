@@ -18,6 +18,7 @@ from scipy import sparse
 
 from plkd.cleaning import Side, SourceSettings, clean_side, labelled_cells
 from plkd.errors import InputError
+from plkd.expected import compare_counts, require_expected
 from plkd.files import whole_file, write_json
 from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io import read_cells, read_obs
@@ -135,6 +136,9 @@ def prepare_dataset(
     }
     tables["reference"].obs["label"] = pd.Categorical(reference.labels.astype(str))
     report = _report(config, settings, reference, query, genes, overlap, notes)
+    comparison = compare_counts(config.get("expected") or {}, report)
+    notes += require_expected(comparison)
+    report["expected"] = comparison.to_dict("records")
     for note in notes:
         logger.warning("%s", note)
     _write(outputs, tables, query, genes, report)

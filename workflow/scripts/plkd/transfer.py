@@ -198,8 +198,9 @@ class ResumingDownloader:
 
 
 def reason_of(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an exception says, in one line, without the exception that it may wrap."""
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else error
+    return " ".join(str(said).split()) or type(error).__name__
 
 
 def _refusal(answer: requests.Response) -> TransferError:
