@@ -256,6 +256,18 @@ def test_view_tokens_agrees_with_forward_and_dense(depth, block):
     torch.testing.assert_close(view.attention.sum(dim=3), torch.ones(3, 4, 10, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("block", ["bare", "prenorm"])
+@pytest.mark.parametrize("token_norm", [False, True])
+def test_cell_attention_is_the_last_row_of_the_full_maps(depth, block, token_norm):
+    settings = TeacherSettings(width=8, depth=depth, heads=4, block=block, token_norm=token_norm)
+    teacher = make_teacher(MASKS["random"], settings, torch.float64)
+    x = torch.rand(3, N_GENES, dtype=torch.float64)
+    found = teacher.cell_attention(teacher.tokens(x))
+    expected = teacher.view_tokens(x).attention[:, :, -1]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_eval_is_deterministic_and_training_is_not():
     settings = TeacherSettings(
         width=8, depth=2, token_dropout=0.5, attention_dropout=0.5, drop_path=0.5

@@ -1,1 +1,1 @@
-"""Why this label: patterns and genes behind the predictions."""
+"""Why this label: what Teacher and Student look at."""

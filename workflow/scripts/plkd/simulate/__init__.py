@@ -1,6 +1,27 @@
-"""Simulated cells with planted truth, for tests, for power analyses and for trying things out."""
+"""Simulated cells with planted truth, for tests, for power analyses and for trying things out.
 
+A :class:`World` holds what cells have in common: genes, labels with markers and pathway
+programmes, batches. :func:`simulate_cells` draws cells from it; :func:`simulate_atac` gives the
+accessibility of the same cells; :func:`simulate_spatial` draws spots on slices. The miniatures of
+the data sets of the paper are in :mod:`plkd.simulate.twins`.
+"""
+
+from plkd.simulate.atac import simulate_atac, write_fragments
 from plkd.simulate.cells import Simulation, draw_cells, simulate_cells
+from plkd.simulate.genome import plant_annotation, write_gtf
+from plkd.simulate.spatial import draw_slices, simulate_spatial
 from plkd.simulate.world import World, make_world
 
-__all__ = ["Simulation", "World", "draw_cells", "make_world", "simulate_cells"]
+__all__ = [
+    "Simulation",
+    "World",
+    "draw_cells",
+    "draw_slices",
+    "make_world",
+    "plant_annotation",
+    "simulate_atac",
+    "simulate_cells",
+    "simulate_spatial",
+    "write_fragments",
+    "write_gtf",
+]

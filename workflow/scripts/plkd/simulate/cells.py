@@ -256,7 +256,7 @@ def draw_cells(
         logs += batch_effects[batch_codes[rows]]
         rates = np.exp(logs)
         rates *= totals[rows, None] / rates.sum(axis=1, keepdims=True)
-        blocks.append(sparse.csr_matrix(_gamma_poisson(rates, world.dispersion, rng)))
+        blocks.append(sparse.csr_matrix(gamma_poisson(rates, world.dispersion, rng)))
         activities.append(activity.astype(np.float32))
     obs = pd.DataFrame(
         {
@@ -322,9 +322,10 @@ def _draw_activity(means: NDArray[np.float64], rng: np.random.Generator) -> NDAr
     return rng.gamma(shape) * means / shape
 
 
-def _gamma_poisson(
+def gamma_poisson(
     rates: NDArray[np.float64], dispersion: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
+    """Counts of the given means and over-dispersion (0: Poisson)."""
     if dispersion:
         rates = rates * rng.gamma(1 / dispersion, dispersion, size=rates.shape)
     return rng.poisson(rates).astype(np.float32)

@@ -1,0 +1,247 @@
+"""Gene co-expression networks of the labels, from the Teacher's gene embeddings (section 2.4).
+
+A label's genes are those with the largest P_j in its best patterns: ten patterns with two genes
+each. A gene that a better pattern has brought in already is passed over for the pattern's next one,
+so that there are twenty genes unless the patterns run out of genes that raise their score.
+
+What is a gene's embedding? The choice:
+
+``attended``
+    Sum over all tokens that see the gene of W_j[gene], each weighted by the attention that the
+    label's cells give it: what the Teacher as a whole reads from the gene in this label. One
+    embedding per gene, in however many patterns it is. The default.
+``pattern``
+    W_j[gene] of the patterns that brought the gene in, summed: the text of the paper. Tokens are
+    trained from independent random starts and their rows stay close to these, so rows of different
+    tokens are nearly orthogonal whatever the genes do, and the network is mostly chance.
+
+Genes are joined where the cosine of their embeddings is at least a threshold. Five centralities,
+each large for an important gene, are put together by the Q statistic.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plkd.files import whole_file
+from plkd.interpret.rank_aggregation import aggregate
+from plkd.interpret.tokens import effective_weights, reads_centred
+from plkd.models.teacher import Teacher
+
+Embedding = Literal["attended", "pattern"]
+
+CENTRALITIES = ("degree", "betweenness", "eigenvector", "pagerank", "closeness")
+
+_LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
+
+
+def choose_genes(
+    patterns: Sequence[str],
+    genes_of: Mapping[str, Sequence[str]],
+    *,
+    genes_per_pattern: int = 2,
+) -> dict[str, list[str]]:
+    """Genes of a label, each with the patterns it stands for.
+
+    Parameters
+    ----------
+    patterns
+        The label's patterns, best first.
+    genes_of
+        Genes that raise the score of every pattern, strongest first.
+    genes_per_pattern
+        How many each pattern brings in; those that are in already do not count.
+
+    Returns
+    -------
+    dict
+        gene -> patterns of the label that have it among their genes, best first; in the order in
+        which the genes come in.
+    """
+    chosen: list[str] = []
+    for pattern in patterns:
+        new = [gene for gene in genes_of[pattern] if gene not in chosen]
+        chosen += new[:genes_per_pattern]
+    members = {pattern: set(genes_of[pattern]) for pattern in patterns}
+    return {gene: [name for name in patterns if gene in members[name]] for gene in chosen}
+
+
+def gene_embeddings(
+    teacher: Teacher,
+    genes: Mapping[str, Sequence[str]],
+    model_genes: Sequence[str],
+    model_patterns: Sequence[str],
+    attention: Sequence[float] | NDArray[np.float64],
+    *,
+    embedding: Embedding = "attended",
+) -> NDArray[np.float64]:
+    """Embeddings of a label's genes, float64 (genes, width).
+
+    Parameters
+    ----------
+    teacher
+        The network.
+    genes
+        gene -> its patterns (:func:`choose_genes`).
+    model_genes, model_patterns
+        Names in the order of the network.
+    attention
+        Mean attention of the label's cells to every pattern, in the order of the network.
+    embedding
+        See the module.
+    """
+    mask, weights = effective_weights(teacher)
+    if reads_centred(teacher):
+        weights = weights - weights.mean(axis=1, keepdims=True)
+    pattern_of_entry = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
+    row = {gene: i for i, gene in enumerate(model_genes)}
+    column = {pattern: i for i, pattern in enumerate(model_patterns)}
+    share = np.asarray(attention, dtype=np.float64)
+    vectors = []
+    for gene, patterns in genes.items():
+        entries = np.flatnonzero(mask.indices == row[gene])
+        if embedding == "attended":
+            factor = share[pattern_of_entry[entries]]
+        else:
+            factor = np.isin(pattern_of_entry[entries], [column[name] for name in patterns])
+        vectors.append(factor @ weights[entries])
+    return np.array(vectors).reshape(len(vectors), weights.shape[1])
+
+
+def build_network(
+    genes: Sequence[str], embeddings: NDArray[np.float64], *, similarity: float = 0.5
+) -> nx.Graph:
+    """Join the genes whose embeddings point the same way.
+
+    Parameters
+    ----------
+    genes
+        Names of the nodes.
+    embeddings
+        Shape (genes, width). A gene with an embedding of zeros is joined to none.
+    similarity
+        Least cosine of an edge, above zero.
+
+    Returns
+    -------
+    Graph
+        Edges with `weight` (the cosine) and `distance` (1 - cosine).
+    """
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    unit = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)
+    cosine = np.clip(unit @ unit.T, -1.0, 1.0)
+    graph = nx.Graph()
+    graph.add_nodes_from(genes)
+    for i, j in zip(*np.nonzero(np.triu(cosine >= similarity, k=1)), strict=True):
+        weight = float(cosine[i, j])
+        graph.add_edge(
+            genes[i], genes[j], weight=weight, distance=max(1.0 - weight, _LEAST_DISTANCE)
+        )
+    return graph
+
+
+def centralities(graph: nx.Graph) -> pd.DataFrame:
+    """Five centralities of every gene, by networkx, edges weighted by their cosine.
+
+    `degree` is the sum of the weights of a gene's edges, `pagerank` follows the weights,
+    `betweenness` and `closeness` run along distances (1 - cosine). A graph in several pieces:
+    `closeness` counts the share of the genes that can be reached (Wasserman and Faust);
+    `eigenvector` is taken in each piece by itself, as the sum over a gene's edges of weight times
+    the neighbour's entry in the piece's leading eigenvector (of length one), so that a gene of a
+    small or loose piece does not pass one of a large dense one. In a connected graph that is the
+    usual eigenvector centrality. Genes without an edge have zero, and in `pagerank` the least.
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`CENTRALITIES`, one row per gene in the order of the graph.
+    """
+    found = {
+        "degree": dict(graph.degree(weight="weight")),
+        "betweenness": nx.betweenness_centrality(graph, weight="distance"),
+        "eigenvector": _eigenvector(graph),
+        "pagerank": nx.pagerank(graph, weight="weight", tol=1e-10, max_iter=10_000),
+        "closeness": nx.closeness_centrality(graph, distance="distance"),
+    }
+    return pd.DataFrame(found, index=list(graph), columns=list(CENTRALITIES), dtype=float)
+
+
+def rank_genes(graph: nx.Graph, genes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Key genes of a network.
+
+    Parameters
+    ----------
+    graph
+        The network.
+    genes
+        gene -> patterns.
+
+    Returns
+    -------
+    DataFrame
+        One row per gene, the most central first: `gene`, `pattern` (joined by ";"), the
+        centralities, `q` (small: central by all five), `rank` (from 1; genes with the same q share
+        the first of their places).
+    """
+    table = centralities(graph)
+    table["q"] = aggregate(table)
+    table["rank"] = table["q"].round(12).rank(method="min").astype(int)
+    table.insert(0, "gene", table.index.astype(str))
+    table.insert(1, "pattern", [";".join(genes[gene]) for gene in table["gene"]])
+    return table.sort_values("rank", kind="stable").reset_index(drop=True)
+
+
+def edge_table(graph: nx.Graph) -> pd.DataFrame:
+    """Edges of a network, the most similar first: `gene`, `other`, `similarity`."""
+    edges = [(one, other, data["weight"]) for one, other, data in graph.edges(data=True)]
+    table = pd.DataFrame(edges, columns=["gene", "other", "similarity"])
+    return table.sort_values("similarity", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def write_graphml(
+    graph: nx.Graph, table: pd.DataFrame, path: str | Path, *, label: str = ""
+) -> None:
+    """Write a network with the figures of its genes as GraphML (Cytoscape, Gephi, networkx)."""
+    annotated = nx.Graph(label=label)
+    for row in table.to_dict("records"):
+        attributes = {str(key): value for key, value in row.items() if key != "gene"}
+        annotated.add_node(row["gene"], **attributes)
+    annotated.add_edges_from(graph.edges(data=True))
+    with whole_file(path) as temporary:
+        nx.write_graphml(annotated, temporary)
+
+
+def file_slug(number: int, label: str, length: int = 40) -> str:
+    """Turn a label into a name for files: a number, then letters and digits of the label.
+
+    >>> file_slug(3, "CD4+ T / naïve")
+    '03_CD4_T_naive'
+    """
+    plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")[:length].rstrip("_")
+    return f"{number:02d}_{slug}" if slug else f"{number:02d}"
+
+
+def _eigenvector(graph: nx.Graph) -> dict[str, float]:
+    entries: dict[str, float] = dict.fromkeys(graph, 0.0)
+    for piece in nx.connected_components(graph):
+        if len(piece) < 2:
+            continue
+        part = graph.subgraph(piece)
+        # its iteration starts from, and shifts by, positive numbers: on a connected graph it ends
+        vector = nx.eigenvector_centrality(part, max_iter=100_000, tol=1e-10, weight="weight")
+        for gene in part:
+            entries[gene] = sum(
+                data["weight"] * vector[other] for other, data in part.adj[gene].items()
+            )
+    length = np.sqrt(sum(value**2 for value in entries.values()))
+    return {gene: value / length if length else 0.0 for gene, value in entries.items()}
