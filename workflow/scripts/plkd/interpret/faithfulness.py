@@ -19,7 +19,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from plkd.interpret.token_attribution import TokenAttributions, mean_tokens, teacher_of
+from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, unmasked
+from plkd.interpret.tokens import teacher_of
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
 
@@ -27,6 +28,8 @@ STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
 """How many genes or tokens are replaced; the area is over this range."""
 N_RANDOM = 5
 _CELLS_AT_ONCE = 64
+
+_SETTING = ["model", "items", "replaced_by", "curve"]
 
 Ranking = Tensor | list[Tensor]
 """Scores (cells, items), the highest taken first; of several the mean curve is taken."""
@@ -66,7 +69,7 @@ def student_curves(
     Returns
     -------
     DataFrame
-        `replaced_by` (zero, mean), `curve` (deletion, insertion), `ranking`, `cell` (position),
+        `model`, `items` (genes), `replaced_by` (zero, mean), `curve` (deletion, insertion), `ranking`, `cell` (position),
         `k` (items replaced, or put back), `probability` (float32, of the label).
     """
     network = model.network.cpu().eval()
@@ -90,14 +93,13 @@ def student_curves(
         usable = x > 0 if name == "zero" else None
         curves = removal_curves(probability, x, baseline, targets, rankings, usable)
         tables.append(curves.assign(replaced_by=name))
-    return _ordered(pd.concat(tables, ignore_index=True), "student")
+    return _ordered(pd.concat(tables, ignore_index=True), "student", "genes")
 
 
 def teacher_curves(
     model: TrainedModel,
     cells: sparse.csr_matrix,
     labels: np.ndarray,
-    attributions: TokenAttributions,
     background: Background,
     *,
     seed: int = 0,
@@ -105,9 +107,13 @@ def teacher_curves(
     """Deletion and insertion curves of pathway tokens, as :func:`student_curves` of genes.
 
     The rankings: ``contribution`` (what supports the label most first), ``attention`` (highest
-    first), ``random``.
+    first), ``random``. A second set of curves, with `items` = "pathways" instead of "tokens", is of
+    the pathways alone, where the Teacher has tokens that see every gene: those are replaced from
+    the start.
     """
     network = teacher_of(model).cpu().eval()
+    targets = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    baseline = mean_tokens(model, background)
     with torch.inference_mode():
         tokens = torch.cat(
             [
@@ -115,20 +121,29 @@ def teacher_curves(
                 for start in range(0, cells.shape[0], _CELLS_AT_ONCE)
             ]
         )
-    rankings: dict[str, Ranking] = {
-        "contribution": torch.from_numpy(attributions.contributions),
-        "attention": torch.from_numpy(attributions.attention),
-        "random": _random(tokens.shape[:2], seed),
-    }
 
     def probability(changed: Tensor, target: Tensor) -> Tensor:
         logits, _ = network.classify_tokens(changed)
         return model.calibration.probabilities(logits).gather(1, target[:, None])[:, 0]
 
-    targets = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-    baseline = mean_tokens(model, background)
-    curves = removal_curves(probability, tokens, baseline, targets, rankings)
-    return _ordered(curves.assign(replaced_by="mean"), "teacher")
+    see_all = unmasked(model)
+    sets = [("tokens", np.zeros_like(see_all))]
+    if see_all.any() and not see_all.all():
+        sets.append(("pathways", see_all))
+    tables = []
+    for items, left_out in sets:
+        found = attribute_tokens(model, cells, background, labels, left_out=left_out)
+        rankings: dict[str, Ranking] = {
+            "contribution": torch.from_numpy(found.contributions),
+            "attention": torch.from_numpy(found.attention),
+            "random": _random(tokens.shape[:2], seed),
+        }
+        out = torch.from_numpy(left_out)
+        x = torch.where(out[:, None], baseline, tokens)
+        usable = ~out.expand(tokens.shape[:2])
+        curves = removal_curves(probability, x, baseline, targets, rankings, usable)
+        tables.append(_ordered(curves.assign(replaced_by="mean"), "teacher", items))
+    return pd.concat(tables, ignore_index=True)
 
 
 def removal_curves(
@@ -237,11 +252,11 @@ def summarise_areas(areas: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `model`, `replaced_by`, `curve`, `ranking`, `cells`, `area` (mean over cells), `sd` (over
+        `model`, `items`, `replaced_by`, `curve`, `ranking`, `cells`, `area` (mean over cells), `sd` (over
         cells), `gain` (mean of how much better than random: lower for deletion, higher for
         insertion), `standard_error` of it, and `share_better` of the cells.
     """
-    keys = ["model", "replaced_by", "curve"]
+    keys = _SETTING
     random = areas[areas["ranking"] == "random"].set_index([*keys, "cell"])["area"]
     joined = areas.join(random.rename("random"), on=[*keys, "cell"])
     sign = np.where(joined["curve"] == "deletion", -1.0, 1.0)
@@ -263,7 +278,7 @@ def summarise_areas(areas: pd.DataFrame) -> pd.DataFrame:
 
 def summarise_curves(curves: pd.DataFrame) -> pd.DataFrame:
     """Mean and spread over cells of every curve: columns `mean`, `sd`, `cells`."""
-    keys = ["model", "replaced_by", "curve", "ranking", "k"]
+    keys = [*_SETTING, "ranking", "k"]
     groups = curves.groupby(keys, sort=False)["probability"]
     return groups.agg(mean="mean", sd="std", cells="size").reset_index()
 
@@ -273,6 +288,6 @@ def _random(shape: tuple[int, ...] | torch.Size, seed: int) -> list[Tensor]:
     return [torch.rand(tuple(shape), generator=generator) for _ in range(N_RANDOM)]
 
 
-def _ordered(curves: pd.DataFrame, model: str) -> pd.DataFrame:
-    columns = ["model", "replaced_by", "curve", "ranking", "cell", "k", "probability"]
-    return cast(pd.DataFrame, curves.assign(model=model)[columns])
+def _ordered(curves: pd.DataFrame, model: str, items: str) -> pd.DataFrame:
+    columns = [*_SETTING, "ranking", "cell", "k", "probability"]
+    return cast(pd.DataFrame, curves.assign(model=model, items=items)[columns])

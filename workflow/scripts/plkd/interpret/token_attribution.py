@@ -4,6 +4,10 @@ The contribution of a token to a class logit is its integrated gradient along th
 the tokens of the background (their mean) to those of the cell. Contributions add up to the logit of
 the cell minus that of the mean tokens, but for the error of the quadrature, which is reported.
 Attention says how much the cell token looks at a token, for whichever class.
+
+A token that sees every gene (`mask.n_fully_connected`) can carry nearly all of a label, and what is
+left to the pathways is little. Contributions show it; with such tokens left out, they show what the
+pathways alone would say.
 """
 
 from __future__ import annotations
@@ -15,10 +19,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from plkd.errors import InputError
+from plkd.interpret.tokens import teacher_of
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
-from plkd.models.teacher import Teacher
 
 POINTS = 16
 _CELLS_AT_ONCE = 16
@@ -47,13 +50,10 @@ class TokenAttributions:
     error: np.ndarray
 
 
-def teacher_of(model: TrainedModel) -> Teacher:
-    """The network of a model that must be a Teacher."""
-    if not isinstance(model.network, Teacher):
-        raise InputError(
-            "pathways are those of a Teacher, this model is a Student: give the folder 'teacher'."
-        )
-    return model.network
+def unmasked(model: TrainedModel) -> np.ndarray:
+    """Which tokens see every gene, boolean (patterns,): they are no pathways."""
+    mask = teacher_of(model).navigator.mask()
+    return np.asarray(np.diff(mask.indptr) == mask.shape[0])
 
 
 def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
@@ -75,6 +75,7 @@ def attribute_tokens(
     background: Background,
     targets: np.ndarray,
     *,
+    left_out: np.ndarray | None = None,
     points: int = POINTS,
 ) -> TokenAttributions:
     """Contribution and attention of every token for the label of every cell.
@@ -89,6 +90,8 @@ def attribute_tokens(
         What the cells are compared with, usually `model.background`.
     targets
         The class whose logit is attributed, int array (cells,).
+    left_out
+        Tokens that say nothing, boolean (patterns,): they are always those of the background.
     points
         Points of the Gauss-Legendre quadrature.
     """
@@ -103,6 +106,8 @@ def attribute_tokens(
         chosen = torch.from_numpy(np.asarray(targets[some], dtype=np.int64))
         with torch.no_grad():
             tokens = network.tokens(dense_batch(cells[some]))
+            if left_out is not None:
+                tokens = torch.where(torch.from_numpy(left_out)[:, None], start, tokens)
             looks = network.cell_attention(tokens)[:, :, :-1].mean(dim=1)
             reached = network.classify_tokens(tokens)[0]
         change = tokens - start
