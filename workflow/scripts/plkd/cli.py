@@ -69,7 +69,123 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument("--chunk-size", type=int, default=4096, help="cells in memory at a time")
     annotate.add_argument("--no-progress", action="store_true", help="hide the progress bar")
     annotate.set_defaults(run=_annotate)
+    _add_simulate(commands)
     return parser
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``plkd simulate cells`` and ``plkd simulate twin``."""
+    simulate = commands.add_parser(
+        "simulate",
+        help="write simulated data with planted truth",
+        description="Write simulated single-cell data in which labels, marker genes, pathway "
+        "programmes and batch effects are known.",
+    )
+    kinds = simulate.add_subparsers(title="what", required=True, metavar="WHAT")
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    cells = kinds.add_parser(
+        "cells",
+        help="a reference, a query, gene sets, the truth, and a configuration to run on them",
+        description="Write reference.h5ad, query.h5ad, gene_sets.gmt, truth.json and my_data.yaml, "
+        "with which Snakemake runs the pipeline on them.",
+        formatter_class=formatter,
+    )
+    cells.add_argument("folder", type=Path, metavar="FOLDER", help="where the files go")
+    for option, default, text in (
+        ("--cells", 2000, "cells of the reference"),
+        ("--query-cells", 1000, "cells of the query"),
+        ("--genes", 2000, "genes"),
+        ("--labels", 8, "labels; those of one letter are related"),
+        ("--unseen", 0, "labels that the query alone has"),
+        ("--batches", 4, "batches of the reference"),
+        ("--query-batches", 2, "batches of the query, all of them new"),
+        ("--markers", 10, "marker genes of each label"),
+        ("--programmes", 60, "gene sets, decoys among them"),
+        ("--programme-size", 20, "genes of each gene set"),
+        ("--programmes-per-label", 3, "gene sets that are active in a label"),
+        ("--seed", 0, "the same seed gives the same cells"),
+    ):
+        cells.add_argument(option, type=int, default=default, metavar="N", help=text)
+    for option, number, text in (
+        ("--depth", 2000.0, "mean counts of a cell"),
+        ("--batch-effect", 0.3, "standard deviation of log fold changes between batches"),
+        ("--confounding", 0.0, "share of the batch effect that looks like a change of label"),
+        ("--composition-shift", 0.0, "standard deviation of log abundances between batches"),
+        ("--imbalance", 10.0, "cells of the commonest label for each of the rarest"),
+        ("--label-noise", 0.0, "share of wrong labels in the reference"),
+        ("--marker-effect", 2.2, "log fold change of the strongest markers"),
+        ("--programme-effect", 0.7, "mean log fold change in an active gene set"),
+        ("--dispersion", 0.3, "over-dispersion of the counts"),
+    ):
+        cells.add_argument(option, type=float, default=number, metavar="X", help=text)
+    cells.add_argument("--no-progress", action="store_true", help="hide the progress bars")
+    cells.set_defaults(run=_simulate_cells)
+
+    twin = kinds.add_parser(
+        "twin",
+        help="a miniature of a data set of the paper, with the layout of its published files",
+        description="Write simulated files that are laid out as the published ones of a data set "
+        "of the paper, as FOLDER/HOST/PATH of their addresses.",
+        formatter_class=formatter,
+    )
+    twin.add_argument("name", metavar="NAME", help="bmmc, pbmc, pan_cancer, dlpfc, ..")
+    twin.add_argument("folder", type=Path, metavar="FOLDER", help="root of the files")
+    twin.add_argument("--cells", type=int, default=600, metavar="N", help="cells to draw")
+    twin.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed, same values")
+    twin.set_defaults(run=_simulate_twin)
+
+
+def _simulate_cells(options: argparse.Namespace) -> None:
+    from plkd.simulate.project import CONFIGURATION, write_project
+
+    reference, query = write_project(
+        options.folder,
+        n_cells=options.cells,
+        n_query=options.query_cells,
+        n_genes=options.genes,
+        n_labels=options.labels,
+        n_unseen=options.unseen,
+        n_batches=options.batches,
+        n_query_batches=options.query_batches,
+        n_markers=options.markers,
+        n_programmes=options.programmes,
+        programme_size=options.programme_size,
+        programmes_per_label=options.programmes_per_label,
+        depth=options.depth,
+        batch_effect=options.batch_effect,
+        confounding=options.confounding,
+        composition_shift=options.composition_shift,
+        imbalance=options.imbalance,
+        label_noise=options.label_noise,
+        marker_effect=options.marker_effect,
+        programme_effect=options.programme_effect,
+        dispersion=options.dispersion,
+        seed=options.seed,
+        progress=not options.no_progress,
+    )
+    logger.info(
+        "%d reference and %d query cells in '%s'. Next: snakemake --cores all --configfile %s",
+        reference.cells.n_obs,
+        query.cells.n_obs,
+        options.folder,
+        options.folder / CONFIGURATION,
+    )
+
+
+def _simulate_twin(options: argparse.Namespace) -> None:
+    from plkd.simulate.twins.registry import write_twin
+
+    truth = write_twin(options.name, options.folder, n_cells=options.cells, seed=options.seed)
+    logger.info(
+        "%d files of the twin of '%s' in '%s'. To run the pipeline on them: python -m http.server "
+        "--directory %s 8000, and set `url_rewrites` of the configuration to "
+        "{'https://': 'http://127.0.0.1:8000/', 'http://': 'http://127.0.0.1:8000/'}; the data "
+        "set's `sha256` and `expected` are those of the real files.",
+        len(truth.files),
+        options.name,
+        options.folder,
+        options.folder,
+    )
 
 
 def _annotate(options: argparse.Namespace) -> None:

@@ -1,0 +1,208 @@
+"""Every data set of the paper from download to labels, on its miniature twin.
+
+The shipped configuration is used as it is, but for what belongs to the real files alone: the hosts
+(a local server of the twin), checksums, sizes and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from plkd.simulate.twins.common import Truth
+from plkd.simulate.twins.registry import WRITERS, write_twin
+from project import REPOSITORY, SETTINGS, snakemake
+from serving import serving
+
+pytestmark = pytest.mark.workflow
+
+N_CELLS = {"dlpfc": 600}
+# Few tokens and short trainings: what is tested here is the path, not the model.
+TRAINING = {"min_steps": 120, "learning_rate": 0.005}
+QUICK = {
+    **SETTINGS,
+    "mask": {"min_genes": 3, "max_patterns": 60},
+    "teacher_training": TRAINING,
+    "student_training": TRAINING,
+}
+GENES = 800
+# Accuracy that random labels would be far from; accessibility names types less well.
+LEAST_ACCURACY = {"rna": 0.75, "atac": 0.5}
+
+
+@dataclass
+class Finished:
+    """A finished run on a twin."""
+
+    truth: Truth
+    datasets: dict[str, dict[str, Any]]
+    results: Path
+    asked: list[str]
+
+
+@pytest.fixture(scope="module", params=list(WRITERS))
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    name = request.param
+    root = tmp_path_factory.mktemp(name)
+    truth = write_twin(name, root / "www", n_cells=N_CELLS.get(name, 500), seed=1)
+    shipped = yaml.safe_load((REPOSITORY / "config" / "datasets" / f"{name}.yaml").read_text())
+    datasets = {
+        content["name"]: for_twin(content, truth)
+        for content in (shipped if isinstance(shipped, list) else [shipped])
+    }
+    project = root / "project"
+    (project / "config").mkdir(parents=True)
+    with serving(root / "www") as server:
+        config = {
+            "datasets": list(datasets.values()),
+            "variants": {"default": QUICK},
+            "url_rewrites": {"https://": server.url, "http://": server.url},
+        }
+        (project / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+        run = snakemake("-s", str(REPOSITORY / "Snakefile"), "labels", folder=project)
+    assert run.returncode == 0, run.stdout
+    return Finished(truth, datasets, project / "results", server.asked)
+
+
+def for_twin(content: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+    """A shipped configuration without what is true of the real files alone."""
+    changed = without(content, {"sha256", "size", "mirrors"})
+    sides = [expected_cells(changed, side, truth) for side in ("reference", "query")]
+    if "split" in changed:
+        sides = sides[:1]
+    both = pd.concat(sides)
+    changed["expected"] = {
+        "error": {"cells": len(both), "labels": both["label"].value_counts().to_dict()}
+    }
+    if changed["reference"].get("batch_key"):
+        changed["expected"]["error"]["batches"] = both["batch"].value_counts().to_dict()
+    changed["prepare"] = {"n_genes": GENES}
+    return changed
+
+
+def without(content: Any, keys: set[str]) -> Any:
+    """A copy without some keys, at any depth."""
+    if isinstance(content, dict):
+        return {key: without(value, keys) for key, value in content.items() if key not in keys}
+    if isinstance(content, list):
+        return [without(one, keys) for one in content]
+    return content
+
+
+def expected_cells(content: Mapping[str, Any], side: str, truth: Truth) -> pd.DataFrame:
+    """The twin's cells of one side: of its modality, in the batches that it keeps."""
+    source = content.get(side, content["reference"])
+    table = truth.cells["atac" if "gene_activity" in source else "rna"]
+    for values in source.get("keep", {}).values():
+        table = table[table["batch"].isin(list(map(str, values)))]
+    for values in source.get("drop", {}).values():
+        table = table[~table["batch"].isin(list(map(str, values)))]
+    return table
+
+
+def test_counts_are_those_of_the_twin(finished: Finished) -> None:
+    for name, content in finished.datasets.items():
+        prepared = finished.results / name / "prepared"
+        reference = ad.read_h5ad(prepared / "reference.h5ad")
+        truth = pd.read_parquet(prepared / "truth.parquet")
+        both = pd.concat([reference.obs["label"].astype(str), truth["label"]])
+        assert both.value_counts().to_dict() == content["expected"]["error"]["labels"]
+
+
+def test_every_spelling_of_a_label_survives(finished: Finished) -> None:
+    for name, content in finished.datasets.items():
+        labels = set(content["expected"]["error"]["labels"])
+        prepared = finished.results / name / "prepared"
+        reference = ad.read_h5ad(prepared / "reference.h5ad")
+        assert set(reference.obs["label"]) <= labels
+        model = yaml.safe_load((run_of(finished, name) / "student" / "model.json").read_text())
+        assert set(model["classes"]) == set(reference.obs["label"])
+        assert labels == set(next(iter(finished.truth.simulations.values())).world.labels)
+
+
+def test_batches_are_split_as_the_paper_says(finished: Finished) -> None:
+    said = {
+        "bmmc": (
+            {"s1d1", "s1d2", "s1d3", "s2d1", "s2d4", "s2d5"},
+            {"s3d3", "s3d6", "s3d7", "s3d10", "s4d1", "s4d8", "s4d9"},
+        ),
+        "pan_cancer": (
+            {"ESCA", "THCA", "UCEC"},
+            {"KIDNEY", "LYM", "MYE", "OV-FTC", "PAAD", "CRC"},
+        ),
+        "dlpfc": (
+            {"151507", "151508", "151509", "151510", "151669", "151670"},
+            {"151671", "151672", "151673", "151674", "151675", "151676"},
+        ),
+    }
+    if finished.truth.name not in said:
+        pytest.skip("the paper does not say how this data set is split")
+    prepared = finished.results / finished.truth.name / "prepared"
+    found = tuple(
+        set(ad.read_h5ad(prepared / f"{side}.h5ad").obs["batch"].astype(str))
+        for side in ("reference", "query")
+    )
+    assert found == said[finished.truth.name]
+
+
+def test_labels_are_right_for_most_cells(finished: Finished) -> None:
+    for name, content in finished.datasets.items():
+        annotated = ad.read_h5ad(run_of(finished, name) / "annotated.h5ad")
+        truth = true_labels(finished, content, annotated.obs_names)
+        accuracy = (annotated.obs["plkd_label"].astype(str).to_numpy() == truth).mean()
+        source = content.get("query", content["reference"])
+        least = LEAST_ACCURACY["atac" if "gene_activity" in source else "rna"]
+        assert accuracy > least, f"{name}: {accuracy:.2f}"
+
+
+def test_annotated_cells_are_the_query(finished: Finished) -> None:
+    for name, content in finished.datasets.items():
+        annotated = ad.read_h5ad(run_of(finished, name) / "annotated.h5ad")
+        truth = pd.read_parquet(finished.results / name / "prepared" / "truth.parquet")
+        assert set(annotated.obs_names) == set(truth["cell_id"])
+        if "query" in content:
+            assert annotated.n_obs == len(expected_cells(content, "query", finished.truth))
+        spelled = annotated.obs[content.get("query", content["reference"])["labels_key"]]
+        np.testing.assert_array_equal(
+            spelled.astype(str), truth.set_index("cell_id").loc[annotated.obs_names, "label"]
+        )
+
+
+def test_coordinates_arrive_at_the_end(finished: Finished) -> None:
+    if finished.truth.name != "dlpfc":
+        pytest.skip("no coordinates")
+    annotated = ad.read_h5ad(run_of(finished, "dlpfc") / "annotated.h5ad")
+    table = finished.truth.cells["rna"].set_index(arriving_ids(finished.truth.cells["rna"]))
+    expected = table.loc[annotated.obs_names, ["x", "y"]]
+    np.testing.assert_allclose(annotated.obsm["spatial"], expected, atol=0.51)  # whole pixels
+
+
+def test_nothing_was_fetched_from_elsewhere(finished: Finished) -> None:
+    served = {url.split("://")[1] for url in finished.truth.files}
+    asked = {path.split('"')[0].lstrip("/") for path in finished.asked}
+    assert asked
+    assert asked <= served
+
+
+def run_of(finished: Finished, dataset: str) -> Path:
+    return finished.results / dataset / "default" / "seed0"
+
+
+def true_labels(finished: Finished, content: Mapping[str, Any], ids: pd.Index) -> np.ndarray:
+    """The planted labels of annotated cells."""
+    source = content.get("query", content["reference"])
+    table = finished.truth.cells["atac" if "gene_activity" in source else "rna"]
+    return table.set_index(arriving_ids(table)).loc[ids, "label"].to_numpy()
+
+
+def arriving_ids(table: pd.DataFrame) -> pd.Index:
+    """Ids that cells get: where files are assembled they begin with the name of the file."""
+    return table.index if "file" not in table else pd.Index(table["file"] + ":" + table.index)
