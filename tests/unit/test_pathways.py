@@ -504,6 +504,7 @@ def test_figure_of_one_pattern_and_of_untested_ones(tmp_path, kind):
     ("name", "readable"),
     [
         ("REACTOME_PD1_SIGNALING", "Reactome PD1 signaling"),
+        ("REACTOME_MHC_CLASS_II_AND_A_B_CELL_MRNA", "Reactome MHC class II and a B cell mRNA"),
         ("granulocyte chemotaxis (GO:0071621)", "Granulocyte chemotaxis"),
         ("mRNA_splicing", "mRNA splicing"),
         ("NK_cells_CD56dim", "NK cells CD56dim"),

@@ -11,6 +11,17 @@ import pandas as pd
 from plkd.figures import PALETTE, new_figure, save_figure, style
 
 _PALE = "#d9d9d9"
+# Abbreviations that have a vowel; those that have none are known by that.
+_ABBREVIATIONS = {
+    **{word: word for word in (
+        "ADP", "AKT", "AMPA", "AMPK", "APC", "ATP", "ATR", "CA", "CREB", "DAG", "DAI", "DNA",
+        "EGFR", "EMT", "ER", "ERK", "GABA", "GAG", "GPI", "GPVI", "HIF", "HIV", "IFN", "IGF", "II",
+        "III", "IKK", "IL", "IV", "IRF", "JAK", "MAP", "MAPK", "NA", "NCAM", "NEF", "NMDA", "NOS",
+        "PERK", "PI", "PKA", "RAC", "RAF", "RAS", "RIG", "RIP", "RNA", "ROS", "SIRP", "SNARE",
+        "STAT", "TAT", "TCA", "TRIF", "TRKA", "UTR", "UV", "VEGF", "ZAP",
+    )},
+    "MIRNA": "miRNA", "MRNA": "mRNA", "RRNA": "rRNA", "TRNA": "tRNA",
+}  # fmt: skip
 _GO_NUMBER = re.compile(r"\s*\(GO:\d+\)$")
 
 
@@ -75,14 +86,20 @@ def plot_patterns(
 def readable_name(name: str, width: int = 48) -> str:
     """Turn a set's name into words: no underscores, no GO number, at most `width` letters.
 
-    Names in capitals become small, except words with a digit (PD1, IL6).
+    Names in capitals become small, except abbreviations and words with a digit (MHC, PD1).
 
     >>> readable_name("REACTOME_PD1_SIGNALING")
     'Reactome PD1 signaling'
     """
     words = _GO_NUMBER.sub("", name).replace("_", " ").split()
     if "_" in name and name.isupper():
-        words = [word if re.search(r"\d", word) else word.lower() for word in words]
+        words = [_word(word) for word in words]
     text = " ".join(words)
     text = text[:1].upper() + text[1:] if text[:2].islower() else text
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def _word(word: str) -> str:
+    """A word of a name in capitals."""
+    is_code = re.search(r"\d", word) or not re.search("[AEIOUY]", word)
+    return word if is_code else _ABBREVIATIONS.get(word, word.lower())

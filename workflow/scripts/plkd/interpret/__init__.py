@@ -1,1 +1,1 @@
-"""Why this label: what Teacher and Student look at."""
+"""Why this label: patterns and genes behind the predictions."""

@@ -32,9 +32,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plkd.errors import InputError
 from plkd.files import whole_file
 from plkd.interpret.rank_aggregation import aggregate
-from plkd.interpret.tokens import effective_weights, reads_centred
+from plkd.interpret.tokens import effective_weights, reads_centred, teacher_of
+from plkd.logs import logger
+from plkd.models.checkpoint import TrainedModel
 from plkd.models.teacher import Teacher
 
 Embedding = Literal["attended", "pattern"]
@@ -42,6 +45,64 @@ Embedding = Literal["attended", "pattern"]
 CENTRALITIES = ("degree", "betweenness", "eigenvector", "pagerank", "closeness")
 
 _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
+
+
+def label_networks(
+    model: TrainedModel,
+    ranked: pd.DataFrame,
+    members: pd.DataFrame,
+    *,
+    genes_per_pattern: int = 2,
+    embedding: Embedding = "attended",
+    similarity: float = 0.5,
+) -> tuple[dict[str, nx.Graph], pd.DataFrame]:
+    """Network and key genes of every label.
+
+    Parameters
+    ----------
+    model
+        A Teacher.
+    ranked
+        Patterns of the labels (:func:`plkd.interpret.tokens.rank_label_patterns`).
+    members
+        Genes of the patterns (:func:`plkd.interpret.patterns.pattern_genes`).
+    genes_per_pattern, embedding, similarity
+        See :func:`choose_genes`, the module and :func:`build_network`.
+
+    Returns
+    -------
+    networks
+        label -> network; a label without a pattern of its own has an empty one.
+    table
+        `label`, then the columns of :func:`rank_genes`.
+
+    Raises
+    ------
+    InputError
+        If the tables are not of this model.
+    """
+    teacher = teacher_of(model)
+    _require_same(ranked["pattern"], model.patterns, "patterns")
+    raising = members[members["weight"] > 0]
+    _require_same(raising["gene"], model.genes, "genes")
+    genes_of = dict.fromkeys(model.patterns, ())
+    genes_of |= {str(name): tuple(part["gene"]) for name, part in raising.groupby("pattern")}
+    networks, tables = {}, []
+    for label, part in ranked.groupby("label", sort=False):
+        own = part[part["top"].astype(bool)].sort_values("rank")
+        attention = part.set_index("pattern")["attention"].reindex(model.patterns)
+        genes = choose_genes(list(own["pattern"]), genes_of, genes_per_pattern=genes_per_pattern)
+        vectors = gene_embeddings(
+            teacher, genes, model.genes, model.patterns, attention.to_numpy(), embedding=embedding
+        )
+        graph = build_network(list(genes), vectors, similarity=similarity)
+        if len(graph) and not graph.number_of_edges():
+            logger.warning("label '%s': no two genes reach the similarity %g", label, similarity)
+        networks[str(label)] = graph
+        table = rank_genes(graph, genes)
+        table.insert(0, "label", str(label))
+        tables.append(table)
+    return networks, pd.concat(tables, ignore_index=True)
 
 
 def choose_genes(
@@ -245,3 +306,12 @@ def _eigenvector(graph: nx.Graph) -> dict[str, float]:
             )
     length = np.sqrt(sum(value**2 for value in entries.values()))
     return {gene: value / length if length else 0.0 for gene, value in entries.items()}
+
+
+def _require_same(found: pd.Series, known: Sequence[str], what: str) -> None:
+    unknown = sorted(set(found) - set(known))
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} {what} of the tables are not the Teacher's ({unknown[0]!r}, ..): make "
+            "the tables again from this Teacher."
+        )

@@ -103,11 +103,11 @@ def name_patterns(
     -------
     DataFrame
         One row per pattern: `pattern`; `name`, the pathway it was made from, or else the best match
-        if it is significant, or else the pattern; `genes` (how many), `best_match`, `best_overlap`, `best_size` (its genes in the model),
-        `p_value`, `adjusted_p_value`; `origin_rank` (1 + gene sets with a smaller p-value),
+        if it is significant, or else the pattern; `genes` (how many), `best_match`, `best_overlap`,
+        `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and, where the pathway
+        of origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
         `origin_ties` (other sets with the same), `origin_p_value`, `origin_likeness` (Jaccard index
-        of the pathway of origin and the best match) where there is a pathway of origin among the
-        gene sets.
+        of origin and best match).
     """
     sets = {
         str(pattern): list(part["gene"]) for pattern, part in members.groupby("pattern", sort=False)

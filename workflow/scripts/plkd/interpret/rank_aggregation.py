@@ -75,5 +75,5 @@ def rank_ratios(values: ArrayLike) -> NDArray[np.float64]:
 
 def aggregate(scores: pd.DataFrame) -> pd.Series:
     """Q statistic of every row, over columns in which large is good."""
-    q = q_statistic(rank_ratios(scores.to_numpy())) if len(scores) else []
+    q: ArrayLike = q_statistic(rank_ratios(scores.to_numpy())) if len(scores) else []
     return pd.Series(q, index=scores.index, name="q", dtype=float)

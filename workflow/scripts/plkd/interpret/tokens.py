@@ -18,12 +18,15 @@ W_j is meant as the cell meets it: with the weight of the gene at the model's en
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import torch
+from anndata.io import read_elem
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
@@ -34,6 +37,7 @@ from plkd.errors import InputError
 from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.teacher import Teacher
+from plkd.predictions import read_predictions
 
 Axis = Literal["principal", "sum"]
 
@@ -88,6 +92,74 @@ def sample_per_label(labels: NDArray[np.str_], most: int, seed: int) -> NDArray[
     order = rng.permutation(len(labels))
     number = pd.Series(order).groupby(labels[order]).cumcount().to_numpy()
     return np.sort(order[number < most])
+
+
+def labelled_cells(
+    path: str | Path,
+    model: TrainedModel,
+    *,
+    predictions: str | Path | None = None,
+    most: int = 1000,
+    seed: int = 0,
+) -> tuple[sparse.csr_matrix, NDArray[np.str_], str]:
+    """Cells to explain labels with, of a prepared file.
+
+    Parameters
+    ----------
+    path
+        The prepared reference, which has ``obs['label']``, or, with predictions, the query.
+    model
+        Whose genes the file must have.
+    predictions
+        Prediction table of the cells; those flagged unknown are left out.
+    most
+        Cells of a label; of more, a sample.
+    seed
+        Of the sample.
+
+    Returns
+    -------
+    cells
+        Log-normalised expression, CSR float32 of shape (cells, genes).
+    labels
+        One per cell.
+    about
+        Says in words which cells these are.
+
+    Raises
+    ------
+    InputError
+        If the file has other genes than the model, or there is no labelled cell.
+    """
+    with h5py.File(path) as file:
+        genes, obs = read_elem(file["var"]).index.tolist(), read_elem(file["obs"])
+    if genes != model.genes:
+        raise InputError(
+            f"'{path}' has other genes than the model: both must come from one preparation."
+        )
+    if predictions is None:
+        known, kind = obs["label"], "reference cells by their labels"
+    else:
+        table = read_predictions(predictions).set_index("cell_id").reindex(obs.index)
+        known = table["label"].where(~table["unknown"].fillna(True).astype(bool))
+        kind = "query cells by their predicted labels"
+    usable = np.flatnonzero(known.notna().to_numpy())
+    if len(usable) == 0:
+        raise InputError(f"'{path}': no cell has a label. Nothing can be explained.")
+    labels = known.to_numpy(dtype=object)[usable].astype(str)
+    chosen = sample_per_label(labels, most, seed)
+    whole = len(chosen) == len(usable)
+    about = (
+        f"{len(chosen):,} {kind}"
+        if whole
+        else (f"{len(chosen):,} of {len(usable):,} {kind}: at most {most:,} per label, seed {seed}")
+    )
+    backed = ad.read_h5ad(path, backed="r")
+    try:
+        cells = sparse.csr_matrix(backed.X[usable[chosen]], dtype=np.float32)
+    finally:
+        backed.file.close()
+    return cells, labels[chosen], about
 
 
 def token_statistics(

@@ -1,0 +1,81 @@
+"""Read the Teacher's patterns: their genes and names, and which of them are a label's own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plkd.devices import choose_device
+from plkd.figures import save_figure, style
+from plkd.figures.pattern_tokens import plot_attention, plot_label_patterns
+from plkd.files import whole_file, write_json
+from plkd.gene_sets import read_gmts
+from plkd.interpret.patterns import (
+    name_patterns,
+    pattern_genes,
+    summarise_names,
+    usable_gene_sets,
+)
+from plkd.interpret.tokens import (
+    labelled_cells,
+    pattern_scores,
+    pattern_weights,
+    rank_label_patterns,
+    teacher_of,
+    token_statistics,
+)
+from plkd.logs import logger, run_script
+from plkd.models.checkpoint import load_model
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    output, choice = snakemake.output, snakemake.params.interpretation
+    model = load_model(Path(snakemake.input.model).parent)
+    teacher = teacher_of(model)
+    cells, labels, about = labelled_cells(
+        snakemake.input.cells,
+        model,
+        predictions=snakemake.input.predictions or None,
+        most=choice["cells_per_label"],
+        seed=int(snakemake.wildcards.seed),
+    )
+    statistics = token_statistics(
+        model,
+        cells,
+        labels,
+        axis=choice["axis"],
+        device=choose_device(snakemake.params.device, threads=snakemake.threads),
+    )
+    weights = pattern_weights(teacher, statistics.axes)
+    members = pattern_genes(weights, model.genes, model.patterns)
+    gene_sets = usable_gene_sets(
+        read_gmts(list(snakemake.input.gene_sets)), model.genes, model.settings.mask
+    )
+    named = name_patterns(members, model.genes, gene_sets)
+    named.insert(2, "variance_share", statistics.variance_share)
+    ranked = rank_label_patterns(
+        pattern_scores(cells, weights), labels, statistics.attention, top=choice["patterns"]
+    )
+    names = dict(zip(named["pattern"], named["name"], strict=True))
+    ranked.insert(2, "name", ranked["pattern"].map(names))
+    summary = {**summarise_names(named), "axis": choice["axis"], "cells": about}
+    logger.info("%s", summary)
+
+    for path, table in (
+        (output.patterns, named),
+        (output.genes, members),
+        (output.label_patterns, ranked),
+    ):
+        with whole_file(path) as temporary:
+            table.to_csv(temporary, sep="\t", index=False)
+    write_json(output.summary, summary)
+    with style():
+        figure = plot_label_patterns(ranked, names, title=f"Patterns of the labels\n{about}")
+        save_figure(figure, output.png, output.pdf)
+        figure = plot_attention(ranked, names, title=f"Attention of the cell token\n{about}")
+        save_figure(figure, output.attention_png, output.attention_pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
