@@ -16,7 +16,7 @@ RANKINGS = {
     "random": (PALETTE[6], ":", "", "random"),
 }
 _MODEL = {"student": "Student", "teacher": "Teacher"}
-_VALUE = {"zero": "zero", "mean": "the background's mean"}
+_VALUE = {"zero": "zero", "mean": "their mean"}
 
 
 def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
@@ -56,7 +56,7 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
                 )  # fmt: skip
                 handles.setdefault(text, handle)
             panel.set_xscale("symlog", linthresh=1)
-            ticks = [k for k in (0, 1, 5, 20, 100) if k <= table_end(here)]
+            ticks = [k for k in (0, 1, 5, 20, 100) if k <= here["k"].max()]
             panel.set_xticks(ticks, [str(k) for k in ticks])
             panel.minorticks_off()
             panel.set_ylim(0, 1)
@@ -64,19 +64,15 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
                 title="area",
                 title_fontsize=7,
                 fontsize=7,
-                loc="lower left" if curve == "deletion" else "lower right",
+                loc="lower left" if curve == "deletion" else "upper left",
                 handlelength=1.6,
             )
-        axes[0][column].set_title(f"{_MODEL[model]}: {items},\nreplaced by {_VALUE[value]}")
-        axes[1][column].set_xlabel(f"{items} replaced (above), put back (below)")
-    axes[0][0].set_ylabel("deletion: probability of the label")
-    axes[1][0].set_ylabel("insertion: probability of the label")
+        axes[0][column].set_title(f"{_MODEL[model]}: {items}\n{_VALUE[value]} in their place")
+        axes[1][column].set_xlabel(items)
+    axes[0][0].set_ylabel("probability of the label,\nso many taken away")
+    axes[1][0].set_ylabel("probability of the label,\nonly so many left")
     figure.legend(
         handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 6)
     )
     return figure
 
-
-def table_end(curves: pd.DataFrame) -> int:
-    """Largest number of items replaced."""
-    return int(curves["k"].max())

@@ -18,15 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
+from plkd.files import whole_file
 from plkd.interpret.cells import AttributedCells
 
 TOP_GENES = 10
 POOL_SIZE = 100
+_NUMBERS = (
+    "mean_abs_shap", "mean_shap", "q", "rank", "shap_rank", "network_rank", "present_rank",
+    "present", "score", "effect_size", "adjusted_p_value",
+)  # fmt: skip
 SIZES = (10, 20, 50, 100, 200, 500)
 
 
@@ -69,6 +75,23 @@ def gene_table(attributed: AttributedCells) -> pd.DataFrame:
         tables.append(table)
     joined = pd.concat(tables, ignore_index=True)
     return joined.assign(top=joined["rank"] <= TOP_GENES)
+
+
+def write_gene_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as tab-separated text, whole or not at all; numbers to six digits."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+
+
+def read_gene_table(path: str | Path) -> pd.DataFrame:
+    """Read what :func:`write_gene_table` wrote; a gene or label named "NA" keeps its name."""
+    return pd.read_csv(
+        path,
+        sep="\t",
+        keep_default_na=False,
+        na_values={name: [""] for name in _NUMBERS},
+        dtype={"label": str, "gene": str, "pattern": str},
+    )
 
 
 def key_genes(

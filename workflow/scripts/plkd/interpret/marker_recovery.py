@@ -6,6 +6,7 @@ same cells; pathways beside those that were planted.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +23,11 @@ from plkd.logs import logger
 Markers = dict[str, list[str]]
 
 
-def read_markers(path: str | Path) -> Markers:
+def read_markers(path: str | Path, item: str = "gene") -> Markers:
     """Read markers of labels: a GMT file, or a table of two columns, label and gene.
+
+    The ``truth.json`` of simulated cells (`plkd simulate cells`) is read as well. With `item` =
+    "pattern" the file names pathways of labels, in a column ``pattern``.
 
     The table is tab-separated with the header ``label``, ``gene`` (further columns are left
     unread); a label may stand for several names of the same type, separated by ``|``.
@@ -36,12 +40,14 @@ def read_markers(path: str | Path) -> Markers:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"the list of markers '{path}' does not exist.")
+    markers: Markers = {}
+    if path.suffix == ".json":
+        return _read_truth(path, item)
     with open(path, encoding="utf-8", errors="replace") as handle:
         header = handle.readline().rstrip("\n").split("\t")
-    markers: Markers = {}
-    if {"label", "gene"} <= set(header):
-        table = pd.read_csv(path, sep="\t", dtype=str, comment="#")
-        for labels, gene in table[["label", "gene"]].dropna().itertuples(index=False):
+    if {"label", item} <= set(header):
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        for labels, gene in table[["label", item]].itertuples(index=False):
             for label in labels.split("|"):
                 genes = markers.setdefault(label.strip(), [])
                 if gene.strip() not in genes:
@@ -53,7 +59,7 @@ def read_markers(path: str | Path) -> Markers:
     if not markers:
         raise InputError(
             f"'{path}' names no marker. Expected a GMT file, or a table with the columns 'label' "
-            "and 'gene'."
+            f"and '{item}'."
         )
     return markers
 
@@ -117,6 +123,36 @@ def wilcoxon_table(attributed: AttributedCells) -> pd.DataFrame:
             found.assign(label=attributed.classes[int(code)], rank=np.arange(1, len(found) + 1))
         )
     return pd.concat(tables, ignore_index=True)[columns]
+
+
+def gene_rankings(
+    genes: pd.DataFrame, keys: pd.DataFrame, wilcoxon: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Rankings of genes to compare: ``shap``, ``shap_present``, ``key_genes``, ``wilcoxon``.
+
+    Parameters
+    ----------
+    genes
+        :func:`plkd.interpret.key_genes.gene_table`; ``shap`` is its `rank`, over all genes, and
+        ``shap_present`` its `present_rank`, over those that the label expresses.
+    keys
+        :func:`plkd.interpret.key_genes.key_genes`, of which the key genes are taken in its order.
+    wilcoxon
+        :func:`wilcoxon_table`.
+    """
+    present = genes[genes["present_rank"].notna()]
+    key = keys[keys["key"].astype(str) == "True"]
+    return {
+        "shap": genes,
+        "shap_present": present.assign(rank=present["present_rank"]),
+        "key_genes": key.assign(rank=key.groupby("label", sort=False).cumcount() + 1),
+        "wilcoxon": wilcoxon,
+    }
+
+
+def pattern_rankings(ranked: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Ranking of the Teacher's patterns, ``patterns``, of label_patterns.tsv."""
+    return {"patterns": ranked[["label", "pattern", "rank"]]}
 
 
 def recovery_table(
@@ -206,6 +242,18 @@ def recovery_summary(
     means = groups[["expected", "found", "precision", "recall", "chance"]].mean().reset_index()
     overall = means.assign(label="all labels")[columns]
     return pd.concat([summary, overall], ignore_index=True) if len(summary) else summary
+
+
+def _read_truth(path: Path, item: str) -> Markers:
+    key = {"gene": "markers", "pattern": "active_programmes"}[item]
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        return {str(label): [str(name) for name in about[key]] for label, about in labels.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"'{path}' is no truth of simulated cells ({error!r}): give a GMT file, or a table with "
+            f"the columns 'label' and '{item}'."
+        ) from error
 
 
 def _key(name: str) -> str:
