@@ -185,7 +185,7 @@ rule marker_recovery:
     input:
         values="<results>/{dataset}/{variant}/seed{seed}/interpretation/shap_values.npz",
         genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.tsv",
-        keys="<results>/{dataset}/{variant}/seed{seed}/interpretation/key_genes.tsv",
+        key_genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/key_genes.tsv",
         markers=list_of_markers,
     output:
         ranks=report(

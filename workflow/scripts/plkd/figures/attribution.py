@@ -86,9 +86,7 @@ def plot_beeswarm(attributed: AttributedCells, genes: pd.DataFrame, *, top: int 
         name_rows(panel, table["gene"], top)
         panel.xaxis.get_major_locator().set_params(nbins=4)
     if points is not None:
-        bar = figure.colorbar(
-            points, ax=panels, location="bottom", shrink=0.4, aspect=40, pad=0.02
-        )
+        bar = figure.colorbar(points, ax=panels, location="bottom", shrink=0.4, aspect=40, pad=0.02)
         bar.set_ticks([0, 1], labels=["not expressed", "highest of all cells shown"])
         bar.set_label("expression of the gene")
         bar.outline.set_visible(False)

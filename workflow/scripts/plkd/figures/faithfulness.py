@@ -75,4 +75,3 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
         handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 6)
     )
     return figure
-

@@ -49,7 +49,9 @@ def plot_key_genes(keys: pd.DataFrame, *, top: int = 12) -> Figure:
             height=0.75,
         )
         stars = [" *" if marker is True else "" for marker in shown["marker"].tolist()]
-        names = pd.Series([f"{gene}{star}" for gene, star in zip(shown["gene"], stars, strict=True)])
+        names = pd.Series(
+            [f"{gene}{star}" for gene, star in zip(shown["gene"], stars, strict=True)]
+        )
         name_rows(panel, names, n_rows)
         panel.set_xlim(0, None)
         panel.xaxis.get_major_locator().set_params(nbins=4)
@@ -112,7 +114,9 @@ def plot_recovery(recovery: pd.DataFrame, *, item: str = "gene") -> Figure:
     for (i, j), value in np.ndenumerate(classes):
         axes.add_patch(_square(j, i, colours[value]))
         rank = ranks[i, j]
-        text = "not measured" if not shown["measured"][i] else "–" if np.isnan(rank) else f"{rank:.0f}"
+        text = (
+            "not measured" if not shown["measured"][i] else "–" if np.isnan(rank) else f"{rank:.0f}"
+        )
         axes.text(
             j, i, text, ha="center", va="center", fontsize=7,
             color="white" if value == 3 else "#333333",

@@ -239,9 +239,8 @@ class _Chain:
             of_variance = (multiplier * middle).sum(dim=3, keepdim=True) * (
                 -1.0 / (before * after * (before + after))  # change of 1/s over change of s^2
             )
-            multiplier = (
-                multiplier * ((1 / before + 1 / after) / 2)
-                + of_variance * middle * (2.0 / u.shape[-1])
+            multiplier = multiplier * ((1 / before + 1 / after) / 2) + of_variance * middle * (
+                2.0 / u.shape[-1]
             )
             multiplier = multiplier - multiplier.mean(dim=3, keepdim=True)
             if i:

@@ -69,8 +69,9 @@ def student_curves(
     Returns
     -------
     DataFrame
-        `model`, `items` (genes), `replaced_by` (zero, mean), `curve` (deletion, insertion), `ranking`, `cell` (position),
-        `k` (items replaced, or put back), `probability` (float32, of the label).
+        `model`, `items` (genes), `replaced_by` (zero, mean), `curve` (deletion, insertion),
+        `ranking`, `cell` (position), `k` (items replaced, or put back), `probability` (float32, of
+        the label).
     """
     network = model.network.cpu().eval()
     x = dense_batch(cells)
@@ -252,8 +253,8 @@ def summarise_areas(areas: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `model`, `items`, `replaced_by`, `curve`, `ranking`, `cells`, `area` (mean over cells), `sd` (over
-        cells), `gain` (mean of how much better than random: lower for deletion, higher for
+        `model`, `items`, `replaced_by`, `curve`, `ranking`, `cells`, `area` (mean over cells),
+        `sd` (over cells), `gain` (mean of how much better than random: lower for deletion, higher for
         insertion), `standard_error` of it, and `share_better` of the cells.
     """
     keys = _SETTING

@@ -251,8 +251,8 @@ def _read_truth(path: Path, item: str) -> Markers:
         return {str(label): [str(name) for name in about[key]] for label, about in labels.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"'{path}' is no truth of simulated cells ({error!r}): give a GMT file, or a table with "
-            f"the columns 'label' and '{item}'."
+            f"'{path}' is no truth of simulated cells ({error!r}): give a GMT file, or a table "
+            f"with the columns 'label' and '{item}'."
         ) from error
 
 
