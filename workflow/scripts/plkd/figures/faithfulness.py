@@ -41,10 +41,11 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
         for row, curve in enumerate(("deletion", "insertion")):
             panel = axes[row][column]
             for ranking, (colour, line, marker, text) in RANKINGS.items():
-                table = here.query("curve == @curve and ranking == @ranking")
+                table = here[(here["curve"] == curve) & (here["ranking"] == ranking)]
                 if table.empty:
                     continue
-                found = area.query("curve == @curve and ranking == @ranking")["area"]
+                chosen = (area["curve"] == curve) & (area["ranking"] == ranking)
+                found = area.loc[chosen, "area"]
                 (handle,) = panel.plot(
                     table["k"], table["mean"], color=colour, linestyle=line, marker=marker,
                     markersize=3.5, linewidth=1.4,
