@@ -290,7 +290,7 @@ rule summary:
     input:
         annotated=runs("annotated.h5ad"),
         figures=runs("figures/embedding.png") + runs("figures/history.png"),
-        interpretation=runs("interpretation/networks.png"),
+        interpretation=runs("interpretation/networks.png") + GENE_FIGURES,
         evaluation=runs("figures/confusion.png", EVALUATED),
         slides=runs("figures/slides.pdf", SPATIAL),
         benchmark="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
