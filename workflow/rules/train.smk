@@ -8,6 +8,7 @@ rule teacher:
         model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
         weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
         history="<results>/{dataset}/{variant}/seed{seed}/teacher/history.tsv",
+        background="<results>/{dataset}/{variant}/seed{seed}/teacher/background.safetensors",
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/teacher.log",
     benchmark:
@@ -35,6 +36,7 @@ use rule teacher as student with:
         model="<results>/{dataset}/{variant}/seed{seed}/student/model.json",
         weights="<results>/{dataset}/{variant}/seed{seed}/student/weights.safetensors",
         history="<results>/{dataset}/{variant}/seed{seed}/student/history.tsv",
+        background="<results>/{dataset}/{variant}/seed{seed}/student/background.safetensors",
     log:
         "<logs>/{dataset}/{variant}/seed{seed}/student.log",
     benchmark:

@@ -71,8 +71,81 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument("--no-progress", action="store_true", help="hide the progress bar")
     annotate.set_defaults(run=_annotate)
     _add_gene_activity(commands)
+    _add_explain(commands)
     _add_simulate(commands)
     return parser
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``plkd explain``."""
+    explain = commands.add_parser(
+        "explain",
+        help="say why a cell, or a group of cells, got its label",
+        description="Print the genes behind the label of a cell or a group of cells, against the "
+        "runner-up, beside the values that are typical of both; with a Teacher the pathways too.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    explain.add_argument("query", type=Path, metavar="QUERY", help="cells: h5ad, 10x h5, csv, ..")
+    explain.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="folder 'student'"
+    )
+    explain.add_argument("--teacher", type=Path, metavar="FOLDER", help="folder 'teacher'")
+    which = explain.add_mutually_exclusive_group(required=True)
+    which.add_argument("--cell", metavar="BARCODE", help="one cell")
+    which.add_argument("--group", metavar="LABEL", help="the cells that the model labels so")
+    which.add_argument("--obs", metavar="COLUMN=VALUE", help="the cells with a value in obs")
+    explain.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.png", help="draw it; a PDF is put beside"
+    )
+    explain.add_argument("--table", type=Path, metavar="OUT.tsv", help="all genes and pathways")
+    explain.add_argument("--top", type=int, default=10, metavar="N", help="genes to print")
+    explain.add_argument("--reader", default="auto", help="format of the query")
+    explain.add_argument("--layer", help="layer to use instead of X")
+    explain.add_argument("--raw", action="store_true", help="use .raw instead of X")
+    explain.add_argument("--transpose", action="store_true", help="csv with genes in rows")
+    explain.add_argument("--gene-symbols-key", metavar="COLUMN", help="column of var with symbols")
+    explain.set_defaults(run=_explain)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from plkd.figures import save_figure, style
+    from plkd.figures.explain import plot_explanation
+    from plkd.files import whole_file, writable_folder
+    from plkd.interpret.explain import explain_file, explanation_table, explanation_text
+    from plkd.models.checkpoint import load_model
+
+    if options.top < 1:
+        raise InputError(f"--top {options.top}: give at least 1.")
+    if options.output is not None and options.output.suffix != ".png":
+        raise InputError(f"--output '{options.output}': the name must end in .png.")
+    obs = None
+    if options.obs is not None:
+        column, equals, value = options.obs.partition("=")
+        if not equals:
+            raise InputError(f"--obs '{options.obs}': expected COLUMN=VALUE.")
+        obs = (column, value)
+    for path in filter(None, (options.output, options.table)):
+        writable_folder(path.parent)
+    found = explain_file(
+        load_model(options.model),
+        options.query,
+        cell=options.cell,
+        group=options.group,
+        obs=obs,
+        teacher=None if options.teacher is None else load_model(options.teacher),
+        reader=options.reader,
+        layer=options.layer,
+        use_raw=options.raw,
+        gene_symbols_key=options.gene_symbols_key,
+        transpose=options.transpose,
+    )
+    print(explanation_text(found, options.top))
+    if options.table is not None:
+        with whole_file(options.table) as temporary:
+            explanation_table(found).to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+    if options.output is not None:
+        with style():
+            save_figure(plot_explanation(found), options.output, options.output.with_suffix(".pdf"))
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

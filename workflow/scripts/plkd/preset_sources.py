@@ -45,6 +45,7 @@ SOURCES: dict[str, dict[str, list[str]]] = {
         "text silent; authors' tutorial": [f"{model}.batch_size" for model in _TRAINING],
         "text silent; ours": [
             *(f"{model}.sampling" for model in _TRAINING), "validation_fraction", "error_rate",
+            "background_cells",
         ],
         "ours: without norms and residuals the weights run away": [
             "teacher_training.clip_gradient"
@@ -62,7 +63,7 @@ SOURCES: dict[str, dict[str, list[str]]] = {
               for field in dataclasses.fields(getattr(PRESETS["paper"], loss))
               if field.name != "label_smoothing"),
         ],
-        "ours": ["error_rate"],
+        "ours": ["error_rate", "background_cells"],
     },
     "default": {
         "as the paper": [
@@ -87,7 +88,7 @@ SOURCES: dict[str, dict[str, list[str]]] = {
             *(f"{model}.{name}" for model in _TRAINING
               for name in ("batch_size", "optimiser", "learning_rate", "weight_decay", "momentum",
                            "schedule", "final_learning_rate")),
-            "validation_fraction", "error_rate",
+            "validation_fraction", "error_rate", "background_cells",
         ],
         "DDC and KIDA, whose loss it is": [
             "teacher_loss.clustering_assignments", "teacher_loss.clustering_kernel"

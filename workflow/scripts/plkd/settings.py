@@ -228,6 +228,13 @@ class Settings:
         exclusiveMaximum=1,
     )
 
+    background_cells: int = _setting(
+        100,
+        "Reference cells kept in a model's folder, evenly over the labels (at least one of each): "
+        "explanations compare a cell with them. 0: only the mean of every label is kept.",
+        minimum=0,
+    )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, ready for JSON."""
         plain = dataclasses.asdict(self)

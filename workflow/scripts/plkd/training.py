@@ -24,6 +24,7 @@ from plkd.calibration import calibrate
 from plkd.errors import InputError
 from plkd.gene_weights import label_distance, separation
 from plkd.logs import logger
+from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
@@ -218,6 +219,7 @@ def _train(
 ) -> pd.DataFrame:
     """Train and calibrate `model` in place; returns its history."""
     model.provenance = {**model.provenance, "seed": seed}
+    model.background = Background.sample(reference, model.settings.background_cells, seed)
     fraction = model.settings.validation_fraction
     training, validation = split_validation(reference.labels, fraction, seed)
     network = model.network.to(device)

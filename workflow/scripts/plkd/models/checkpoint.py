@@ -3,7 +3,8 @@
 ``model.json`` says everything that is not a weight (genes and classes in order, settings,
 normalisation, calibration, where it comes from); ``weights.safetensors`` holds the tensors. Neither
 can run code when it is read. ``model.json`` carries the checksum of the weights, so files of two
-models cannot be mixed.
+models cannot be mixed. ``background.safetensors`` keeps what explanations compare a cell with; a
+model without it annotates as well.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from plkd import __version__
 from plkd.calibration import Calibration
 from plkd.errors import InputError
 from plkd.files import sha256_of, whole_folder
+from plkd.models.background import Background
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
 from plkd.settings import Settings, from_dict
 
 FORMAT = 1
 _WEIGHTS, _MODEL, _HISTORY = "weights.safetensors", "model.json", "history.tsv"
+_BACKGROUND = "background.safetensors"
 
 
 @dataclass
@@ -56,6 +59,8 @@ class TrainedModel:
         What the input must be: ``{"target_sum": 1e4, "log1p": True}``.
     provenance
         Seed, hashes of the training data, versions of the software.
+    background
+        Reference cells that explanations compare with; None for a folder that holds none.
     """
 
     network: Teacher | Student
@@ -68,6 +73,7 @@ class TrainedModel:
         default_factory=lambda: {"target_sum": 1e4, "log1p": True}
     )
     provenance: dict[str, Any] = field(default_factory=dict)
+    background: Background | None = None
 
     @property
     def kind(self) -> str:
@@ -186,6 +192,9 @@ def save_model(model: TrainedModel, history: pd.DataFrame, folder: str | Path) -
             },
             "weights_sha256": sha256_of(target / _WEIGHTS),
         }
+        if model.background is not None:
+            save_file(_export_background(model.background), target / _BACKGROUND)
+            content["background_sha256"] = sha256_of(target / _BACKGROUND)
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         (target / _MODEL).write_text(text, encoding="utf-8")
         history.to_csv(target / _HISTORY, sep="\t", index=False)
@@ -213,12 +222,15 @@ def load_model(folder: str | Path) -> TrainedModel:
             f"'{folder / _MODEL}' has format {content.get('format')}, this version reads {FORMAT}: "
             "update plkd or train the model again."
         )
-    found, expected = sha256_of(folder / _WEIGHTS), str(content.get("weights_sha256"))
-    if found != expected:
-        raise InputError(
-            f"the weights in '{folder}' do not belong to its model.json (SHA-256 {found[:12]}.., "
-            f"expected {expected[:12]}..): copy the folder again as a whole."
-        )
+    for name, what in ((_WEIGHTS, "weights"), (_BACKGROUND, "background")):
+        if what == "background" and not (folder / name).is_file():
+            continue
+        found, expected = sha256_of(folder / name), str(content.get(f"{what}_sha256"))
+        if found != expected:
+            raise InputError(
+                f"the {what} in '{folder}' do not belong to its model.json (SHA-256 "
+                f"{found[:12]}.., expected {expected[:12]}..): copy the folder again as a whole."
+            )
     try:
         settings = from_dict(content["settings"])
         genes, classes, patterns = content["genes"], content["classes"], content["patterns"]
@@ -236,6 +248,7 @@ def load_model(folder: str | Path) -> TrainedModel:
             calibration=Calibration(**content["calibration"]),
             normalisation=content["normalisation"],
             provenance=content["provenance"],
+            background=_read_background(folder / _BACKGROUND, len(genes), len(classes)),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(
@@ -265,6 +278,31 @@ def _export(network: Teacher | Student) -> dict[str, Tensor]:
         tensors["navigator.mask_genes"] = torch.from_numpy(mask.indices.astype(np.int32))
         tensors["navigator.mask_starts"] = torch.from_numpy(mask.indptr.astype(np.int32))
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _export_background(background: Background) -> dict[str, Tensor]:
+    cells = background.cells
+    arrays = {
+        "values": cells.data.astype(np.float32),
+        "genes": cells.indices.astype(np.int32),
+        "starts": cells.indptr.astype(np.int32),
+        "labels": background.labels.astype(np.int32),
+        "label_means": background.label_means.astype(np.float32),
+    }
+    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+
+def _read_background(path: Path, n_genes: int, n_classes: int) -> Background | None:
+    if not path.is_file():
+        return None
+    arrays = {name: tensor.numpy() for name, tensor in load_file(path).items()}
+    labels, means = arrays["labels"].astype(int), arrays["label_means"]
+    cells = sparse.csr_matrix(
+        (arrays["values"], arrays["genes"], arrays["starts"]), shape=(len(labels), n_genes)
+    )
+    if means.shape != (n_classes, n_genes):
+        raise ValueError(f"label means of shape {means.shape}")
+    return Background(cells, labels, means)
 
 
 def _rebuild(

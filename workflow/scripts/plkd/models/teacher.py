@@ -322,6 +322,14 @@ class Teacher(nn.Module):
             joined, _ = layer.all_tokens(joined)
         return last.cell_attention(joined, joined[:, -1])
 
+    def classify_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and cell embeddings of tokens as :meth:`tokens` gives them, changed or not."""
+        joined, cell = self._with_cell(tokens), cast(Tensor, self.cell)
+        *earlier, last = self._attention_layers()
+        for layer in earlier:
+            joined, _ = layer.all_tokens(joined)
+        return self._classify(last.cell_token(joined, joined[:, -1] if earlier else cell))
+
     def dense_parameter_count(self) -> int:
         """Number of parameters with the Navigator as a masked dense layer, as the paper counts."""
         inside = sum(p.numel() for p in self.navigator.parameters())

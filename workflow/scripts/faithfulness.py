@@ -1,0 +1,59 @@
+"""Deletion and insertion curves of the genes of the Student and the tokens of the Teacher."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from plkd.devices import choose_device
+from plkd.figures import save_figure, style
+from plkd.figures.faithfulness import plot_faithfulness
+from plkd.interpret.cells import AttributedCells, background_of, draw_cells
+from plkd.interpret.faithfulness import (
+    curve_areas,
+    student_curves,
+    summarise_areas,
+    summarise_curves,
+    teacher_curves,
+)
+from plkd.interpret.key_genes import write_gene_table
+from plkd.logs import run_script
+from plkd.models.checkpoint import load_model
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    choose_device("cpu", threads=snakemake.threads)
+    seed = int(snakemake.wildcards.seed)
+    student = load_model(Path(snakemake.input.student).parent)
+    teacher = load_model(Path(snakemake.input.teacher).parent)
+    attributed = AttributedCells.load(snakemake.input.values)
+    chosen = draw_cells(attributed.labels, snakemake.params.interpretation["tested_cells"], seed)
+    cells = attributed.cells[chosen]
+    background = background_of(student)
+    of_teacher = teacher.predict(cells)[0].argmax(axis=1)
+    curves = pd.concat(
+        [
+            student_curves(
+                student,
+                cells,
+                attributed.labels[chosen],
+                attributed.values[chosen],
+                background,
+                seed=seed,
+            ),
+            teacher_curves(teacher, cells, of_teacher, background, seed=seed),
+        ],
+        ignore_index=True,
+    )
+    means, areas = summarise_curves(curves), summarise_areas(curve_areas(curves))
+    write_gene_table(areas, snakemake.output.areas)
+    write_gene_table(means, snakemake.output.curves)
+    with style():
+        save_figure(plot_faithfulness(means, areas), snakemake.output.png, snakemake.output.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,50 @@
+"""Are known markers among the genes, and known pathways among the patterns, of the labels?"""
+
+from typing import TYPE_CHECKING
+
+from plkd.figures import save_figure, style
+from plkd.figures.key_genes import plot_recovery
+from plkd.interpret.cells import AttributedCells
+from plkd.interpret.key_genes import read_gene_table, write_gene_table
+from plkd.interpret.marker_recovery import (
+    gene_rankings,
+    match_labels,
+    pattern_rankings,
+    read_markers,
+    recovery_summary,
+    recovery_table,
+    wilcoxon_table,
+)
+from plkd.logs import run_script
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    given, output = snakemake.input, snakemake.output
+    item = snakemake.params.item
+    if item == "gene":
+        attributed = AttributedCells.load(given.values)
+        candidates = attributed.genes
+        rankings = gene_rankings(
+            read_gene_table(given.genes),
+            read_gene_table(given.key_genes),
+            wilcoxon_table(attributed),
+        )
+        labels = attributed.classes
+    else:
+        ranked = read_gene_table(given.patterns)
+        candidates, labels = list(ranked["pattern"].unique()), list(ranked["label"].unique())
+        rankings = pattern_rankings(ranked)
+    expected = match_labels(read_markers(given.markers, item), labels)
+    recovery = recovery_table(expected, rankings, candidates, item)
+    summary = recovery_summary(recovery, rankings, len(candidates))
+    write_gene_table(recovery, output.ranks)
+    write_gene_table(summary, output.summary)
+    with style():
+        save_figure(plot_recovery(recovery, item=item), output.png, output.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,172 @@
+"""Attributed cells of a query: drawn, attributed, kept in one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from plkd.errors import InputError
+from plkd.files import whole_file
+from plkd.interpret.attribution import attribute_genes
+from plkd.models.background import Background
+from plkd.models.checkpoint import TrainedModel
+
+
+@dataclass(frozen=True)
+class AttributedCells:
+    """Cells with the attributions of the logit of their label.
+
+    Attributes
+    ----------
+    cell_ids
+        Names, (cells,).
+    genes, classes
+        Names.
+    labels
+        Predicted class of every cell, int array (cells,).
+    values
+        What every gene adds to the logit of the cell's label, float32 array (cells, genes).
+    cells
+        Log-normalised expression, CSR float32 (cells, genes).
+    background_mean
+        Mean expression of the background, float32 array (genes,).
+    error
+        Error of additivity of every cell, float64 array (cells,).
+    """
+
+    cell_ids: np.ndarray
+    genes: list[str]
+    classes: list[str]
+    labels: np.ndarray
+    values: np.ndarray
+    cells: sparse.csr_matrix
+    background_mean: np.ndarray
+    error: np.ndarray
+
+    def save(self, path: str | Path) -> None:
+        """Write everything into one packed ``.npz``, whole or not at all."""
+        arrays: dict[str, Any] = {
+            "cell_ids": np.asarray(self.cell_ids, dtype=str),
+            "genes": np.asarray(self.genes, dtype=str),
+            "classes": np.asarray(self.classes, dtype=str),
+            "labels": self.labels,
+            "shap_values": self.values,
+            "expression": self.cells.data,
+            "expression_genes": self.cells.indices,
+            "expression_starts": self.cells.indptr,
+            "background_mean": self.background_mean,
+            "additivity_error": self.error,
+        }
+        with whole_file(path) as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AttributedCells:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            shape = file["shap_values"].shape
+            parts = (file["expression"], file["expression_genes"], file["expression_starts"])
+            return cls(
+                cell_ids=file["cell_ids"],
+                genes=file["genes"].tolist(),
+                classes=file["classes"].tolist(),
+                labels=file["labels"],
+                values=file["shap_values"],
+                cells=sparse.csr_matrix(parts, shape=shape),
+                background_mean=file["background_mean"],
+                error=file["additivity_error"],
+            )
+
+
+def background_of(model: TrainedModel) -> Background:
+    """Give the background in a model's folder.
+
+    Raises
+    ------
+    InputError
+        If the folder was written before models kept one.
+    """
+    if model.background is None:
+        raise InputError(
+            "the folder of the model holds no background.safetensors, which explanations compare "
+            "cells with: train the model again, or copy the folder as a whole."
+        )
+    return model.background
+
+
+def draw_cells(labels: np.ndarray, per_label: int, seed: int) -> np.ndarray:
+    """Positions of up to `per_label` cells of every label, drawn by `seed`, in rising order."""
+    order = np.random.default_rng([seed, 7]).permutation(len(labels))
+    places = pd.Series(order).groupby(np.asarray(labels)[order], sort=False).head(per_label)
+    return np.sort(places.to_numpy())
+
+
+def attribute_query(
+    model: TrainedModel,
+    query: str | Path,
+    predictions: pd.DataFrame,
+    *,
+    per_label: int,
+    seed: int,
+    device: str = "cpu",
+    progress: bool = True,
+) -> AttributedCells:
+    """Attribute the label of some cells of every predicted label.
+
+    Parameters
+    ----------
+    model
+        A Student.
+    query
+        Prepared query (``prepared/query.h5ad``).
+    predictions
+        Its prediction table, one row per cell in the order of the file.
+    per_label
+        Cells of every predicted label, or all it has.
+    seed
+        Seed of their choice.
+    device, progress
+        As of :func:`plkd.interpret.attribution.attribute_genes`.
+
+    Raises
+    ------
+    InputError
+        If the query has other genes, or the predictions have other labels, than the model, or the
+        model keeps no background.
+    """
+    background = background_of(model)
+    rows = draw_cells(predictions["label"].to_numpy(), per_label, seed)
+    cells = ad.read_h5ad(query, backed="r")
+    try:
+        if list(cells.var_names) != model.genes:
+            raise InputError(
+                f"'{query}' has other genes than the model: both must come from one preparation."
+            )
+        chosen = sparse.csr_matrix(cells[rows].to_memory().X, dtype=np.float32)
+    finally:
+        cells.file.close()
+    labels = pd.Index(model.classes).get_indexer(pd.Index(predictions["label"].iloc[rows]))
+    if (labels < 0).any():
+        raise InputError(
+            f"the predictions have the label '{predictions['label'].iloc[rows[labels < 0][0]]}', "
+            "which the model does not know: give the predictions of this model."
+        )
+    found = attribute_genes(
+        model, chosen, background, labels[:, None], device=device, progress=progress
+    )
+    return AttributedCells(
+        cell_ids=predictions["cell_id"].to_numpy(dtype=str)[rows],
+        genes=model.genes,
+        classes=model.classes,
+        labels=labels,
+        values=found.values[:, 0],
+        cells=chosen,
+        background_mean=background.mean().astype(np.float32),
+        error=found.error[:, 0],
+    )

@@ -1,0 +1,335 @@
+"""Why these cells got their label: genes and pathways of one cell, or of a group of cells.
+
+Everything comes from the folders of the models: their weights, and the background that they keep.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from plkd.errors import InputError
+from plkd.genes import match_genes, take_genes
+from plkd.interpret.attribution import attribute_genes
+from plkd.interpret.cells import background_of
+from plkd.interpret.token_attribution import attribute_tokens, unmasked
+from plkd.io import open_cells
+from plkd.logs import logger
+from plkd.models.checkpoint import TrainedModel
+from plkd.predictions import class_probabilities, prediction_sets, prediction_table
+from plkd.scale import require_usable, to_log_normalised
+
+MOST_CELLS = 200
+"""Of a larger group so many cells are drawn and explained."""
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is behind a label.
+
+    Attributes
+    ----------
+    about
+        The cells in words: a barcode, or what they have in common.
+    label, runner_up
+        The label, and the class with the next highest mean probability.
+    n_cells, n_explained
+        Cells that were meant, and those of them that were explained.
+    share
+        Share of the explained cells that have this label.
+    probability, runner_up_probability
+        Mean calibrated probabilities.
+    prediction_set
+        Classes that cannot be excluded, with the share of the cells for which this is so.
+    unknown
+        Share of the cells flagged unknown.
+    genes
+        `gene`, `contribution` to the logit of the label, `against_runner_up` (contribution to the
+        difference of the two logits), `expression` of the cells, `typical` of the label and
+        `typical_of_runner_up` in the reference; strongest absolute `against_runner_up` first.
+    pathways
+        `pattern`, `contribution` to the Teacher's logit of its label, `attention`, `pathway`
+        (False: a token that sees every gene); strongest first. None without a Teacher.
+    teacher_label
+        What the Teacher calls most of the cells; None without one.
+    """
+
+    about: str
+    label: str
+    runner_up: str
+    n_cells: int
+    n_explained: int
+    share: float
+    probability: float
+    runner_up_probability: float
+    prediction_set: dict[str, float]
+    unknown: float
+    genes: pd.DataFrame
+    pathways: pd.DataFrame | None
+    teacher_label: str | None
+
+
+def explain_file(
+    student: TrainedModel,
+    query: str | Path,
+    *,
+    cell: str | None = None,
+    group: str | None = None,
+    obs: tuple[str, str] | None = None,
+    teacher: TrainedModel | None = None,
+    seed: int = 0,
+    **reading: Any,
+) -> Explanation:
+    """Explain the label of cells of a file.
+
+    Parameters
+    ----------
+    student, teacher
+        Trained models; the Teacher adds the pathways.
+    query
+        File or folder of cells, as for :func:`plkd.annotate.predict_file`.
+    cell
+        Barcode of the cell to explain; or
+    group
+        a label: the cells that the Student gives it; or
+    obs
+        a column of the cells' table and a value.
+    seed
+        Seed by which :data:`MOST_CELLS` cells of a larger group are drawn.
+    reading
+        How to read the query, see :func:`plkd.io.open_cells`.
+
+    Raises
+    ------
+    InputError
+        If there is no such cell, label, column or value, or the models are not fit for it.
+    """
+    if sum(choice is not None for choice in (cell, group, obs)) != 1:
+        raise InputError("say which cells to explain: a cell, a group or a column with a value.")
+    background_of(student)
+    if teacher is not None and teacher.genes != student.genes:
+        raise InputError(
+            "Teacher and Student have different genes: give the two folders of one run."
+        )
+    with open_cells(query, **reading) as cells:
+        columns, overlap = match_genes(cells.genes, student.genes)
+        if overlap.n_found == 0:
+            raise InputError(f"'{query}' has none of the model's genes.")
+        logger.info("'%s': %s", query, overlap.describe())
+        require_usable(cells.scale, str(query))
+        wanted = None if group is not None else _rows(cells.obs, str(query), cell, obs)
+        kept, names, places = [], [], 0
+        for _, chunk in cells.chunks(_CHUNK):
+            here = np.arange(places, places + chunk.shape[0])
+            places += chunk.shape[0]
+            chosen = (
+                np.arange(len(here)) if wanted is None else np.flatnonzero(np.isin(here, wanted))
+            )
+            if not len(chosen):
+                continue
+            part = to_log_normalised(
+                sparse.csr_matrix(chunk[chosen]), cells.scale, student.normalisation["target_sum"]
+            )
+            part = take_genes(part, columns, len(student.genes))
+            if group is not None:
+                labels = np.asarray(student.classes)[student.predict(part)[0].argmax(axis=1)]
+                part, chosen = part[labels == group], chosen[labels == group]
+            kept.append(part)
+            names += list(cells.obs.index[here[chosen]])
+    if group is not None and not names:
+        raise InputError(
+            f"no cell of '{query}' is labelled '{group}'; the model's labels are "
+            f"{', '.join(student.classes)}."
+        )
+    about = cell if cell is not None else group if group is not None else "=".join(obs or ())
+    return explain_cells(
+        student, sparse.vstack(kept, format="csr"), str(about), teacher=teacher, seed=seed,
+        label=group,
+    )  # fmt: skip
+
+
+def explain_cells(
+    student: TrainedModel,
+    cells: sparse.csr_matrix,
+    about: str,
+    *,
+    teacher: TrainedModel | None = None,
+    label: str | None = None,
+    seed: int = 0,
+) -> Explanation:
+    """Explain the label of log-normalised cells (cells, genes), genes in the models' order.
+
+    `label` None takes the label of most cells, and explains those that have it.
+    """
+    background = background_of(student)
+    n_cells = cells.shape[0]
+    if n_cells > MOST_CELLS:
+        chosen = np.random.default_rng(seed).choice(n_cells, MOST_CELLS, replace=False)
+        cells = cells[np.sort(chosen)]
+    probabilities = student.predict(cells)[0]
+    labels = probabilities.argmax(axis=1)
+    code = (
+        int(np.bincount(labels).argmax()) if label is None else student.classes.index(label)
+    )  # the first of equals
+    share = float((labels == code).mean())
+    cells, probabilities = cells[labels == code], probabilities[labels == code]
+    mean = probabilities.mean(axis=0)
+    other = int(np.argsort(-np.where(np.arange(len(mean)) == code, -1.0, mean), kind="stable")[0])
+    table = prediction_table(
+        [str(row) for row in range(len(probabilities))],
+        student.classes,
+        probabilities,
+        unknown_threshold=student.calibration.unknown_threshold,
+        conformal_threshold=student.calibration.conformal_threshold,
+    )
+    sets = prediction_sets(table).to_pylist()
+    inside = {
+        name: sum(name in found for found in sets) / len(sets)
+        for name in np.asarray(student.classes)[np.argsort(-mean, kind="stable")]
+    }
+    targets = np.tile([code, other], (cells.shape[0], 1))
+    found = attribute_genes(student, cells, background, targets, progress=False)
+    contribution = found.values.mean(axis=0, dtype=np.float64)
+    genes = pd.DataFrame(
+        {
+            "gene": student.genes,
+            "contribution": contribution[0],
+            "against_runner_up": contribution[0] - contribution[1],
+            "expression": np.asarray(cells.mean(axis=0)).ravel(),
+            "typical": background.label_means[code],
+            "typical_of_runner_up": background.label_means[other],
+        }
+    )
+    order = np.argsort(-genes["against_runner_up"].abs().to_numpy(), kind="stable")
+    pathways, teacher_label = None, None
+    if teacher is not None:
+        pathways, teacher_label = _pathways(teacher, cells)
+    return Explanation(
+        about=about,
+        label=student.classes[code],
+        runner_up=student.classes[other],
+        n_cells=n_cells,
+        n_explained=cells.shape[0],
+        share=share,
+        probability=float(class_probabilities(table)[:, code].mean()),
+        runner_up_probability=float(mean[other]),
+        prediction_set={name: value for name, value in inside.items() if value > 0},
+        unknown=float(table["unknown"].mean()),
+        genes=genes.iloc[order].reset_index(drop=True),
+        pathways=pathways,
+        teacher_label=teacher_label,
+    )
+
+
+def explanation_text(found: Explanation, top: int = 10) -> str:
+    """Write an explanation in words and numbers, with the `top` genes and pathways."""
+    cells = "the cell" if found.n_cells == 1 else f"{found.n_explained} of {found.n_cells} cells"
+    lines = [
+        f"{found.about}: {found.label} (probability {found.probability:.3f}, mean over {cells})",
+        f"  runner-up: {found.runner_up} ({found.runner_up_probability:.3f})",
+        "  cannot be excluded: "
+        + ", ".join(
+            name if share == 1 else f"{name} ({share:.0%} of cells)"
+            for name, share in found.prediction_set.items()
+        ),
+        f"  resembles the reference: {'no, flagged unknown' if found.unknown == 1 else 'yes'}"
+        if found.n_explained == 1
+        else f"  flagged unknown: {found.unknown:.0%} of cells",
+    ]
+    if found.share < 1:
+        lines.append(f"  {found.share:.0%} of the cells have this label; they are explained")
+    shown = found.genes.head(top)
+    lines += [
+        "",
+        f"Genes, by what they add to {found.label} against {found.runner_up} (logit):",
+        f"  {'gene':<16}{'against':>9}{'to label':>10}{'here':>8}{'typical':>9}{'runner-up':>11}",
+    ]
+    lines += [
+        f"  {row.gene:<16}{row.against_runner_up:>+9.3f}{row.contribution:>+10.3f}"
+        f"{row.expression:>8.2f}{row.typical:>9.2f}{row.typical_of_runner_up:>11.2f}"
+        for row in shown.itertuples()
+    ]
+    if found.pathways is not None:
+        lines += ["", f"Pathways, by what they add to the Teacher's {found.teacher_label} (logit):"]
+        everything = found.pathways[~found.pathways["pathway"]]
+        if len(everything):
+            total = found.pathways["contribution"].abs().sum()
+            part = everything["contribution"].abs().sum() / total if total else 0.0
+            lines.append(
+                f"  {part:.0%} of all contributions are those of the token(s) that see every gene; "
+                "the pathways share the rest"
+            )
+        lines.append(f"  {'adds':>8}{'attention':>11}  pathway")
+        lines += [
+            f"  {row.contribution:>+8.3f}{row.attention:>11.3f}  {row.pattern}"
+            for row in found.pathways[found.pathways["pathway"]].head(top).itertuples()
+        ]
+    return "\n".join(lines)
+
+
+def explanation_table(found: Explanation) -> pd.DataFrame:
+    """One row per gene and pathway: `kind` (gene, pathway), `name` and the columns of both."""
+    parts = [found.genes.rename(columns={"gene": "name"}).assign(kind="gene")]
+    if found.pathways is not None:
+        kinds = np.where(found.pathways["pathway"], "pathway", "all genes")
+        parts.append(
+            found.pathways.drop(columns="pathway").rename(columns={"pattern": "name"})
+            .assign(kind=kinds)
+        )  # fmt: skip
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(0, "label", found.label)
+    return table[
+        ["label", "kind", "name", *(c for c in table if c not in ("label", "kind", "name"))]
+    ]
+
+
+def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataFrame, str]:
+    background = background_of(teacher)
+    code = int(np.bincount(teacher.predict(cells)[0].argmax(axis=1)).argmax())
+    found = attribute_tokens(teacher, cells, background, np.full(cells.shape[0], code))
+    table = pd.DataFrame(
+        {
+            "pattern": teacher.patterns,
+            "contribution": found.contributions.mean(axis=0, dtype=np.float64),
+            "attention": found.attention.mean(axis=0, dtype=np.float64),
+            "pathway": ~unmasked(teacher),
+        }
+    )
+    order = np.argsort(-table["contribution"].abs().to_numpy(), kind="stable")
+    return table.iloc[order].reset_index(drop=True), teacher.classes[code]
+
+
+def _rows(
+    table: pd.DataFrame, query: str, cell: str | None, obs: tuple[str, str] | None
+) -> np.ndarray:
+    """Positions of the cells that are meant."""
+    if cell is not None:
+        rows = np.flatnonzero(table.index == cell)
+        if len(rows) == 0:
+            near = difflib.get_close_matches(cell, [str(name) for name in table.index], n=3)
+            hint = f"Its cells are named like '{table.index[0]}'." if len(table) else "It is empty."
+            if near:
+                hint = f"Is it {' or '.join(repr(name) for name in near)}?"
+            raise InputError(f"'{query}' has no cell '{cell}'. {hint}")
+        return rows[:1]
+    column, value = obs or ("", "")
+    if column not in table:
+        raise InputError(
+            f"'{query}': obs has no column '{column}'; its columns are: "
+            f"{', '.join(map(str, table.columns)) or 'none'}."
+        )
+    rows = np.flatnonzero(table[column].astype(str) == value)
+    if len(rows) == 0:
+        values = list(map(str, pd.unique(table[column])))
+        raise InputError(
+            f"'{query}': no cell has {column} = '{value}'; there are {', '.join(values[:10])}"
+            f"{' ..' if len(values) > 10 else ''}."
+        )
+    return rows

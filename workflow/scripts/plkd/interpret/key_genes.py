@@ -1,0 +1,232 @@
+"""Genes of a label: ranked by the Student's attributions, and confirmed by the Teacher's networks.
+
+A gene may speak for a label by its absence (no CD3D: not a T cell), and such genes are among the
+largest attributions. The ranks are the paper's, over all genes; `present_rank` beside them is over
+the genes that the label expresses, among which markers are looked for.
+
+The *Student's pool* of a label is the genes with the largest mean absolute attribution over cells
+predicted as the label (paper, section 2.4), the *Teacher's pool* the genes of the label's
+co-expression network. *Key genes* are in both, ranked by attribution (Figure 5).
+
+The text takes ten genes for the Student's pool when it names a label's genes, and does not say how
+many enter the intersection. The Teacher's pool has at most 20 genes, of 2,000: with ten genes of
+the Student most intersections are empty. The default is 100 genes (:data:`POOL_SIZE`), so that by
+chance one gene of 2,000 would be shared; :func:`pool_sizes` counts the shared ones for other sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import hypergeom
+
+from plkd.files import whole_file
+from plkd.interpret.cells import AttributedCells
+
+TOP_GENES = 10
+POOL_SIZE = 100
+_NUMBERS = (
+    "mean_abs_shap", "mean_shap", "q", "rank", "shap_rank", "network_rank", "present_rank",
+    "present", "score", "effect_size", "adjusted_p_value",
+)  # fmt: skip
+SIZES = (10, 20, 50, 100, 200, 500)
+
+
+def gene_table(attributed: AttributedCells) -> pd.DataFrame:
+    """Rank the genes of every predicted label by their attributions.
+
+    Returns
+    -------
+    DataFrame
+        `label`; `gene`; `cells` (how many were attributed); `mean_abs_shap` (mean of the absolute
+        attribution, in units of the logit) and `mean_shap`; `mean_expression` of these cells and
+        `background_expression`; `present` (True: the label expresses the gene more than the
+        background does; False: the label is known by the gene's absence); `rank` by `mean_abs_shap`
+        from 1; `present_rank`, the rank among the genes that are present (missing for the others);
+        `top` (the first ten by `rank`). Genes that add nothing are left out.
+    """
+    tables = []
+    for code, label in enumerate(attributed.classes):
+        chosen = attributed.labels == code
+        if not chosen.any():
+            continue
+        values = attributed.values[chosen]
+        expression = np.asarray(attributed.cells[chosen].mean(axis=0)).ravel()
+        table = pd.DataFrame(
+            {
+                "label": label,
+                "gene": attributed.genes,
+                "cells": int(chosen.sum()),
+                "mean_abs_shap": abs(values).mean(axis=0, dtype=np.float64),
+                "mean_shap": values.mean(axis=0, dtype=np.float64),
+                "mean_expression": expression,
+                "background_expression": attributed.background_mean,
+                "present": expression > attributed.background_mean,
+            }
+        )
+        table = table[table["mean_abs_shap"] > 0]
+        table = table.sort_values("mean_abs_shap", ascending=False, kind="stable")
+        table["rank"] = np.arange(1, len(table) + 1)
+        table["present_rank"] = table["present"].cumsum().where(table["present"]).astype("Int64")
+        tables.append(table)
+    joined = pd.concat(tables, ignore_index=True)
+    return joined.assign(top=joined["rank"] <= TOP_GENES)
+
+
+def write_gene_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as tab-separated text, whole or not at all; numbers to six digits."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+
+
+def read_gene_table(path: str | Path) -> pd.DataFrame:
+    """Read what :func:`write_gene_table` wrote; a gene or label named "NA" keeps its name."""
+    return pd.read_csv(
+        path,
+        sep="\t",
+        keep_default_na=False,
+        na_values={name: [""] for name in _NUMBERS},
+        dtype={"label": str, "gene": str, "pattern": str},
+    )
+
+
+def key_genes(
+    genes: pd.DataFrame,
+    network: pd.DataFrame,
+    markers: Mapping[str, Sequence[str]] | None = None,
+    *,
+    pool_size: int = POOL_SIZE,
+) -> pd.DataFrame:
+    """Join the pools of Student and Teacher.
+
+    Parameters
+    ----------
+    genes
+        As of :func:`gene_table`.
+    network
+        The Teacher's pool: `label`, `gene`, `q`, `rank` (network_genes.tsv).
+    markers
+        Known markers of labels, by the labels' names here.
+    pool_size
+        Size of the Student's pool.
+
+    Returns
+    -------
+    DataFrame
+        The union of both pools: `label`, `gene`, `key` (in both), `in_shap`, `in_network`,
+        `shap_rank`, `mean_abs_shap`, `mean_shap`, `present`, `q`, `network_rank`, `marker`. Key
+        genes come first, by attribution, then the Student's, then the Teacher's. `marker` is empty
+        where the label has no list.
+    """
+    student = genes[["label", "gene", "rank", "mean_abs_shap", "mean_shap", "present"]]
+    student = student.rename(columns={"rank": "shap_rank"})
+    teacher = network[["label", "gene", "q", "rank"]].rename(columns={"rank": "network_rank"})
+    teacher = teacher[teacher["label"].isin(genes["label"])]
+    joined = student.merge(teacher, on=["label", "gene"], how="outer")
+    joined["in_shap"] = joined["shap_rank"] <= pool_size
+    joined["in_network"] = joined["network_rank"].notna()
+    joined["key"] = joined["in_shap"] & joined["in_network"]
+    joined = joined[joined["in_shap"] | joined["in_network"]]
+    marked = [
+        pd.NA if label not in (markers or {}) else gene in set((markers or {})[label])
+        for label, gene in joined[["label", "gene"]].itertuples(index=False)
+    ]
+    joined["marker"] = pd.array(marked, dtype="boolean")
+    order = pd.Index(genes["label"].unique())
+    joined["place"] = order.get_indexer(pd.Index(joined["label"]))
+    joined = joined.sort_values(
+        ["place", "key", "in_shap", "shap_rank", "network_rank"],
+        ascending=[True, False, False, True, True],
+        kind="stable",
+    )
+    for name in ("shap_rank", "network_rank"):
+        joined[name] = joined[name].astype("Int64")
+    columns = ["label", "gene", "key", "in_shap", "in_network", "shap_rank", "mean_abs_shap",
+               "mean_shap", "present", "q", "network_rank", "marker"]  # fmt: skip
+    return joined[columns].reset_index(drop=True)
+
+
+def pool_sizes(genes: pd.DataFrame, network: pd.DataFrame, n_genes: int) -> pd.DataFrame:
+    """How many genes both pools share, for several sizes of the Student's.
+
+    Parameters
+    ----------
+    genes, network
+        As of :func:`key_genes`.
+    n_genes
+        Genes of the models.
+
+    Returns
+    -------
+    DataFrame
+        `label`, `pool_size`, `network_genes`, `shared`, `expected` (by chance) and `p_value` (of
+        so many or more, hypergeometric).
+    """
+    rows = []
+    for label, table in genes.groupby("label", sort=False):
+        pool = set(network.loc[network["label"] == label, "gene"])
+        for size in sorted({min(size, n_genes) for size in SIZES}):
+            shared = len(pool & set(table.loc[table["rank"] <= size, "gene"]))
+            rows.append(
+                {
+                    "label": label,
+                    "pool_size": size,
+                    "network_genes": len(pool),
+                    "shared": shared,
+                    "expected": len(pool) * size / n_genes,
+                    "p_value": float(hypergeom.sf(shared - 1, n_genes, len(pool), size)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def stability(tables: Mapping[str, pd.DataFrame], n_genes: int) -> pd.DataFrame:
+    """How alike the top genes of runs are that differ by their seed.
+
+    Parameters
+    ----------
+    tables
+        :func:`gene_table` of every run.
+    n_genes
+        Genes of the models, for the Jaccard index that chance gives.
+
+    Returns
+    -------
+    DataFrame
+        For every label and for 10, 20 and 50 top genes: `label`, `top`, `runs` (with the label),
+        `jaccard` (mean over pairs of runs), `lowest`, `highest`, `chance` and `in_all` (genes that
+        are among the top of every run, best first). Labels of a single run are left out.
+    """
+    rows = []
+    labels = dict.fromkeys(label for table in tables.values() for label in table["label"].unique())
+    for label in labels:
+        ranked = [
+            table[table["label"] == label].sort_values("rank")["gene"].tolist()
+            for table in tables.values()
+        ]
+        ranked = [genes for genes in ranked if genes]
+        if len(ranked) < 2:
+            continue
+        for top in (10, 20, 50):
+            tops = [set(genes[:top]) for genes in ranked]
+            indices = [len(a & b) / len(a | b) for a, b in combinations(tops, 2)]
+            shared = set.intersection(*tops)
+            expected = min(top, n_genes) ** 2 / n_genes
+            rows.append(
+                {
+                    "label": label,
+                    "top": top,
+                    "runs": len(ranked),
+                    "jaccard": float(np.mean(indices)),
+                    "lowest": min(indices),
+                    "highest": max(indices),
+                    "chance": expected / (2 * min(top, n_genes) - expected),
+                    "in_all": ";".join(gene for gene in ranked[0] if gene in shared),
+                }
+            )
+    columns = ["label", "top", "runs", "jaccard", "lowest", "highest", "chance", "in_all"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,126 @@
+"""Pathways behind the Teacher's labels: contribution and attention of its tokens.
+
+The contribution of a token to a class logit is its integrated gradient along the straight line from
+the tokens of the background (their mean) to those of the cell. Contributions add up to the logit of
+the cell minus that of the mean tokens, but for the error of the quadrature, which is reported.
+Attention says how much the cell token looks at a token, for whichever class.
+
+A token that sees every gene (`mask.n_fully_connected`) can carry nearly all of a label, and what is
+left to the pathways is little. Contributions show it; with such tokens left out, they show what the
+pathways alone would say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from plkd.interpret.tokens import teacher_of
+from plkd.models.background import Background
+from plkd.models.checkpoint import TrainedModel, dense_batch
+
+POINTS = 16
+_CELLS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class TokenAttributions:
+    """Pathways of some cells.
+
+    Attributes
+    ----------
+    contributions
+        What each token adds to the logit of the cell's target, float32 (cells, patterns).
+    attention
+        Attention of the cell token, mean over heads, float32 (cells, patterns); what is missing to
+        one is its attention to itself.
+    logits
+        Logits of the cells, float32 (cells, classes).
+    error
+        Sum of the contributions minus (logit of the cell - logit of the mean tokens), (cells,).
+    """
+
+    contributions: np.ndarray
+    attention: np.ndarray
+    logits: np.ndarray
+    error: np.ndarray
+
+
+def unmasked(model: TrainedModel) -> np.ndarray:
+    """Which tokens see every gene, boolean (patterns,): they are no pathways."""
+    mask = teacher_of(model).navigator.mask()
+    return np.asarray(np.diff(mask.indptr) == mask.shape[0])
+
+
+def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
+    """Weighted mean of the background's tokens, (patterns, width)."""
+    network = teacher_of(model).cpu().eval()
+    weights = torch.from_numpy(background.weights).float()
+    with torch.inference_mode():
+        parts = [
+            torch.einsum("b,bjw->jw", weights[start : start + 64],
+                         network.tokens(dense_batch(background.cells[start : start + 64])))
+            for start in range(0, len(weights), 64)
+        ]  # fmt: skip
+        return torch.stack(parts).sum(dim=0)
+
+
+def attribute_tokens(
+    model: TrainedModel,
+    cells: sparse.csr_matrix,
+    background: Background,
+    targets: np.ndarray,
+    *,
+    left_out: np.ndarray | None = None,
+    points: int = POINTS,
+) -> TokenAttributions:
+    """Contribution and attention of every token for the label of every cell.
+
+    Parameters
+    ----------
+    model
+        A Teacher.
+    cells
+        Log-normalised expression, CSR (cells, genes), genes in the model's order.
+    background
+        What the cells are compared with, usually `model.background`.
+    targets
+        The class whose logit is attributed, int array (cells,).
+    left_out
+        Tokens that say nothing, boolean (patterns,): they are always those of the background.
+    points
+        Points of the Gauss-Legendre quadrature.
+    """
+    network = teacher_of(model).cpu().eval()
+    start = mean_tokens(model, background).clone()
+    places, weights = np.polynomial.legendre.leggauss(points)
+    contributions, attention, logits, error = [], [], [], []
+    with torch.no_grad():
+        base = network.classify_tokens(start[None])[0][0]
+    for first in range(0, cells.shape[0], _CELLS_AT_ONCE):
+        some = slice(first, first + _CELLS_AT_ONCE)
+        chosen = torch.from_numpy(np.asarray(targets[some], dtype=np.int64))
+        with torch.no_grad():
+            tokens = network.tokens(dense_batch(cells[some]))
+            if left_out is not None:
+                tokens = torch.where(torch.from_numpy(left_out)[:, None], start, tokens)
+            looks = network.cell_attention(tokens)[:, :, :-1].mean(dim=1)
+            reached = network.classify_tokens(tokens)[0]
+        change = tokens - start
+        gradient = torch.zeros_like(tokens)
+        for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
+            here = (start + float(place) * change).requires_grad_()
+            value = network.classify_tokens(here)[0].gather(1, chosen[:, None]).sum()
+            gradient += float(weight) * torch.autograd.grad(value, here)[0]
+        adds = (gradient * change).sum(dim=2)
+        contributions.append(adds)
+        attention.append(looks)
+        logits.append(reached)
+        error.append(adds.sum(dim=1) - (reached - base).gather(1, chosen[:, None])[:, 0])
+    return TokenAttributions(
+        *(torch.cat(part).numpy() for part in (contributions, attention, logits, error))
+    )

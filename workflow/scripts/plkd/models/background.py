@@ -1,0 +1,103 @@
+"""What a model remembers of its reference: a few cells, and what is typical of every label.
+
+An explanation says why a cell is labelled so *rather than as an average cell*; the average cell is
+the background. It travels with the model, so that `plkd explain` needs the model's folder alone.
+
+Cells are drawn evenly over the labels, and every label has the same weight. Drawn as they come, the
+commonest type would dominate: its own markers would be "average" and be credited with little, and
+a rare type would be compared with that one type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from plkd.reference import Reference
+
+
+@dataclass(frozen=True)
+class Background:
+    """A weighted sample of reference cells, and the mean expression of every label.
+
+    Attributes
+    ----------
+    cells
+        Log-normalised expression, CSR float32 of shape (background cells, genes).
+    labels
+        Position of each of these cells' label among the classes, int array (background cells,).
+    label_means
+        Mean log-normalised expression of every label over the whole reference, float32 array
+        (classes, genes).
+    """
+
+    cells: sparse.csr_matrix
+    labels: np.ndarray
+    label_means: np.ndarray
+
+    @classmethod
+    def sample(cls, reference: Reference, n_cells: int, seed: int) -> Background:
+        """Draw a background from a reference, evenly over its labels.
+
+        Labels with fewer cells than their share give all they have, and the others more. Without
+        any cell (`n_cells` = 0) the means of the labels stand for them, so that no cell of the
+        reference is in the model's folder.
+
+        Parameters
+        ----------
+        reference
+            Labelled cells.
+        n_cells
+            How many cells; every label gives at least one unless it is 0.
+        seed
+            Seed of the choice.
+        """
+        n_classes = len(reference.classes)
+        sizes = np.bincount(reference.labels, minlength=n_classes)
+        members = sparse.csr_matrix(
+            (
+                1.0 / np.maximum(sizes, 1)[reference.labels],
+                (reference.labels, np.arange(len(reference.labels))),
+            ),
+            shape=(n_classes, len(reference.labels)),
+        )
+        means = (members @ reference.cells).toarray().astype(np.float32)
+        if n_cells == 0:
+            return cls(sparse.csr_matrix(means), np.arange(n_classes), means)
+        rng = np.random.default_rng([seed, 6])
+        quotas = _even_quotas(sizes, max(n_cells, n_classes))
+        order = rng.permutation(len(reference.labels))
+        chosen = np.sort(
+            np.concatenate(
+                [order[reference.labels[order] == i][:quota] for i, quota in enumerate(quotas)]
+            )
+        )
+        return cls(
+            sparse.csr_matrix(reference.cells[chosen]), reference.labels[chosen].copy(), means
+        )
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weight of every cell, float64 (background cells,): labels weigh the same; sum one."""
+        sizes = np.bincount(self.labels, minlength=len(self.label_means))
+        weights = 1.0 / sizes[self.labels]
+        return weights / weights.sum()
+
+    def mean(self) -> np.ndarray:
+        """Weighted mean expression of the cells, float64 array of shape (genes,)."""
+        return np.asarray(self.weights @ self.cells).ravel()
+
+
+def _even_quotas(sizes: np.ndarray, total: int) -> np.ndarray:
+    """Cells to take of groups of these sizes, as even as the sizes allow; they sum to `total`."""
+    quotas = np.zeros(len(sizes), dtype=int)
+    total = min(total, int(sizes.sum()))
+    while quotas.sum() < total:
+        open_groups = np.flatnonzero(quotas < sizes)
+        left = total - int(quotas.sum())
+        each = max(left // len(open_groups), 1)
+        taken = open_groups[:left] if left < len(open_groups) else open_groups
+        quotas[taken] = np.minimum(quotas[taken] + each, sizes[taken])
+    return quotas

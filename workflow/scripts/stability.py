@@ -1,0 +1,26 @@
+"""How alike are the top genes of runs with different seeds?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plkd.figures import save_figure, style
+from plkd.figures.key_genes import plot_stability
+from plkd.interpret.key_genes import read_gene_table, stability, write_gene_table
+from plkd.logs import run_script
+from plkd.models.checkpoint import load_model
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    tables = {path: read_gene_table(path) for path in snakemake.input.genes}
+    model = load_model(Path(snakemake.input.model).parent)
+    table = stability(tables, len(model.genes))
+    write_gene_table(table, snakemake.output.table)
+    with style():
+        save_figure(plot_stability(table), snakemake.output.png, snakemake.output.pdf)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
