@@ -1,0 +1,76 @@
+"""Genes behind labels, of a whole run on simulated cells, and `plkd explain` on its models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from project import REPOSITORY, Project
+from simulated import MARKERS
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
+
+
+def table(finished: Project, name: str) -> pd.DataFrame:
+    return pd.read_csv(finished.run_folder() / "interpretation" / f"{name}.tsv", sep="\t")
+
+
+def test_planted_markers_lead_the_genes_of_their_label(finished: Project) -> None:
+    genes = table(finished, "gene_attributions")
+    for label, shown in genes[genes["present_rank"] <= 5].groupby("label"):
+        # 8 of 110 genes are markers of a label: chance would give less than one in five
+        assert len(set(shown["gene"]) & set(MARKERS[label])) >= 3, label
+
+
+def test_key_genes_are_among_both_pools(finished: Project) -> None:
+    keys = table(finished, "key_genes")
+    network = table(finished, "network_genes")
+    both = keys[keys["key"]].merge(network[["label", "gene"]])
+    assert len(both) == keys["key"].sum() > 0
+
+
+def test_taking_away_the_genes_takes_away_the_label(finished: Project) -> None:
+    areas = table(finished, "faithfulness")
+    genes = areas[(areas["model"] == "student") & (areas["curve"] == "deletion")]
+    for _, one in genes.groupby("replaced_by"):
+        area = one.set_index("ranking")["area"]
+        assert area.filter(regex="shap|attribution").min() < area["random"]
+
+
+def explain(finished: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "plkd.cli", "explain", str(finished.folder / "query.h5ad")]
+    command += ["--model", str(finished.run_folder() / "student")]
+    command += ["--teacher", str(finished.run_folder() / "teacher")]
+    return subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow" / "scripts")},
+    )
+
+
+def test_explain_one_cell(finished: Project, tmp_path: Path) -> None:
+    predictions = pd.read_parquet(finished.run_folder() / "predictions" / "student.parquet")
+    sure = predictions.sort_values("confidence").iloc[-1]
+    picture, rows = tmp_path / "why.png", tmp_path / "why.tsv"
+    done = explain(finished, "--cell", sure["cell_id"], "-o", str(picture), "--table", str(rows))
+    assert done.returncode == 0, done.stderr
+    assert sure["label"] in done.stdout
+    assert set(MARKERS[sure["label"]]) & set(done.stdout.split())
+    assert picture.exists()
+    assert picture.with_suffix(".pdf").exists()
+    assert len(pd.read_csv(rows, sep="\t")) > 10
+
+
+def test_explain_a_cell_that_is_not_there(finished: Project, tmp_path: Path) -> None:
+    done = explain(finished, "--cell", "s2-cell0000", "-o", str(tmp_path / "why.png"))
+    assert done.returncode == 1
+    assert "s2-cell0000" in done.stderr
+    assert "Is it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
