@@ -25,9 +25,10 @@ Shapley values; additivity is exact for every number of steps.
 
 What is exact: additivity, for any weights, up to rounding in double precision;
 :func:`attribute_genes` gives the error of every cell, and raises above :data:`TOLERANCE`. A gene
-that is the same in cell and background, or has no weight, gets exactly nothing. What is not: the
+that is the same in cell and background, or has no weight, gets nothing. What is not: the
 single phi_g are the genes' Shapley values where the network is linear and approximate them
-elsewhere; tests/benchmarks/README.md says how closely. The explainers of the package shap are not
+elsewhere (random Students of seven genes: correlation .96 to .98, relative error .21 to .27). The
+explainers of the package shap are not
 used because none is additive here: ``DeepExplainer`` takes the slope of a LayerNorm for its
 multiplier, ``GradientExplainer`` estimates the integral from random points.
 """
@@ -51,7 +52,7 @@ from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel
 from plkd.models.student import Student
 
-SEGMENTS = 2  # more of them come no closer to the Shapley values of trained Students
+SEGMENTS = 2  # one step is farther from the Shapley values; twenty are hardly closer
 TOLERANCE = 1e-9
 """Largest error of additivity, as a share of the largest logit, or of one if that is smaller."""
 _SAME = 1e-6  # inputs of a GELU closer than this are the same: its slope replaces the ratio
