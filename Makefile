@@ -17,7 +17,7 @@ help:
 	@echo "make report   make results/report.html of the last run"
 	@echo "make test     install, then run all tests"
 	@echo "make lint     style, types and workflow checks"
-	@echo "make bench    time and memory of the models, as a table (15 minutes, on a quiet machine)"
+	@echo "make bench    time and memory of models and preparation, as tables (30 minutes, 20 GB of disk)"
 	@echo "make lock     resolve the dependencies anew (needs uv)"
 	@echo "make schema   write the schema and the table of settings (config/presets.md)"
 	@echo "make clean    remove results of the default configuration, keep downloads"
@@ -67,6 +67,7 @@ lint: $(VENV)/.dev
 
 bench: install
 	python tests/benchmarks/speed.py
+	python tests/benchmarks/prepare.py
 
 lock:
 	$(PYTHON) envs/make_locks.py

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import multiprocessing
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +21,8 @@ from torch import nn
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "scripts")]
+
+from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E402
 
 from dense_teacher import DenseTeacher  # noqa: E402
 from plkd import losses  # noqa: E402
@@ -39,8 +37,6 @@ GENES, PATTERNS, CLASSES, WIDTH = 2000, 300, 22, 48
 NONZERO = 0.1  # share of a cell's genes with counts
 BATCHES = (8, 64, 256)
 CELLS = (3250, 6500, 13000, 26000)
-
-Table = list[list[str]]
 
 
 def make_mask(n_fully_connected: int = 0) -> sparse.csc_array:
@@ -152,12 +148,6 @@ def compare_speed(*, inference: bool, batches: Sequence[int], rounds: int) -> Ta
 # ----------------------------------------------------------------------------- a process of its own
 
 
-def peak_memory() -> float:
-    """Largest resident memory of this process so far, MB (Linux)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(row.split()[1]) for row in status.splitlines() if row[:6] == "VmHWM:") / 1024
-
-
 def memory_of_work(side: str, batch: int, inference: bool, threads: int) -> float:
     """MB by which three repeats of a side, model and all, raise the process's peak."""
     torch.set_num_threads(threads)
@@ -185,12 +175,6 @@ def cost_of_training(preset: str, n_cells: int, threads: int) -> tuple[float, fl
     train_student(reference, teacher, settings, progress=False)
     end = time.perf_counter()
     return middle - start, end - middle, peak_memory() - before, len(history)
-
-
-def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Result of a function in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def compare_memory(batches: Sequence[int], threads: int) -> Table:
@@ -226,21 +210,8 @@ def whole_trainings(sizes: Sequence[int], threads: int) -> Table:
 
 
 def machine(threads: int) -> str:
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        lines = information.read_text(encoding="utf-8").splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{model}, {threads} threads, torch {torch.__version__}, Python {sys.version.split()[0]}"
-
-
-def as_text(title: str, rows: Table) -> str:
-    """A Markdown table with aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [" | ".join(map(str.ljust, row, widths)) for row in rows]
-    lines.insert(1, " | ".join("-" * width for width in widths))
-    return f"### {title}\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
+    python = sys.version.split()[0]
+    return f"{processor()}, {threads} threads, torch {torch.__version__}, Python {python}"
 
 
 def main() -> None:

@@ -18,7 +18,10 @@ from plkd.figures.confusion import plot_confusion
 from plkd.figures.embedding import plot_embedding
 from plkd.figures.history import plot_history
 from plkd.figures.labels import class_colours, plain, short
+from plkd.figures.networks import plot_networks
+from plkd.figures.pattern_tokens import pattern_labels, plot_attention, plot_label_patterns
 from plkd.figures.per_class import plot_per_class
+from plkd.interpret.networks import build_network, choose_genes, rank_genes
 from plkd.predictions import prediction_table
 
 ODD_NAMES = [
@@ -191,3 +194,76 @@ def test_long_names_keep_their_ends():
     assert short(name)[:10] == name[:10]
     assert short(name)[-6:] == "type 1"
     assert short("short") == "short"
+
+
+def label_patterns(n_labels: int, n_patterns: int) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Patterns of labels with odd names; the last label has none of its own."""
+    rng = np.random.default_rng(0)
+    labels = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_labels]
+    names = {f"PATH_{'LONG_' * i}NAME": f"PATH_{'LONG_' * i}NAME" for i in range(n_patterns - 1)}
+    names["fully_connected_1"] = "PATH_WITH_$_AND_\\frac"
+    parts = []
+    for label in labels:
+        order = rng.permutation(list(names))
+        rank = np.arange(1, len(order) + 1)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "label": label,
+                    "pattern": order,
+                    "rank": rank,
+                    "top": (rank <= 10) & (label != labels[-1] or n_labels == 1),
+                    "mean": rng.normal(size=len(order)),
+                    "auroc": rng.random(len(order)),
+                    "attention": rng.dirichlet(np.full(len(order), 0.1)),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True), names
+
+
+@pytest.mark.parametrize(("n_labels", "n_patterns"), [(1, 1), (2, 3), (9, 40), (25, 60)])
+def test_patterns_of_labels(n_labels, n_patterns, tmp_path):
+    table, names = label_patterns(n_labels, n_patterns)
+    figure = plot_label_patterns(table, names, title="Patterns of the labels")
+    saved(figure, tmp_path)
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == list(
+        map(short, dict.fromkeys(table["label"]))
+    )
+    own = table[table["top"] & (table["rank"] <= 5)]
+    assert len(axes.get_yticklabels()) == own["pattern"].nunique()
+    saved(plot_attention(table, names, top=30), tmp_path)
+
+
+def test_networks_of_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    table, names = label_patterns(5, 12)
+    genes_of = {name: [f"G${i}" for i in rng.permutation(60)[:20]] for name in names}
+    networks, parts, own = {}, [], {}
+    for i, (label, part) in enumerate(table.groupby("label", sort=False)):
+        own[label] = list(part.loc[part["top"], "pattern"])
+        genes = choose_genes(own[label], genes_of)
+        vectors = rng.normal(size=(len(genes), 3))
+        networks[label] = build_network(list(genes), vectors, similarity=0.5 if i else 1.0)
+        parts.append(rank_genes(networks[label], genes).assign(label=label))
+    figure = plot_networks(networks, pd.concat(parts), own, names, title="Networks")
+    saved(figure, tmp_path)
+    texts = {text.get_text() for axes in figure.axes for text in axes.texts}
+    for graph in networks.values():
+        assert {plain(gene) for gene in graph} <= texts
+
+
+def test_names_of_patterns_are_words_and_never_alike():
+    names = {
+        "REACTOME_TCR_SIGNALING": "REACTOME_TCR_SIGNALING",
+        "REACTOME_CELL_CYCLE": "REACTOME_CELL_CYCLE",
+        "fully_connected_1": "REACTOME_CELL_CYCLE",
+        "dense_2": "dense_2",
+    }
+    assert list(pattern_labels(names).values()) == [
+        "TCR signaling", "Cell cycle", "Fully connected 1: Cell cycle", "Dense 2",
+    ]  # fmt: skip
+    long = {f"A_{'X' * 70}_{i}": f"A_{'X' * 70}_{i}" for i in range(4)}
+    assert len(set(pattern_labels(long).values())) == 4
+    assert pattern_labels({"A_B": "A_B", "C_D": "C_D"}) == {"A_B": "A B", "C_D": "C D"}

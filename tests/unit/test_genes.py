@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +11,9 @@ from plkd.genes import (
     align_genes,
     clean_gene_names,
     match_genes,
-    merge_duplicates,
     naming_hint,
 )
+from plkd.scale import detect_scale
 
 GENE_NAMES = st.lists(st.sampled_from(list("AaBbCcDdEe")), unique=True, max_size=10)
 
@@ -39,21 +37,26 @@ def test_clean_gene_names(raw: object, clean: str) -> None:
     assert clean_gene_names([raw]) == [clean]
 
 
-def cells(X: object, genes: list[str], **parts: object) -> ad.AnnData:
+def merged(X: object, names: list[str]) -> tuple[list[str], sparse.csr_matrix]:
     matrix = sparse.csr_matrix(np.asarray(X))
-    obs = pd.DataFrame(index=[f"c{i}" for i in range(matrix.shape[0])])
-    var = pd.DataFrame({"place": np.arange(len(genes))}, index=genes)
-    return ad.AnnData(matrix, obs=obs, var=var, **parts)
+    columns = GeneColumns.from_names(names)
+    return columns.genes, columns.merge(matrix, detect_scale(matrix))
 
 
-def test_duplicates_of_counts_are_added() -> None:
-    adata = cells([[1, 2, 3, 4], [0, 5, 6, 0]], ["A", "B", " A", "C"])
-    merged = merge_duplicates(adata)
-    assert list(merged.var_names) == ["A", "B", "C"]
-    np.testing.assert_array_equal(merged.X.toarray(), [[4, 2, 4], [6, 5, 0]])
-    assert merged.X.dtype == adata.X.dtype
-    assert list(merged.var["place"]) == [0, 1, 3]
-    assert list(adata.var_names) == ["A", "B", " A", "C"]
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32])
+def test_duplicates_of_counts_are_added(dtype: type) -> None:
+    X = np.array([[1, 2, 127, 4], [100, 5, 120, 0]], dtype=dtype)
+    genes, result = merged(X, ["A", "B", " A", "C"])
+    assert genes == ["A", "B", "C"]
+    np.testing.assert_array_equal(result.toarray(), [[128, 2, 4], [220, 5, 0]])
+    assert result.dtype == (np.int32 if dtype in (np.uint8, np.int16) else dtype)
+    assert list(GeneColumns.from_names(["A", "", "B", " A", "C"]).first_columns) == [0, 2, 4]
+
+
+def test_small_integers_do_not_overflow() -> None:
+    X = np.full((1, 300), 255, dtype=np.uint8)
+    _, result = merged(X, ["A"] * 300)
+    assert result.toarray().tolist() == [[300 * 255]]
 
 
 def test_duplicates_of_logged_values_equal_merging_the_counts() -> None:
@@ -61,27 +64,17 @@ def test_duplicates_of_logged_values_equal_merging_the_counts() -> None:
     counts = rng.poisson(2.0, size=(20, 5)).astype(float)
     names = ["A", "B", "A", "C", "B"]
     logged = np.log1p(counts / counts.sum(1, keepdims=True) * 1e4)
-    merged_counts = merge_duplicates(cells(counts, names)).X.toarray()
+    merged_counts = merged(counts, names)[1].toarray()
     expected = np.log1p(merged_counts / counts.sum(1, keepdims=True) * 1e4)
-    result = merge_duplicates(cells(logged, names)).X.toarray()
+    result = merged(logged, names)[1].toarray()
     np.testing.assert_allclose(result, expected, rtol=1e-12)
     np.testing.assert_array_equal(result[:, 2], logged[:, 3])
 
 
-def test_unnamed_genes_are_dropped_and_clean_names_are_left_alone() -> None:
-    merged = merge_duplicates(cells([[1, 2, 3]], ["A", "", "B"]))
-    assert list(merged.var_names) == ["A", "B"]
-    np.testing.assert_array_equal(merged.X.toarray(), [[1, 3]])
-    clean = cells([[1, 2]], ["A", "B"])
-    assert merge_duplicates(clean) is clean
-
-
-def test_obs_and_coordinates_survive_merging() -> None:
-    adata = cells([[1, 2], [3, 4]], ["A", "A"], obsm={"spatial": np.ones((2, 2))})
-    adata.obs["t"] = ["x", "y"]
-    merged = merge_duplicates(adata)
-    assert list(merged.obs["t"]) == ["x", "y"]
-    assert merged.obsm["spatial"].shape == (2, 2)
+def test_unnamed_genes_are_dropped() -> None:
+    genes, result = merged([[1, 2, 3]], ["A", "", "B"])
+    assert genes == ["A", "B"]
+    np.testing.assert_array_equal(result.toarray(), [[1, 3]])
 
 
 def test_columns_count_what_they_lose() -> None:
@@ -142,3 +135,33 @@ def test_aligning_to_a_permutation_loses_nothing(genes: list[str], seed: int) ->
     order = rng.permutation(len(genes))
     there, _ = align_genes(sparse.csr_matrix(X), genes, [genes[i] for i in order])
     np.testing.assert_array_equal(there.toarray(), X.toarray()[:, order])
+
+
+@given(GENE_NAMES, GENE_NAMES, st.integers(0, 5))
+def test_aligning_agrees_with_a_dictionary(have: list[str], want: list[str], seed: int) -> None:
+    X = np.random.default_rng(seed).poisson(1.0, (3, len(have)))
+    aligned, overlap = align_genes(sparse.csr_matrix(X), have, want)
+    by_name = dict(zip(have, X.T, strict=True))
+    taken = set(have) & set(want)
+    for place, gene in enumerate(want):
+        column = aligned.toarray()[:, place]
+        if gene in by_name:
+            np.testing.assert_array_equal(column, by_name[gene])
+            continue
+        # Without an equal name, the other spelling serves if nobody else wants it.
+        other = gene.swapcase()
+        expected = by_name[other] if other in by_name and other not in taken else np.zeros(3)
+        np.testing.assert_array_equal(column, expected)
+        assert (gene in overlap.missing) == (other not in by_name or other in taken)
+
+
+@given(st.integers(0, 20))
+def test_order_of_cells_and_genes_does_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X = sparse.csr_matrix(rng.poisson(0.7, (5, 6)))
+    names = rng.choice(list("ABCD"), 6).tolist()
+    genes, result = merged(X.toarray(), names)
+    cells, order = rng.permutation(5), rng.permutation(6)
+    other_genes, other = merged(X.toarray()[cells][:, order], [names[i] for i in order])
+    back = [other_genes.index(gene) for gene in genes]
+    np.testing.assert_array_equal(other.toarray()[:, back], result.toarray()[cells])

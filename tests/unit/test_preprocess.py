@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import download
-import plkd.preprocess
+import plkd.io
 import prepare
 from plkd.cleaning import clean_labels
 from plkd.errors import InputError
 from plkd.preprocess import PreparedPaths, prepare_dataset
-from plkd.selection import merge_small_batches, select_genes, split_cells
+from plkd.selection import merge_small_batches, select_genes, split_cells, sum_genes
 from simulated import MARKERS, make_cells
 
 
@@ -155,7 +155,7 @@ def scanpy_choice(adata: ad.AnnData, n_genes: int, batch_key: str | None) -> set
 @pytest.mark.parametrize("batches", [["d1"], ["d1", "d2", "d3"]])
 def test_genes_are_those_of_scanpy(batches: list[str]) -> None:
     adata = log_cp10k(make_cells(400, 300, batches=batches))
-    table = select_genes(adata.X, list(adata.obs["batch"]), 80, np.ones(300, dtype=bool))
+    table = select_genes(sum_genes(adata.X, list(adata.obs["batch"])), 80, np.ones(300, dtype=bool))
     chosen = set(adata.var_names[table["selected"]])
     assert chosen == scanpy_choice(adata, 80, "batch" if len(batches) > 1 else None)
     assert sorted(table["rank"]) == list(range(1, 301))
@@ -172,11 +172,11 @@ def test_markers_are_found_and_batch_genes_are_not() -> None:
     adata.X = sparse.csr_matrix(X)
     logged = log_cp10k(adata)
     everything = np.ones(300, dtype=bool)
-    table = select_genes(logged.X, list(adata.obs["batch"]), 60, everything)
+    table = select_genes(sum_genes(logged.X, list(adata.obs["batch"])), 60, everything)
     chosen = set(adata.var_names[table["selected"]])
     planted = {gene for name in list(MARKERS)[:4] for gene in MARKERS[name]}
     assert len(planted & chosen) > 0.7 * len(planted)
-    blind = select_genes(logged.X, ["one"] * 600, 60, everything)
+    blind = select_genes(sum_genes(logged.X, ["one"] * 600), 60, everything)
     n_aware, n_blind = (t["selected"].to_numpy()[batch_genes].sum() for t in (table, blind))
     assert n_aware < 5
     assert n_blind > 10
@@ -185,12 +185,13 @@ def test_markers_are_found_and_batch_genes_are_not() -> None:
 def test_only_candidates_are_ranked_and_chosen() -> None:
     adata = log_cp10k(make_cells(200, 100))
     candidates = np.arange(100) % 2 == 0
-    table = select_genes(adata.X, ["b"] * 200, 20, candidates)
+    sums = sum_genes(adata.X, ["b"] * 200)
+    table = select_genes(sums, 20, candidates)
     assert table["selected"].sum() == 20
     assert not table["selected"].to_numpy()[~candidates].any()
     assert table["rank"].notna().to_numpy().tolist() == candidates.tolist()
     for n_genes in ("all", 50, 1000):
-        table = select_genes(adata.X, ["b"] * 200, n_genes, candidates)  # type: ignore[arg-type]
+        table = select_genes(sums, n_genes, candidates)  # type: ignore[arg-type]
         assert table["selected"].tolist() == candidates.tolist()
         assert table["rank"].isna().all()
 
@@ -198,7 +199,7 @@ def test_only_candidates_are_ranked_and_chosen() -> None:
 def test_tiny_batches_do_not_break_the_ranking() -> None:
     adata = log_cp10k(make_cells(200, 100))
     batches = ["one cell", "two", "two", *["d1"] * 100, *["d2"] * 97]
-    table = select_genes(adata.X, batches, 20, np.ones(100, dtype=bool))
+    table = select_genes(sum_genes(adata.X, batches), 20, np.ones(100, dtype=bool))
     assert table["selected"].sum() == 20
 
 
@@ -206,7 +207,7 @@ def test_tiny_batches_do_not_break_the_ranking() -> None:
 def test_genes_that_do_not_vary_cannot_be_ranked(n_cells: int) -> None:
     constant = sparse.csr_matrix(np.ones((n_cells, 10), dtype=np.float32))
     with pytest.raises(InputError, match="n_genes: all"):
-        select_genes(constant, ["b"] * n_cells, 5, np.ones(10, dtype=bool))
+        select_genes(sum_genes(constant, ["b"] * n_cells), 5, np.ones(10, dtype=bool))
 
 
 def test_small_batches_are_joined() -> None:
@@ -491,6 +492,9 @@ def test_unlabelled_query(bench: Workbench, reference: ad.AnnData, query: ad.Ann
         ({"keep": {"batch": ["d9"]}}, r"d9.*'d1'"),
         ({"keep": {"cell_type": ["B cell"]}}, r"two labels.*'B cell'"),
         ({"keep": {"batch": "d1", "flag": ["y"]}}, "no cell has all"),
+        ({"drop": {"site": ["s1"]}}, r"site.*drop.*cell_type, batch"),
+        ({"drop": {"batch": ["d9"]}}, r"d9.*'d1'"),
+        ({"drop": {"batch": ["d1", "d2"]}}, "no cell has all"),
         ({"layer": "raw_counts"}, "raw_counts"),
     ],
 )
@@ -507,6 +511,19 @@ def test_settings_that_do_not_fit_the_file(
     with pytest.raises(InputError, match=words):
         bench(reference, query, reference_settings=change)
     assert not (bench.folder / "prepared").exists()
+
+
+def test_drop_is_the_rest_of_keep(bench: Workbench, reference: ad.AnnData) -> None:
+    path = bench._write(reference, "both")
+    done = bench(
+        path,
+        path,
+        reference_settings={"keep": {"batch": ["d1"]}},
+        query_settings={"drop": {"batch": ["d1"]}},
+    )
+    assert set(done.reference.obs["batch"]) == {"d1"}
+    assert set(done.query.obs["batch"]) == {"d2"}
+    assert done.reference.n_obs + done.query.n_obs == reference.n_obs
 
 
 def test_labels_that_are_all_missing(
@@ -545,13 +562,14 @@ def test_one_file_is_read_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = []
-    real = plkd.preprocess.read_cells
+    real = plkd.io.row_chunks
 
-    def counted(path: Path, **options: Any) -> ad.AnnData:
-        calls.append(path)
-        return real(path, **options)
+    def counted(*arguments: Any) -> Any:
+        for rows, chunk in real(*arguments):
+            calls.append(rows)
+            yield rows, chunk
 
-    monkeypatch.setattr(plkd.preprocess, "read_cells", counted)
+    monkeypatch.setattr(plkd.io, "row_chunks", counted)
     path = bench._write(reference, "both")
     done = bench(
         path,
@@ -559,7 +577,8 @@ def test_one_file_is_read_once(
         reference_settings={"keep": {"batch": ["d1"]}},
         query_settings={"keep": {"batch": ["d2"]}},
     )
-    assert len(calls) == 1
+    # A sample for either side, then three passes for both.
+    assert calls == [slice(0, 240)] * 5
     assert (done.reference.n_obs, done.query.n_obs) == (120, 120)
     assert done.report["warnings"] == []
     done = bench(path, path, query_settings={"keep": {"batch": ["d2"]}})
@@ -615,7 +634,9 @@ def test_the_scripts(tmp_path: Path, reference: ad.AnnData, query: ad.AnnData) -
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
         download.main(
             SimpleNamespace(
-                params=SimpleNamespace(url=str(tmp_path / f"{name}.h5ad"), sha256=None, mirrors=[]),
+                params=SimpleNamespace(
+                    source={"url": str(tmp_path / f"{name}.h5ad")}, offline_folder=None
+                ),
                 output=[str(tmp_path / "in" / name)],
             )
         )

@@ -52,7 +52,7 @@ rule annotate:
     resources:
         mem_mb=memory_mb,
     params:
-        reading=reading_of_query,
+        source=annotated_source,
         code=code("annotate.py"),
     script:
         "../scripts/annotate.py"

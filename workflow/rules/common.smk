@@ -281,32 +281,35 @@ def prepared_query_file(wildcards):
     return cells_file(wildcards.dataset, "query") if "query" in DATASETS[wildcards.dataset] else []
 
 
-def annotated_file(dataset):
-    """The file that is copied with labels: the query as it came; fragments have no rows to label."""
-    source = source_of_side(dataset, "query")
-    side = "query" if "query" in DATASETS[dataset] else "reference"
-    return (
-        cells_file(dataset, side)
-        if source["reader"] == "fragments"
-        else original_file(dataset, side)
-    )
+def has_rows(source):
+    """Whether the published file has a row per cell that can be labelled; fragments have not."""
+    return "url" in source and source.get("gene_activity", {}).get("rule") != "signac"
 
 
 def query_file(wildcards):
-    return annotated_file(wildcards.dataset)
+    """The file that is copied with labels: the query as it came, or cells made of fragments."""
+    dataset = wildcards.dataset
+    side = "query" if "query" in DATASETS[dataset] else "reference"
+    published = has_rows(source_of_side(dataset, side))
+    return original_file(dataset, side) if published else cells_file(dataset, side)
 
 
 def gene_activity_cells(wildcards):
     return original_file(wildcards.dataset, wildcards.side)
 
 
-def gene_activity_of(wildcards):
+def gene_activity_source(wildcards):
     return source_of_side(wildcards.dataset, wildcards.side)
 
 
 def gene_activity_annotation(wildcards):
-    source = gene_activity_of(wildcards)["gene_activity"]["annotation"]
-    return fetched(wildcards.dataset, source)
+    annotation = gene_activity_source(wildcards)["gene_activity"]["annotation"]
+    return fetched(wildcards.dataset, annotation)
+
+
+def gene_activity_barcodes(wildcards):
+    barcodes = gene_activity_source(wildcards)["gene_activity"].get("barcodes")
+    return fetched(wildcards.dataset, barcodes) if barcodes else []
 
 
 def gene_tables(wildcards):
@@ -339,21 +342,27 @@ def gene_set_files(wildcards):
 # ----------------------------------------------------------------------------- settings of the rules
 
 
+def as_written(source):
+    """The configuration of a side whose file the pipeline wrote itself: it is read as it is."""
+    return {key: value for key, value in source.items() if key not in READING}
+
+
 def prepared_dataset(wildcards):
-    """The data set as rule prepare sees it: what the pipeline wrote itself is read as it is."""
+    """The data set as rule prepare sees it."""
     dataset = dict(DATASETS[wildcards.dataset])
     for side in ("reference", "query"):
         source = dataset.get(side)
         if source is not None and ("url" not in source or "gene_activity" in source):
-            dataset[side] = {key: value for key, value in source.items() if key not in READING}
+            dataset[side] = as_written(source)
     return dataset
 
 
-def reading_of_query(wildcards):
-    """How to read the file that is copied with labels."""
+def annotated_source(wildcards):
+    """The configuration of the side whose file is copied with labels."""
     source = source_of_side(wildcards.dataset, "query")
-    as_published = "url" in source and source["reader"] != "fragments"
-    return {key: source[key] for key in READING if source[key]} if as_published else {}
+    # the copy keeps the names of its genes
+    source = {key: value for key, value in source.items() if key != "gene_table"}
+    return source if has_rows(source) else as_written(source)
 
 
 def variant_of(wildcards):

@@ -8,7 +8,7 @@ from plkd.annotate import label_table, write_annotated
 from plkd.files import whole_file
 from plkd.logs import run_script
 from plkd.predictions import read_predictions
-from plkd.preprocess import source_rows
+from plkd.preprocess import reading_options, source_rows
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -30,7 +30,7 @@ def main(snakemake) -> None:
             "variant": snakemake.wildcards.variant,
             "seed": int(snakemake.wildcards.seed),
         },
-        **snakemake.params.reading,
+        **reading_options(snakemake.params.source),
     )
 
 

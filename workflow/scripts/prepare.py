@@ -20,7 +20,7 @@ def main(snakemake) -> None:
         report=Path(snakemake.output.report),
     )
     dataset = dict(snakemake.params.dataset)
-    tables = iter(snakemake.input.gene_tables)
+    tables = iter(snakemake.input.get("gene_tables") or [])
     for side in ("reference", "query"):
         if "gene_table" in dataset.get(side, {}):
             table = with_paths(dataset[side]["gene_table"], [next(tables)])

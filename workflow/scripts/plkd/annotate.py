@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel
 from plkd.predictions import class_names, class_probabilities, prediction_sets, prediction_table
 from plkd.scale import require_usable, to_log_normalised
+from plkd.stores import modality_group, open_hdf5, open_store, read_annotations, reading
 
 CHUNK_CELLS = 4096
 MINIMUM_OVERLAP = 0.1  # share of the model's genes below which the labels would be noise
@@ -165,13 +167,15 @@ def write_annotated(
     rows: np.ndarray | None = None,
     about: dict[str, Any] | None = None,
     reader: str = "auto",
+    modality: str | None = None,
     **reading: Any,
 ) -> None:
     """Write a copy of a file of cells with labels, whole or not at all.
 
-    An h5ad keeps everything it holds; other formats become an h5ad of matrix, cells and genes.
-    Added are ``obs['plkd_label']``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
-    ``plkd_unknown``, ``plkd_prediction_set`` (classes joined by ``" | "``), ``obsm['X_plkd']``,
+    An h5ad keeps everything it holds; so does an h5mu, whose modality is annotated. Other formats
+    become an h5ad of matrix, cells and genes. Added are ``obs['plkd_label']``,
+    ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``, ``plkd_unknown``,
+    ``plkd_prediction_set`` (classes joined by ``" | "``), ``obsm['X_plkd']``,
     ``obsm['plkd_probabilities']`` and ``uns['plkd']`` with the order of the classes.
 
     Parameters
@@ -179,37 +183,27 @@ def write_annotated(
     query
         The file that was predicted.
     output
-        The h5ad to write.
+        The h5ad (of an h5mu, the h5mu) to write.
     predictions, embedding
         One row per cell.
     rows
         Rows of the file that were predicted, in the order of `predictions`; None for all.
     about
         Goes into ``uns['plkd']``.
-    reader, reading
-        How to read the query, see :func:`plkd.io.read_cells`.
+    reader, modality, reading
+        How to read the query, see :func:`plkd.io.open_cells`.
     """
     query = Path(query)
     reader = detect_reader(query) if reader == "auto" else reader
-    obs = _obs_columns(predictions)
     obsm = {"X_plkd": embedding, "plkd_probabilities": class_probabilities(predictions)}
     uns = {**(about or {}), "classes": np.array(class_names(predictions), dtype=object)}
+    added = _Added(_obs_columns(predictions), obsm, uns)
     with whole_file(output) as temporary:
-        if reader == "h5ad" and _is_everything(query, rows):
-            shutil.copyfile(query, temporary)
-            _add_in_place(temporary, obs, obsm, uns)
+        if reader in ("h5ad", "h5mu"):
+            _copy_store(query, temporary, rows, modality, added)
         else:
-            cells = (
-                ad.read_h5ad(query)
-                if reader == "h5ad"
-                else read_cells(query, reader=reader, **reading)
-            )
-            cells = cells if rows is None else cells[rows].copy()
-            for name, values in obs.items():
-                cells.obs[name] = values.to_numpy() if name != "plkd_label" else values.array
-            cells.obsm.update(obsm)
-            cells.uns["plkd"] = uns
-            cells.write_h5ad(temporary)
+            cells = read_cells(query, reader=reader, modality=modality, **reading)
+            _add_to(cells if rows is None else cells[rows].copy(), added).write_h5ad(temporary)
 
 
 def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -303,25 +297,64 @@ def _obs_columns(predictions: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _is_everything(query: Path, rows: np.ndarray | None) -> bool:
-    if rows is None:
-        return True
-    with open_cells(query, reader="h5ad") as cells:
-        return np.array_equal(rows, np.arange(cells.n_cells))
+@dataclass(frozen=True)
+class _Added:
+    """What an annotated copy has more than the query."""
+
+    obs: pd.DataFrame
+    obsm: dict[str, np.ndarray]
+    uns: dict[str, Any]
 
 
-def _add_in_place(
-    path: Path, obs: pd.DataFrame, obsm: dict[str, np.ndarray], uns: dict[str, Any]
+def _copy_store(
+    query: Path, copy: Path, rows: np.ndarray | None, modality: str | None, added: _Added
 ) -> None:
-    """Add to an h5ad without reading its matrices."""
+    """Copy an h5ad or h5mu, all of its cells or some."""
+    with open_hdf5(query) as store:
+        group = modality_group(store, query, modality)
+    with open_store(query, modality) as store:
+        n_cells = len(read_annotations(store, query, use_raw=False)[0])
+    if rows is None or np.array_equal(rows, np.arange(n_cells)):
+        shutil.copyfile(query, copy)
+        _add_in_place(copy, group, added)
+    elif group is None:
+        _add_to(ad.read_h5ad(query)[rows].copy(), added).write_h5ad(copy)
+    else:
+        _some_of_several(query, group.removeprefix("mod/"), rows, added).write_h5mu(copy)
+
+
+def _some_of_several(query: Path, modality: str, rows: np.ndarray, added: _Added) -> Any:
+    """Some cells of a modality; of the other modalities the values of the same cells."""
+    import mudata
+
+    with reading(query):
+        everything = mudata.read_h5mu(query)
+    place_of_row = np.argsort(everything.obsmap[modality].ravel(), kind="stable")
+    n_absent = everything.n_obs - everything.mod[modality].n_obs  # these have 0 in obsmap
+    chosen = everything[place_of_row[n_absent:][rows]].copy()
+    _add_to(chosen.mod[modality], added)
+    return chosen
+
+
+def _add_to(cells: ad.AnnData, added: _Added) -> ad.AnnData:
+    for name, values in added.obs.items():
+        cells.obs[name] = values.to_numpy() if name != "plkd_label" else values.array
+    cells.obsm.update(added.obsm)
+    cells.uns["plkd"] = added.uns
+    return cells
+
+
+def _add_in_place(path: Path, group: str | None, added: _Added) -> None:
+    """Add to an h5ad, or to a modality of an h5mu, without reading its matrices."""
     with h5py.File(path, "r+") as file:
-        table = read_elem(file["obs"])
-        for name, values in obs.items():
+        store = file if group is None else file[group]
+        table = read_elem(store["obs"])
+        for name, values in added.obs.items():
             table[name] = values.array
-        write_elem(file, "obs", table)
-        for group in ("obsm", "uns"):
-            if group not in file:
-                write_elem(file, group, {})
-        for name, array in obsm.items():
-            write_elem(file, f"obsm/{name}", array)
-        write_elem(file, "uns/plkd", uns)
+        write_elem(store, "obs", table)
+        for name in ("obsm", "uns"):
+            if name not in store:
+                write_elem(store, name, {})
+        for name, array in added.obsm.items():
+            write_elem(store, f"obsm/{name}", array)
+        write_elem(store, "uns/plkd", added.uns)

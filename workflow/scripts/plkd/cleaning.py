@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
@@ -16,9 +15,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io import READERS, detect_reader
-from plkd.scale import MatrixScale, detect_scale, recover_counts, require_usable
-from plkd.stores import matrix_scales, slot_name
+from plkd.io import CellFile
+from plkd.passes import walk
+from plkd.scale import (
+    MatrixScale,
+    ValueRange,
+    detect_scale,
+    recover_counts,
+    require_usable,
+    sampled_blocks,
+)
+from plkd.stores import slot_name
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
@@ -33,11 +40,14 @@ class SourceSettings:
     reader: str = "auto"
     layer: str | None = None
     use_raw: bool = False
+    modality: str | None = None
     transpose: bool = False
     gene_symbols_key: str | None = None
+    gene_table: Mapping[str, Any] | None = None
     labels_key: str | None = None
     batch_key: str | None = None
     keep: Mapping[str, Any] = field(default_factory=dict)
+    drop: Mapping[str, Any] = field(default_factory=dict)
     drop_labels: list[str] = field(default_factory=list)
 
     @classmethod
@@ -50,55 +60,79 @@ class SourceSettings:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """The options of :func:`plkd.io.read_cells` but `obs_columns`."""
+        """The options of :func:`plkd.io.open_cells` but `obs_columns`."""
         return {
             "reader": self.reader,
             "layer": self.layer,
             "use_raw": self.use_raw,
+            "modality": self.modality,
             "transpose": self.transpose,
             "gene_symbols_key": self.gene_symbols_key,
+            "gene_table": self.gene_table,
         }
 
     @property
     def obs_columns(self) -> list[str]:
         """Columns of `obs` that the settings name."""
-        return [c for c in (self.labels_key, self.batch_key, *self.keep) if c is not None]
+        named = (self.labels_key, self.batch_key, *self.keep, *self.drop)
+        return [column for column in named if column is not None]
 
 
 @dataclass
 class Side:
-    """The usable cells of one side, all their genes, on the scale they were stored in.
+    """The chosen cells of one side. Their values stay in the file, on the scale they have there.
 
     Attributes
     ----------
-    X
-        CSR (n_cells, n_genes).
-    genes, cell_ids
-        Unique names.
+    role
+        ``reference`` or ``query``.
+    cells
+        The open file.
+    slot
+        The matrix, for messages: file and slot.
     rows
-        Row of each cell in the source file, int array (n_cells,).
+        Row of each cell in the file, ascending int array (n_cells,).
+    cell_ids
+        Unique names.
     labels
         Object array (n_cells,) of str, None where unknown.
     batches
         Object array (n_cells,) of str.
-    spatial
-        Coordinates (n_cells, n_dimensions), if there are any.
+    sample
+        Some of the cells that `keep` asks for, CSR (n_sampled, n_genes): the evidence of `scale`.
     scale
-        What `X` holds.
+        What the values are.
     report
         What was read, dropped and found, ready for JSON.
     """
 
-    X: sparse.csr_matrix
-    genes: list[str]
-    cell_ids: pd.Index
+    role: str
+    cells: CellFile
+    slot: str
     rows: NDArray[np.intp]
+    cell_ids: pd.Index
     labels: NDArray[np.object_]
     batches: NDArray[np.object_]
-    spatial: NDArray[np.floating] | None
+    sample: sparse.csr_matrix
     scale: MatrixScale
     report: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self.rows.size
+
+    @property
+    def genes(self) -> list[str]:
+        """Unique names: the columns of the file."""
+        return self.cells.genes
+
+    @property
+    def spatial(self) -> NDArray[np.floating] | None:
+        """Coordinates (n_cells, n_dimensions), if there are any."""
+        coordinates = self.cells.spatial
+        return None if coordinates is None else coordinates[self.rows]
 
     def take(self, kept: NDArray[np.bool_], reason: str | None = None) -> Side:
         """Keep some cells; a `reason` is written into the report if any are dropped."""
@@ -107,89 +141,80 @@ class Side:
         report = dict(self.report)
         if reason is not None:
             report["dropped"] = [*report["dropped"], *_dropped(kept, reason)]
-        return Side(
-            self.X[kept],
-            self.genes,
-            self.cell_ids[kept],
-            self.rows[kept],
-            self.labels[kept],
-            self.batches[kept],
-            None if self.spatial is None else self.spatial[kept],
-            self.scale,
-            report,
-            list(self.warnings),
+        return replace(
+            self,
+            rows=self.rows[kept],
+            cell_ids=self.cell_ids[kept],
+            labels=self.labels[kept],
+            batches=self.batches[kept],
+            report=report,
+            warnings=list(self.warnings),
         )
 
-    def counts(self) -> sparse.csr_matrix | None:
-        """Whole numbers as float32 (n_cells, n_genes), stored or recovered; None if gone."""
+    def counts(self, X: sparse.csr_matrix) -> sparse.csr_matrix | None:
+        """Whole numbers of some of the cells as float32, stored or recovered; None if gone."""
         if self.scale.kind == "counts":
-            self.report["counts"] = "stored"
-            return self.X.astype(np.float32)
+            return X.astype(np.float32)
         if self.scale.counts_recoverable:
-            is_logged = self.scale.kind == "log1p"
-            recovered = recover_counts(self.X, logged=is_logged, base=self.scale.log_base)
-            self.report["counts"] = "unknown" if recovered is None else "recovered"
-            return recovered
-        self.report["counts"] = "unknown"
+            return recover_counts(X, logged=self.scale.kind == "log1p", base=self.scale.log_base)
         return None
 
 
-def clean_side(
-    adata: ad.AnnData,
-    path: str | Path,
-    settings: SourceSettings,
-    role: str,
-    min_genes_per_cell: int = 0,
-) -> Side:
-    """Keep the cells that the settings ask for and that hold something.
+def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
+    """Take the cells that the settings ask for, by the table of the cells alone.
+
+    The scale is that of a sample of them; :func:`check_values` looks at all.
 
     Parameters
     ----------
-    adata
-        All cells of the file; not modified.
-    path, settings
-        Where `adata` came from, and the settings of the side.
+    cells
+        The open file.
+    settings
+        Those of the side.
     role
         ``reference`` or ``query``, for messages.
-    min_genes_per_cell
-        Cells with fewer genes above zero are dropped.
 
     Raises
     ------
     InputError
-        If a column or a value of `keep` does not exist, no cell is left, or the matrix is neither
-        counts nor normalised.
+        If a column or a value of `keep` or `drop` does not exist, no cell is chosen, or the matrix
+        is neither counts nor normalised.
     """
     if settings.labels_key is not None and settings.labels_key == settings.batch_key:
         raise InputError(
             f"{role}: `labels_key` and `batch_key` are the same column '{settings.labels_key}'; "
             "the batch would give the label away. Name another column as `batch_key`, or none."
         )
-    kept = _kept(adata.obs, settings.keep, path)
-    chosen = adata if kept.all() else adata[kept]
-    X = sparse.csr_matrix(chosen.X)
-    scale = _usable_scale(X, path, settings)
-    labels = _column(chosen.obs, settings.labels_key, "labels_key", path)
-    batches = _column(chosen.obs, settings.batch_key, "batch_key", path)
+    slot = f"'{cells.path}', {slot_name(settings.layer, settings.use_raw)},"
+    if cells.n_cells == 0:
+        raise InputError(f"'{cells.path}' has no cells; give a {role} with cells")
+    kept = _kept(cells.obs, settings, cells.path)
+    rows = np.flatnonzero(kept)
+    sample = cells.take(np.concatenate([rows[block] for block in sampled_blocks(rows.size)]))
+    scale = _usable_scale(cells, slot, sample)
+    obs = cells.obs if kept.all() else cells.obs[kept]
+    labels = _column(obs, settings.labels_key, "labels_key", cells.path)
+    batches = _column(obs, settings.batch_key, "batch_key", cells.path)
     n_nameless = int(pd.isna(batches).sum()) if settings.batch_key else 0
     batches[pd.isna(batches)] = MISSING_BATCH if settings.batch_key else ONLY_BATCH
-    ids, n_renamed = _unique_ids(chosen.obs_names.rename(None), batches)
+    ids, n_renamed = _unique_ids(obs.index.rename(None), batches)
     side = Side(
-        X,
-        list(chosen.var_names),
+        role,
+        cells,
+        slot,
+        rows,
         ids,
-        np.flatnonzero(kept),
         labels,
         batches,
-        np.asarray(chosen.obsm["spatial"]) if "spatial" in chosen.obsm else None,
+        sample,
         scale,
         {
-            "url": settings.url or Path(path).name,
+            "url": settings.url or Path(cells.path).name,
             "matrix": slot_name(settings.layer, settings.use_raw),
-            "scale": scale.as_dict(),
-            "cells_read": adata.n_obs,
-            "genes_read": adata.n_vars,
-            "dropped": _dropped(kept, "not in `keep`"),
+            "cells_read": cells.n_cells,
+            "genes_read": len(cells.genes),
+            "gene_names": cells.names_report,
+            "dropped": _dropped(kept, "not in `keep`, or in `drop`"),
             "cell_ids_made_unique": n_renamed,
         },
     )
@@ -198,19 +223,51 @@ def clean_side(
             f"{role}: {n_nameless:,} cells without a value in '{settings.batch_key}' form the "
             f"batch '{MISSING_BATCH}'"
         )
-    if scale.kind == "log1p" and not scale.target_sum and not scale.logged_counts:
-        side.warnings.append(
-            f"{role}: the values are logged, but what the cells were normalised to cannot be seen "
-            "(genes may have been left out); they are taken as log1p of counts per 10,000"
-        )
-    n_genes_of_cell = np.asarray((X != 0).sum(axis=1)).ravel()
-    side = side.take(n_genes_of_cell > 0, "no counts at all").take(
-        n_genes_of_cell[n_genes_of_cell > 0] >= min_genes_per_cell,
-        f"fewer than {min_genes_per_cell} genes (`min_genes_per_cell`)",
-    )
-    if side.X.shape[0] == 0:
-        raise InputError(f"'{path}': no {role} cell is left (of {adata.n_obs:,}): {_drops(side)}")
     return side
+
+
+def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Side]:
+    """Look at all values of some sides: find the scale, and drop cells that hold too little.
+
+    Parameters
+    ----------
+    sides
+        From :func:`choose_cells`; a file that serves several is read once.
+    min_genes_per_cell
+        Cells with fewer genes above zero are dropped; those with none always are.
+
+    Raises
+    ------
+    InputError
+        If no cell is left, or the matrix is neither counts nor normalised.
+    """
+    ranges = {side.role: ValueRange() for side in sides}
+    n_genes = {side.role: np.zeros(side.n_cells, dtype=np.int32) for side in sides}
+    for side, here, X in walk(sides, "checking values"):
+        ranges[side.role] += ValueRange.of(X)
+        n_genes[side.role][here] = _genes_per_cell(X)
+    checked = []
+    for side in sides:
+        scale = _usable_scale(side.cells, side.slot, side.sample, ranges[side.role])
+        side = replace(side, scale=scale, report=side.report | {"scale": scale.as_dict()})
+        if scale.kind == "log1p" and not scale.target_sum and not scale.logged_counts:
+            side.warnings.append(
+                f"{side.role}: the values are logged, but what the cells were normalised to cannot "
+                "be seen (genes may have been left out); they are taken as log1p of counts per "
+                "10,000"
+            )
+        of_cell = n_genes[side.role]
+        side = side.take(of_cell > 0, "no counts at all").take(
+            of_cell[of_cell > 0] >= min_genes_per_cell,
+            f"fewer than {min_genes_per_cell} genes (`min_genes_per_cell`)",
+        )
+        if side.n_cells == 0:
+            raise InputError(
+                f"'{side.cells.path}': no {side.role} cell is left (of {side.cells.n_cells:,}): "
+                f"{_drops(side)}"
+            )
+        checked.append(side)
+    return checked
 
 
 def labelled_cells(
@@ -269,21 +326,25 @@ def clean_labels(values: pd.Series) -> NDArray[np.object_]:
     return labels
 
 
-def _kept(obs: pd.DataFrame, keep: Mapping[str, Any], path: str | Path) -> NDArray[np.bool_]:
+def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDArray[np.bool_]:
     kept = np.ones(len(obs), dtype=bool)
-    for column, wanted in keep.items():
-        found = _column(obs, column, "keep", path)
-        values = [wanted] if isinstance(wanted, str | int | float) else wanted
-        asked = {str(value).strip() for value in values}
-        unknown = asked - set(found)
-        if unknown:
-            raise InputError(
-                f"'{path}', obs['{column}'] (`keep`): no cell has the value "
-                f"{_listed(sorted(unknown))}; the values are: {_counted(Counter(found))}"
-            )
-        kept &= np.isin(found, list(asked))
+    for setting in ("keep", "drop"):
+        for column, wanted in getattr(settings, setting).items():
+            found = _column(obs, column, setting, path)
+            values = [wanted] if isinstance(wanted, str | int | float) else wanted
+            asked = {str(value).strip() for value in values}
+            unknown = asked - set(found)
+            if unknown:
+                raise InputError(
+                    f"'{path}', obs['{column}'] (`{setting}`): no cell has the value "
+                    f"{_listed(sorted(unknown))}; the values are: {_counted(Counter(found))}"
+                )
+            kept &= np.isin(found, list(asked), invert=setting == "drop")
     if not kept.any():
-        raise InputError(f"'{path}': no cell has all the values that `keep` asks for: {dict(keep)}")
+        raise InputError(
+            f"'{path}': no cell has all the values that `keep` asks for ({dict(settings.keep)}) "
+            f"and none that `drop` takes out ({dict(settings.drop)})"
+        )
     return kept
 
 
@@ -300,14 +361,22 @@ def _column(
     return clean_labels(obs[column])
 
 
-def _usable_scale(X: sparse.csr_matrix, path: str | Path, settings: SourceSettings) -> MatrixScale:
-    scale = detect_scale(X)
+def _usable_scale(
+    cells: CellFile, slot: str, sample: sparse.csr_matrix, values: ValueRange | None = None
+) -> MatrixScale:
+    scale = detect_scale(sample, values=values)
     if not scale.usable:
-        reader = detect_reader(path) if settings.reader == READERS[0] else settings.reader
-        others = matrix_scales(path) if reader in ("h5ad", "zarr") else {}
-        slot = slot_name(settings.layer, settings.use_raw)
-        require_usable(scale, f"'{path}', {slot},", others)
+        require_usable(scale, slot, cells.other_scales())
     return scale
+
+
+def _genes_per_cell(X: sparse.csr_matrix) -> NDArray[np.intp]:
+    """Number of values that are not zero, stored zeros aside."""
+    stored = np.diff(X.indptr)
+    if X.data.all():
+        return stored
+    rows = np.repeat(np.arange(X.shape[0]), stored)
+    return stored - np.bincount(rows[X.data == 0], minlength=X.shape[0])
 
 
 def _unique_ids(names: pd.Index, batches: NDArray[np.object_]) -> tuple[pd.Index, int]:

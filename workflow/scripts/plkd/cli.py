@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from plkd import __version__
 from plkd.errors import InputError
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument("--no-progress", action="store_true", help="hide the progress bar")
     annotate.set_defaults(run=_annotate)
     _add_explain(commands)
+    _add_gene_activity(commands)
     _add_simulate(commands)
     return parser
 
@@ -296,6 +298,92 @@ def _annotate(options: argparse.Namespace) -> None:
         "%d cells: %s", len(predictions), ", ".join(f"{n} {label}" for label, n in counts.items())
     )
     logger.info("%d flagged unknown", int(predictions["unknown"].sum()))
+    logger.info("written: '%s'", options.output)
+
+
+def _add_gene_activity(commands: Any) -> None:
+    command = commands.add_parser(
+        "gene-activity",
+        help="turn open chromatin (peaks or fragments) into the activity of genes",
+        description="Write the gene activity of ATAC cells as an h5ad of cells x genes, which can "
+        "be annotated, or serve as a reference, like RNA.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.add_argument(
+        "cells",
+        type=Path,
+        metavar="PEAKS_OR_FRAGMENTS",
+        help="counts of cells x peaks (h5ad, ..) or a fragment file (.tsv.gz)",
+    )
+    command.add_argument(
+        "--annotation", type=Path, required=True, metavar="FILE", help="genes: GTF, GFF3 or BED"
+    )
+    command.add_argument(
+        "--rule",
+        choices=["seurat", "distance", "signac"],
+        default="seurat",
+        help="seurat: each peak to one gene; distance: peaks around a gene, the less the farther; "
+        "signac: fragments over genes",
+    )
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="file to write"
+    )
+    command.add_argument("--upstream", type=int, default=2000, help="bases before the gene")
+    command.add_argument(
+        "--chromosomes", nargs="+", metavar="NAME", help="human, mouse, or names of chromosomes"
+    )
+    command.add_argument("--biotypes", nargs="+", metavar="NAME", help="kinds of genes, or all")
+    command.add_argument(
+        "--barcodes", type=Path, metavar="FILE", help="fragments: list or table of the cells"
+    )
+    command.add_argument(
+        "--min-fragments", type=int, metavar="N", help="fragments: least number of a cell"
+    )
+    command.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="also write what was used and left out"
+    )
+    command.add_argument("--reader", default="auto", help="format of the peaks")
+    command.add_argument("--modality", help="modality or feature type of the peaks, such as atac")
+    command.add_argument("--layer", help="layer to use instead of X")
+    command.add_argument("--raw", action="store_true", help="use .raw instead of X")
+    command.add_argument("--transpose", action="store_true", help="csv with peaks in rows")
+    command.add_argument("--chunk-size", type=int, default=2048, help="cells in memory at a time")
+    command.add_argument("--no-progress", action="store_true", help="hide the progress bar")
+    command.set_defaults(run=_gene_activity)
+
+
+def _gene_activity(options: argparse.Namespace) -> None:
+    from plkd.files import writable_folder
+    from plkd.gene_activity import write_gene_activity
+
+    if options.chunk_size < 1:
+        raise InputError(f"--chunk-size {options.chunk_size}: give at least 1.")
+    if options.output.resolve() == options.cells.resolve():
+        raise InputError(f"'{options.output}' is the input itself: choose another name.")
+    for path in filter(None, (options.output, options.report)):
+        writable_folder(path.parent)
+    chromosomes = options.chromosomes
+    if chromosomes in (["human"], ["mouse"]):
+        chromosomes = chromosomes[0]
+    write_gene_activity(
+        options.cells,
+        options.annotation,
+        options.output,
+        rule=options.rule,
+        upstream=options.upstream,
+        chromosomes=chromosomes,
+        biotypes=options.biotypes,
+        barcodes=options.barcodes,
+        min_fragments=options.min_fragments,
+        report=options.report,
+        chunk_cells=options.chunk_size,
+        progress=not options.no_progress,
+        reader=options.reader,
+        layer=options.layer,
+        use_raw=options.raw,
+        modality=options.modality,
+        transpose=options.transpose,
+    )
     logger.info("written: '%s'", options.output)
 
 

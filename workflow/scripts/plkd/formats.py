@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, BinaryIO, cast
 
 import anndata as ad
+import h5py
+import numpy as np
 import pandas as pd
 from scipy import sparse
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.stores import HDF5_SIGNATURE, open_hdf5, reading
+from plkd.stores import open_hdf5, reading
 
 CSV_CHUNK_VALUES = 20_000_000
+LONGEST_LINE = 2**26  # characters: a value for each of ten million cells is not published as text
 
 
 def read_10x_h5(path: Path) -> ad.AnnData:
@@ -36,7 +40,7 @@ def read_10x_mtx(path: Path) -> ad.AnnData:
     Scanpy's reader takes two of the spellings in circulation only (all packed; all plain with
     ``genes.tsv``).
     """
-    from scipy.io import mmread
+    from scipy.io import mminfo, mmread
 
     matrices = sorted(path.glob("*matrix.mtx*")) if path.is_dir() else [path]
     if len(matrices) != 1:
@@ -47,12 +51,13 @@ def read_10x_mtx(path: Path) -> ad.AnnData:
     features = _10x_table(folder, prefix, ("features.tsv", "genes.tsv"))
     barcodes = _10x_table(folder, prefix, ("barcodes.tsv",))
     with reading(matrices[0], "the matrix"):
+        n_rows, n_columns, *_ = mminfo(matrices[0])
+        if (n_columns, n_rows) != (len(barcodes), len(features)):
+            raise InputError(
+                f"'{matrices[0]}' has {n_rows} rows and {n_columns} columns, but there are "
+                f"{len(features)} features and {len(barcodes)} barcodes"
+            )
         X = sparse.csr_matrix(mmread(matrices[0]).T)
-    if X.shape != (len(barcodes), len(features)):
-        raise InputError(
-            f"'{matrices[0]}' has {X.shape[1]} rows and {X.shape[0]} columns, but there are "
-            f"{len(features)} features and {len(barcodes)} barcodes"
-        )
     n_columns = features.shape[1]
     var = pd.DataFrame(
         {"gene_ids": features[0].to_numpy()}, index=features[min(1, n_columns - 1)].to_numpy()
@@ -66,9 +71,9 @@ def _10x_table(folder: Path, prefix: str, names: Sequence[str]) -> pd.DataFrame:
     for name in names:
         for path in (folder / f"{prefix}{name}", folder / f"{prefix}{name}.gz"):
             if path.exists():
-                with reading(path):
+                with open_text(path) as handle, reading(path):
                     return pd.read_csv(
-                        path, sep="\t", header=None, dtype=str, keep_default_na=False
+                        handle, sep="\t", header=None, dtype=str, keep_default_na=False
                     )
     raise InputError(f"'{folder}' lacks the file {prefix}{names[0]}[.gz] beside the matrix")
 
@@ -130,7 +135,15 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
                     f"'{_first_text(frame[column])}'. A column that describes the cells can be "
                     "named as `labels_key` or `batch_key`; take others out."
                 )
-            blocks.append(sparse.csr_matrix(frame[values].to_numpy()))
+            block = frame[values].to_numpy()
+            if block.dtype.kind == "f" and np.isnan(block).any():
+                row, column = np.argwhere(np.isnan(block))[0]
+                raise InputError(
+                    f"'{path}', row '{frame.index[row]}', column '{names[values[column]]}': a "
+                    "value is missing, or the row has fewer fields than the header. Expected a "
+                    "number; write 0 where nothing was counted."
+                )
+            blocks.append(sparse.csr_matrix(block))
             tables.append(frame[about_cells])
             bar.update(len(frame))
     X = sparse.vstack(blocks, format="csr")
@@ -147,19 +160,58 @@ def _first_text(column: pd.Series) -> object:
     return column[pd.to_numeric(column, errors="coerce").isna() & column.notna()].iloc[0]
 
 
-def first_bytes(path: Path) -> bytes:
-    """Enough of a file to know its kind."""
-    with path.open("rb") as handle:
-        return handle.read(len(HDF5_SIGNATURE))
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5 by its signature, which may stand behind a header (h5mu)."""
+    return bool(h5py.is_hdf5(path))
 
 
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text, packed with gzip or not."""
-    packed = first_bytes(path).startswith(b"\x1f\x8b")
-    opened = gzip.open if packed else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-        yield cast(IO[str], handle)
+    """Open a text in UTF-8, packed with gzip or not, of which no line is longer than allowed.
+
+    Raises
+    ------
+    InputError
+        On reading: if a line is longer than `LONGEST_LINE`.
+    """
+    with path.open("rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b"
+    with (
+        (gzip.open if packed else open)(path, "rb") as raw,
+        _BoundedText(cast(BinaryIO, raw), encoding="utf-8-sig", newline="") as text,
+    ):
+        text.path = path
+        yield text
+
+
+class _BoundedText(io.TextIOWrapper):
+    """A text that refuses a line longer than `LONGEST_LINE` instead of filling the memory."""
+
+    path: Path
+    _since_newline = 0
+
+    def read(self, size: int | None = -1, /) -> str:
+        """Read some characters, in pieces that may not all lack the end of a line."""
+        text = super().read(size)
+        newline = max(text.rfind("\n"), text.rfind("\r"))
+        self._since_newline = (
+            self._since_newline + len(text) if newline < 0 else len(text) - newline - 1
+        )
+        self._check(self._since_newline)
+        return text
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        """Read to the end of the line."""
+        line = super().readline(size if size >= 0 else LONGEST_LINE + 1)
+        self._check(len(line))
+        return line
+
+    def _check(self, length: int) -> None:
+        if length > LONGEST_LINE:
+            raise InputError(
+                f"'{self.path}' has a line of more than {LONGEST_LINE:,} characters; expected a "
+                "table with one cell, or one gene, in a line"
+            )
 
 
 def separator_of(line: str) -> str | None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from plkd.logs import logger
-from plkd.scale import MatrixScale, detect_scale
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from plkd.scale import MatrixScale
 
 ENSEMBL = re.compile(r"(ENS[A-Z]{0,4}[GTP]\d{11})(\.\d+)?(_PAR_Y)?")
 LISTED_MISSING = 20
@@ -65,10 +61,17 @@ def clean_gene_names(names: Iterable[object]) -> list[str]:
     """
     cleaned = []
     for name in names:
-        text = "" if pd.isna(name) else str(name).strip()  # type: ignore[call-overload]
-        match = ENSEMBL.fullmatch(text)
+        text = as_text(name).strip()
+        match = ENSEMBL.fullmatch(text) if text.startswith("ENS") else None
         cleaned.append(match.group(1) if match else text)
     return cleaned
+
+
+def as_text(name: object) -> str:
+    """A name as text; the empty string for a missing one."""
+    if isinstance(name, str):
+        return name
+    return "" if pd.isna(name) else str(name)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,13 @@ class GeneColumns:
         return len(self.genes) == self.gene_of_column.size
 
     @property
+    def first_columns(self) -> NDArray[np.intp]:
+        """First column of each gene, int array (n_genes,)."""
+        named = np.flatnonzero(self.gene_of_column >= 0)
+        _, first = np.unique(self.gene_of_column[named], return_index=True)
+        return named[first]
+
+    @property
     def n_unnamed(self) -> int:
         """Number of columns without a name."""
         return int(np.count_nonzero(self.gene_of_column < 0))
@@ -117,6 +127,8 @@ class GeneColumns:
         """
         if self.as_stored:
             return X
+        if self.n_merged and X.dtype.kind in "iu" and X.dtype.itemsize < 4:
+            X = X.astype(np.int32)  # sums of small integers would overflow
         if self.n_merged and scale is not None and scale.kind == "log1p":
             return self._merge_logged(X, np.log(scale.log_base))
         return _move_columns(X, self.gene_of_column, len(self.genes))
@@ -133,40 +145,6 @@ class GeneColumns:
         # The genes that are alone keep their values to the last bit.
         merged = _move_columns(X, alone, len(self.genes)) + summed.astype(X.dtype)
         return sparse.csr_matrix(merged)
-
-
-def merge_duplicates(adata: AnnData) -> AnnData:
-    """Make the gene names clean and unique, without losing counts.
-
-    Counts of genes with the same name are added; logged values are added before the logarithm.
-    Genes without a name are dropped. `obs` and `obsm` are kept, `var` keeps the row of each gene's
-    first column.
-
-    Returns
-    -------
-    AnnData
-        The same object if its names are clean and unique, else a new one.
-    """
-    columns = GeneColumns.from_names(adata.var_names)
-    if columns.as_stored and columns.genes == list(adata.var_names):
-        return adata
-    X = sparse.csr_matrix(adata.X)
-    scale = detect_scale(X) if columns.n_merged else None
-    if not columns.as_stored:
-        logger.info(
-            "genes: %d with the name of another were added to it, %d without a name were dropped",
-            columns.n_merged,
-            columns.n_unnamed,
-        )
-    named = np.flatnonzero(columns.gene_of_column >= 0)
-    _, first = np.unique(columns.gene_of_column[named], return_index=True)
-    var = adata.var.iloc[named[first]].copy()
-    var.index = pd.Index(columns.genes, dtype=object)
-    import anndata
-
-    return anndata.AnnData(
-        columns.merge(X, scale), obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm)
-    )
 
 
 def match_genes(
@@ -251,10 +229,12 @@ def _move_columns(
     X: sparse.csr_matrix, places: NDArray[np.intp], n_columns: int
 ) -> sparse.csr_matrix:
     """Add column j of `X` to column places[j] of the result; -1 leaves it out."""
-    kept = np.flatnonzero(places >= 0)
-    selector = sparse.csr_matrix(
-        (np.ones(kept.size, dtype=X.dtype), (kept, places[kept])), shape=(len(places), n_columns)
+    targets = places.astype(np.int32)[X.indices]
+    kept = targets >= 0
+    n_before = np.zeros(kept.size + 1, dtype=np.int64)
+    np.cumsum(kept, out=n_before[1:])
+    moved = sparse.csr_matrix(
+        (X.data[kept], targets[kept], n_before[X.indptr]), shape=(X.shape[0], n_columns)
     )
-    moved = sparse.csr_matrix(X @ selector)
-    moved.sort_indices()
+    moved.sum_duplicates()
     return moved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +12,12 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.formats import (
-    first_bytes,
+    is_hdf5,
     open_text,
     read_10x_h5,
     read_10x_mtx,
@@ -24,84 +25,30 @@ from plkd.formats import (
     read_loom,
     separator_of,
 )
-from plkd.genes import GeneColumns, merge_duplicates
+from plkd.gene_names import GeneTable, resolve_gene_names
+from plkd.genes import GeneColumns
 from plkd.logs import logger
-from plkd.scale import MatrixScale, detect_scale
+from plkd.scale import SAMPLED_ROWS, MatrixScale, detect_scale
 from plkd.stores import (
     CHUNK_ROWS,
-    HDF5_SIGNATURE,
+    RNA_MODALITIES,
+    by_rows,
+    check_shape,
     existing,
     find_matrix,
     open_hdf5,
     open_store,
     read_annotations,
     read_coordinates,
-    read_matrix,
     reading,
     row_chunks,
+    same_modality,
+    sample_of,
+    scales_of,
 )
 
-READERS = ("auto", "h5ad", "10x_h5", "10x_mtx", "csv", "loom", "zarr")
-GENE_FEATURE_TYPES = ("Gene Expression", "GEX")
-
-
-def read_cells(
-    path: str | Path,
-    *,
-    reader: str = "auto",
-    layer: str | None = None,
-    use_raw: bool = False,
-    gene_symbols_key: str | None = None,
-    transpose: bool = False,
-    obs_columns: Sequence[str] = (),
-) -> ad.AnnData:
-    """Read a matrix of cells x genes with clean, unique gene names.
-
-    Only the asked matrix, `obs`, `var` and ``obsm['spatial']`` are read. Of a file that mixes gene
-    expression with other features (`var` column ``feature_types``) only the genes are kept.
-
-    Parameters
-    ----------
-    path
-        File, or folder for ``10x_mtx`` and ``zarr``.
-    reader
-        One of `READERS`; ``auto`` looks into the file.
-    layer, use_raw
-        Matrix to take instead of `X` (h5ad, zarr; `layer` of loom as well).
-    gene_symbols_key
-        Column of `var` with the gene names, instead of its index.
-    transpose
-        The rows of a ``csv`` are genes and its columns cells.
-    obs_columns
-        Columns of a ``csv`` (cells in rows) that describe the cells where they occur.
-
-    Returns
-    -------
-    AnnData
-        X: CSR (n_cells, n_genes), float32, or integers as they were stored.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged or of another format, or lacks the matrix or column.
-    """
-    path = existing(path)
-    reader = _chosen_reader(path, reader)
-    _check_options(path, reader, layer, use_raw, transpose)
-    if reader in ("h5ad", "zarr"):
-        adata = _read_store(path, layer, use_raw)
-    elif reader == "10x_h5":
-        adata = read_10x_h5(path)
-    elif reader == "10x_mtx":
-        adata = read_10x_mtx(path)
-    elif reader == "loom":
-        adata = read_loom(path, layer)
-    else:
-        adata = read_csv(path, transpose, obs_columns)
-    adata.obs_names = adata.obs_names.astype(str)
-    adata.X = _compact(adata.X, path)
-    adata.var_names = pd.Index(_gene_names(adata.var, path, gene_symbols_key))
-    return merge_duplicates(adata)
+READERS = ("auto", "h5ad", "h5mu", "10x_h5", "10x_mtx", "csv", "loom", "zarr")
+STORES = ("h5ad", "h5mu", "zarr")
 
 
 @dataclass
@@ -114,12 +61,21 @@ class CellFile:
         The file.
     obs
         Table of the cells, its index the cell ids.
+    var
+        Table of the genes (or peaks), its index :attr:`genes`; of columns that were added up, the
+        row of the first.
+    names_report
+        What became of the names in the file, see :func:`plkd.gene_names.resolve_gene_names`.
     """
 
     path: Path
     obs: pd.DataFrame
+    var: pd.DataFrame
+    names_report: dict[str, Any]
     _columns: GeneColumns
     _matrix: Any
+    _read_spatial: Callable[[], np.ndarray | None]
+    _read_scales: Callable[[], dict[str, MatrixScale]]
 
     @property
     def genes(self) -> list[str]:
@@ -134,13 +90,42 @@ class CellFile:
     @cached_property
     def scale(self) -> MatrixScale:
         """What the values are, from rows sampled over the file."""
-        return detect_scale(self._matrix)
+        return detect_scale(sample_of(self._matrix, self.path, SAMPLED_ROWS))
 
-    def chunks(self, chunk_size: int = CHUNK_ROWS) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-        """Yield (rows, CSR (n_rows, n_genes)) from the first cell to the last."""
+    @cached_property
+    def spatial(self) -> np.ndarray | None:
+        """``obsm['spatial']`` as float32 (n_cells, n_dimensions), if there is one."""
+        coordinates = self._read_spatial()
+        if coordinates is not None and (coordinates.ndim != 2 or len(coordinates) != self.n_cells):
+            raise InputError(
+                f"'{self.path}', obsm['spatial']: its shape is {coordinates.shape}; expected "
+                f"one row of coordinates for each of {self.n_cells} cells"
+            )
+        return coordinates
+
+    def other_scales(self) -> dict[str, MatrixScale]:
+        """Scale of every matrix of the file, by the setting that selects it."""
+        return self._read_scales()
+
+    def chunks(
+        self, chunk_size: int = CHUNK_ROWS, wanted: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+        """Yield (rows, CSR (n_rows, n_genes)) from the first cell to the last.
+
+        With `wanted`, a bool array (n_cells,), chunks without a wanted cell are not read.
+        """
         scale = self.scale if self._columns.n_merged else None
-        for rows, chunk in row_chunks(self._matrix, self.path, chunk_size):
-            yield rows, self._columns.merge(chunk, scale)
+        for rows, chunk in row_chunks(self._matrix, self.path, chunk_size, wanted):
+            yield rows, self._columns.merge(_compact(chunk, self.path), scale)
+
+    def take(self, cells: NDArray[np.intp]) -> sparse.csr_matrix:
+        """Some cells, by their ascending places in the file: CSR (n_taken, n_genes)."""
+        wanted = np.zeros(self.n_cells, dtype=bool)
+        wanted[cells] = True
+        taken = [chunk[wanted[rows]] for rows, chunk in self.chunks(wanted=wanted)]
+        if not taken:
+            return sparse.csr_matrix((0, len(self.genes)), dtype=np.float32)
+        return sparse.csr_matrix(sparse.vstack(taken, format="csr"))
 
 
 @contextmanager
@@ -150,33 +135,118 @@ def open_cells(
     reader: str = "auto",
     layer: str | None = None,
     use_raw: bool = False,
+    modality: str | None = None,
     gene_symbols_key: str | None = None,
+    gene_table: Mapping[str, Any] | None = None,
     transpose: bool = False,
+    obs_columns: Sequence[str] = (),
 ) -> Iterator[CellFile]:
-    """Open cells for reading in chunks; the parameters are those of :func:`read_cells`.
+    """Open a matrix of cells x genes, with clean and unique gene names, for reading in chunks.
 
-    An h5ad file or zarr folder is never in memory as a whole (unless it is stored by columns);
-    the other formats are read at once, as CSR.
+    An h5ad or h5mu file or zarr folder is never in memory as a whole; the other formats are read
+    at once, as CSR.
+
+    Parameters
+    ----------
+    path
+        File, or folder for ``10x_mtx`` and ``zarr``.
+    reader
+        One of `READERS`; ``auto`` looks into the file.
+    layer, use_raw
+        Matrix to take instead of `X` (h5ad, h5mu, zarr; `layer` of loom as well).
+    modality
+        Of a file with several modalities (h5mu) the one to take; of one that mixes features (`var`
+        column ``feature_types``) the type to take. Default: the genes.
+    gene_symbols_key
+        Column of `var` with the gene names, instead of its index.
+    gene_table
+        A table that renames genes: the arguments of :meth:`plkd.gene_names.GeneTable.read`.
+    transpose
+        The rows of a ``csv`` are genes and its columns cells.
+    obs_columns
+        Columns of a ``csv`` (cells in rows) that describe the cells where they occur.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another format, or lacks the matrix, the column or
+        the modality.
     """
     path = existing(path)
     reader = _chosen_reader(path, reader)
     _check_options(path, reader, layer, use_raw, transpose)
-    if reader in ("h5ad", "zarr"):
-        with open_store(path) as store:
+    table = None if gene_table is None else GeneTable.from_config(gene_table)
+
+    def opened(
+        obs: pd.DataFrame,
+        var: pd.DataFrame,
+        matrix: Any,
+        spatial: Callable[[], np.ndarray | None],
+        scales: Callable[[], dict[str, MatrixScale]],
+        feature_type: str | None,
+    ) -> CellFile:
+        check_shape(matrix, path, len(obs), len(var))
+        obs.index = obs.index.astype(str)
+        names, report = resolve_gene_names(
+            _feature_names(var, path, gene_symbols_key, feature_type), table
+        )
+        columns = GeneColumns.from_names(names)
+        report["merged"] = columns.n_merged
+        if not columns.as_stored:
+            logger.info(
+                "'%s': %d genes with the name of another are added to it, %d columns left out",
+                path,
+                columns.n_merged,
+                columns.n_unnamed,
+            )
+        var = var.iloc[columns.first_columns].copy()
+        var.index = pd.Index(columns.genes, dtype=object)
+        rows = by_rows(matrix, path)
+        return CellFile(path, obs, var, report, columns, rows, spatial, scales)
+
+    if reader in STORES:
+        with open_store(path, modality) as store:
             matrix = find_matrix(store, path, layer, use_raw)
             obs, var = read_annotations(store, path, use_raw)
-            obs.index = obs.index.astype(str)
-            columns = GeneColumns.from_names(_gene_names(var, path, gene_symbols_key))
-            yield CellFile(path, obs, columns, matrix)
+            yield opened(
+                obs,
+                var,
+                matrix,
+                lambda: read_coordinates(store, path),
+                lambda: scales_of(store, path),
+                modality if store.name == "/" else None,
+            )
     else:
-        adata = read_cells(
-            path,
-            reader=reader,
-            layer=layer,
-            gene_symbols_key=gene_symbols_key,
-            transpose=transpose,
+        adata = _read_at_once(path, reader, layer, transpose, obs_columns)
+        spatial = adata.obsm.get("spatial")
+        yield opened(
+            adata.obs.copy(),
+            adata.var.copy(),
+            adata.X,
+            lambda: None if spatial is None else np.asarray(spatial, dtype=np.float32),
+            dict,
+            modality,
         )
-        yield CellFile(path, adata.obs, GeneColumns.from_names(adata.var_names), adata.X)
+
+
+def read_cells(path: str | Path, **options: Any) -> ad.AnnData:
+    """Read a matrix of cells x genes at once; the options are those of :func:`open_cells`.
+
+    Returns
+    -------
+    AnnData
+        X: CSR (n_cells, n_genes), float32, or integers as they were stored; `obs`, `var` and
+        ``obsm['spatial']``.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_cells`.
+    """
+    with open_cells(path, **options) as cells:
+        X = cells.take(np.arange(cells.n_cells))
+        obsm = {} if cells.spatial is None else {"spatial": cells.spatial}
+        return ad.AnnData(X, obs=cells.obs, var=cells.var, obsm=obsm)
 
 
 def iterate_cells(
@@ -217,10 +287,11 @@ def detect_reader(path: str | Path) -> str:
         raise InputError(
             f"'{path}' is neither a zarr folder nor one with a 10x matrix.mtx (found {names})"
         )
-    start = first_bytes(path)
-    if start.startswith(HDF5_SIGNATURE):
-        with open_hdf5(path) as store:
+    if is_hdf5(path):
+        with open_hdf5(path) as store, reading(path):
             keys = set(store)
+            if {"obs", "var", "mod"} <= keys:
+                return "h5mu"
             if {"obs", "var"} <= keys:
                 return "h5ad"
             if {"row_attrs", "col_attrs"} <= keys:
@@ -229,9 +300,9 @@ def detect_reader(path: str | Path) -> str:
                 return "10x_h5"
         raise InputError(
             f"'{path}' is an HDF5 file of an unknown kind (found {', '.join(sorted(keys))}); "
-            "expected h5ad, loom or 10x"
+            "expected h5ad, h5mu, loom or 10x"
         )
-    if path.suffix in (".h5ad", ".h5", ".hdf5", ".loom"):
+    if path.suffix in (".h5ad", ".h5mu", ".h5", ".hdf5", ".loom"):
         with open_hdf5(path):  # not HDF5: raises
             pass
     with open_text(path) as handle, reading(path, "the text"):
@@ -255,51 +326,64 @@ def _chosen_reader(path: Path, reader: str) -> str:
 def _check_options(
     path: Path, reader: str, layer: str | None, use_raw: bool, transpose: bool
 ) -> None:
-    if use_raw and reader not in ("h5ad", "zarr"):
-        raise InputError(f"'{path}': `use_raw` is for h5ad and zarr, not for '{reader}'")
-    if layer is not None and reader not in ("h5ad", "zarr", "loom"):
-        raise InputError(f"'{path}': `layer` is for h5ad, zarr and loom, not for '{reader}'")
+    if use_raw and reader not in STORES:
+        raise InputError(f"'{path}': `use_raw` is for h5ad, h5mu and zarr, not for '{reader}'")
+    if layer is not None and reader not in (*STORES, "loom"):
+        raise InputError(f"'{path}': `layer` is for h5ad, h5mu, zarr and loom, not for '{reader}'")
     if transpose and reader != "csv":
         raise InputError(f"'{path}': `transpose` is for csv, not for '{reader}'")
 
 
-def _read_store(path: Path, layer: str | None, use_raw: bool) -> ad.AnnData:
-    with open_store(path) as store:
-        matrix = find_matrix(store, path, layer, use_raw)
-        obs, var = read_annotations(store, path, use_raw)
-        X = read_matrix(matrix, path)
-        spatial = read_coordinates(store, path)
-    if X.shape != (len(obs), len(var)):
-        raise InputError(
-            f"'{path}': the matrix is {X.shape[0]} x {X.shape[1]}, but there are {len(obs)} cells "
-            f"and {len(var)} genes; write the file anew"
-        )
-    return ad.AnnData(X, obs=obs, var=var, obsm={} if spatial is None else {"spatial": spatial})
+def _read_at_once(
+    path: Path, reader: str, layer: str | None, transpose: bool, obs_columns: Sequence[str]
+) -> ad.AnnData:
+    if reader == "10x_h5":
+        return read_10x_h5(path)
+    if reader == "10x_mtx":
+        return read_10x_mtx(path)
+    if reader == "loom":
+        return read_loom(path, layer)
+    return read_csv(path, transpose, obs_columns)
 
 
-def _gene_names(var: pd.DataFrame, path: Path, gene_symbols_key: str | None) -> list[object]:
-    """Names of the columns; an empty one for a feature that is not a gene (ATAC, antibody)."""
+def _feature_names(
+    var: pd.DataFrame, path: Path, gene_symbols_key: str | None, modality: str | None
+) -> list[object]:
+    """Names of the columns; an empty one for a feature that was not asked for (ATAC, antibody)."""
     if gene_symbols_key is not None and gene_symbols_key not in var:
         raise InputError(
             f"'{path}': var has no column '{gene_symbols_key}' (`gene_symbols_key`); its columns "
             f"are: {', '.join(map(str, var.columns)) or 'none'}"
         )
     names: list[object] = list(var.index if gene_symbols_key is None else var[gene_symbols_key])
-    if "feature_types" in var:
-        is_gene = var["feature_types"].isin(GENE_FEATURE_TYPES).to_numpy()
-        if is_gene.any() and not is_gene.all():
-            logger.info("'%s': %d features that are not genes left out", path, (~is_gene).sum())
-            return [name if gene else "" for name, gene in zip(names, is_gene, strict=True)]
-    return names
+    if "feature_types" not in var:
+        if modality is None:
+            return names
+        raise InputError(
+            f"'{path}': var has no column 'feature_types' to find the `modality` '{modality}' in; "
+            "leave `modality` out"
+        )
+    types = var["feature_types"].astype(str)
+    wanted = RNA_MODALITIES if modality is None else same_modality(modality)
+    is_wanted = types.str.casefold().isin(wanted).to_numpy()
+    if modality is not None and not is_wanted.any():
+        found = ", ".join(f"'{name}' ({n:,})" for name, n in types.value_counts().items())
+        raise InputError(
+            f"'{path}', var['feature_types']: no feature is '{modality}' (`modality`); there are "
+            f"{found or 'none'}"
+        )
+    if is_wanted.all() or not is_wanted.any():
+        return names
+    logger.info("'%s': %d features of another type left out", path, (~is_wanted).sum())
+    return [name if wanted else "" for name, wanted in zip(names, is_wanted, strict=True)]
 
 
-def _compact(X: Any, path: Path) -> sparse.csr_matrix:
+def _compact(X: sparse.csr_matrix, path: Path) -> sparse.csr_matrix:
     """CSR in four bytes per value where no integer is lost."""
-    X = sparse.csr_matrix(X)
     if X.dtype == np.int64 and (X.nnz == 0 or np.abs(X.data).max() < 2**31):
         return X.astype(np.int32)
     if X.dtype == bool or X.dtype.kind == "f":
-        return X.astype(np.float32)
+        return X.astype(np.float32, copy=False)
     if X.dtype.kind not in "iu":
         raise InputError(f"'{path}': the values have the type '{X.dtype}', not numbers")
     return X

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +15,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy import sparse
 
-from plkd.cleaning import Side, SourceSettings, clean_side, labelled_cells
+from plkd.cleaning import Side, SourceSettings, check_values, choose_cells, labelled_cells
 from plkd.errors import InputError
 from plkd.expected import compare_counts, require_expected
 from plkd.files import whole_file, write_json
 from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
-from plkd.io import read_cells, read_obs
+from plkd.growing import growing_h5ad
+from plkd.io import CellFile, open_cells, read_obs
 from plkd.logs import logger
+from plkd.passes import walk
 from plkd.scale import TARGET_SUM, to_log_normalised
-from plkd.selection import select_genes, split_cells
+from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells
 
 
 @dataclass(frozen=True)
@@ -105,49 +107,61 @@ def prepare_dataset(
         If the data or the settings cannot be used.
     """
     settings = PrepareSettings.from_config(config.get("prepare"))
-    reference, query, notes = _read_sides(config, reference_path, query_path, settings)
-    notes = [*reference.warnings, *query.warnings, *notes]
-
-    reference_X = to_log_normalised(reference.X, reference.scale)
-    query_X = to_log_normalised(query.X, query.scale)
-    places, overlap = match_genes(query.genes, reference.genes)
-    _check_overlap(overlap, query.genes, reference.genes, settings, notes)
-
-    in_query = np.zeros(len(reference.genes), dtype=bool)
-    in_query[places[places >= 0]] = True
-    often_enough = reference_X.getnnz(axis=0) >= settings.min_cells_per_gene
-    candidates = often_enough & (in_query | (settings.gene_universe == "reference"))
-    if not candidates.any():
-        raise InputError(
-            f"no gene is in at least {settings.min_cells_per_gene} reference cells "
-            "(`min_cells_per_gene`) and measured in the query; nothing can be selected"
+    with ExitStack() as files:
+        reference, query, notes = _open_sides(
+            config, reference_path, query_path, settings, files.enter_context
         )
-    genes = select_genes(reference_X, list(reference.batches), settings.n_genes, candidates)
-    genes.insert(0, "gene", reference.genes)
-    genes.insert(1, "in_query", in_query)
-    selected = genes["selected"].to_numpy()
+        notes = [*reference.warnings, *query.warnings, *notes]
+        places, overlap = match_genes(query.genes, reference.genes)
+        _check_overlap(overlap, query.genes, reference.genes, settings, notes)
+        in_query = np.zeros(len(reference.genes), dtype=bool)
+        in_query[places[places >= 0]] = True
 
-    genes_selected = np.cumsum(selected) - 1
-    own_places = np.where(selected, genes_selected, -1)
-    query_places = np.where((places >= 0) & selected[places], genes_selected[places], -1)
-    tables = {
-        "reference": _prepared(reference, reference_X, own_places, genes[selected], config),
-        "query": _prepared(query, query_X, query_places, genes[selected], config),
-    }
-    tables["reference"].obs["label"] = pd.Categorical(reference.labels.astype(str))
-    report = _report(config, settings, reference, query, genes, overlap, notes)
-    comparison = compare_counts(config.get("expected") or {}, report)
-    notes += require_expected(comparison)
-    report["expected"] = comparison.to_dict("records")
-    for note in notes:
-        logger.warning("%s", note)
-    _write(outputs, tables, query, genes, report)
+        sums, has_counts = measure(reference, query)
+        candidates = (sums.cells_with >= settings.min_cells_per_gene) & (
+            in_query | (settings.gene_universe == "reference")
+        )
+        if not candidates.any():
+            raise InputError(
+                f"no gene is in at least {settings.min_cells_per_gene} reference cells "
+                "(`min_cells_per_gene`) and measured in the query; nothing can be selected"
+            )
+        genes = select_genes(sums, settings.n_genes, candidates)
+        genes.insert(0, "gene", reference.genes)
+        genes.insert(1, "in_query", in_query)
+        selected = genes["selected"].to_numpy()
+        number = np.cumsum(selected) - 1
+        columns = {
+            "reference": np.where(selected, number, -1),
+            "query": np.where((places >= 0) & selected[places], number[places], -1),
+        }
+        report = _report(config, settings, reference, query, genes, overlap, notes)
+        comparison = compare_counts(config.get("expected") or {}, report)
+        notes += require_expected(comparison)
+        report["expected"] = comparison.to_dict("records")
+        for note in notes:
+            logger.warning("%s", note)
+        with (
+            whole_file(outputs.reference) as reference_file,
+            whole_file(outputs.query) as query_file,
+        ):
+            paths = {"reference": reference_file, "query": query_file}
+            frames = {
+                side.role: _frame(side, genes[selected], config) for side in (reference, query)
+            }
+            write_sides((reference, query), frames, columns, has_counts, paths)
+        with whole_file(outputs.truth) as temporary:
+            pq.write_table(_truth(query), temporary)
+        with whole_file(outputs.genes) as temporary:
+            genes.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        write_json(outputs.report, report)
     return report
 
 
-def query_reading(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How to read the file that the query comes from, for :func:`plkd.io.read_cells`."""
-    return SourceSettings.from_config(config.get("query") or config["reference"]).reading
+def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How to read the file of one side (its configuration), for :func:`plkd.io.open_cells`."""
+    source = SourceSettings.from_config(config)
+    return source.reading | {"obs_columns": source.obs_columns}
 
 
 def source_rows(prepared: str | Path) -> NDArray[np.intp]:
@@ -155,36 +169,116 @@ def source_rows(prepared: str | Path) -> NDArray[np.intp]:
     return read_obs(prepared)["source_row"].to_numpy(dtype=np.intp)
 
 
-def _read_sides(
+def measure(reference: Side, query: Side) -> tuple[GeneSums, dict[str, bool]]:
+    """Add up the genes of the reference, and see for each side whether it has counts.
+
+    Counts that have to be recovered are counts only if every cell has them; what is found is
+    written into the reports of the sides.
+
+    Returns
+    -------
+    sums : GeneSums
+        Of all genes of the reference.
+    has_counts : dict
+        By role.
+    """
+    batches = merge_small_batches(list(reference.batches))
+    codes, names = pd.factorize(batches, sort=True)
+    sums = GeneSums.zeros(len(names), len(reference.genes))
+    sides = (reference, query)
+    has_counts = {
+        side.role: side.scale.kind == "counts" or side.scale.counts_recoverable for side in sides
+    }
+    to_recover = {side.role for side in sides if side.scale.counts_recoverable}
+    needed = [side for side in sides if side is reference or side.role in to_recover]
+    for side, here, X in walk(needed, "measuring genes"):
+        if side is reference:
+            sums.add(to_log_normalised(X, side.scale), codes[here])
+        if side.role in to_recover and has_counts[side.role]:
+            has_counts[side.role] = side.counts(X) is not None
+    for side in sides:
+        found = "stored" if side.scale.kind == "counts" else "recovered"
+        side.report["counts"] = found if has_counts[side.role] else "unknown"
+    return sums, has_counts
+
+
+def write_sides(
+    sides: Sequence[Side],
+    frames: Mapping[str, ad.AnnData],
+    columns: Mapping[str, NDArray[np.intp]],
+    has_counts: Mapping[str, bool],
+    paths: Mapping[str, Path],
+) -> None:
+    """Write the selected genes of some sides, chunk by chunk.
+
+    Parameters
+    ----------
+    sides
+        Cells to write.
+    frames
+        By role: all of the file but its matrices.
+    columns
+        By role: for each gene of the side its column in the file, or -1.
+    has_counts
+        By role: whether there is a layer ``counts``.
+    paths
+        By role: the h5ad to write.
+    """
+    with ExitStack() as open_files:
+        appends = {
+            side.role: open_files.enter_context(
+                growing_h5ad(
+                    paths[side.role],
+                    frames[side.role],
+                    ["X", "layers/counts"] if has_counts[side.role] else ["X"],
+                )
+            )
+            for side in sides
+        }
+        for side, _, X in walk(sides, "writing"):
+            places, n_genes = columns[side.role], frames[side.role].n_vars
+            append = appends[side.role]
+            append("X", take_genes(to_log_normalised(X, side.scale), places, n_genes))
+            if has_counts[side.role]:
+                counts = side.counts(X)
+                assert counts is not None  # every cell has them, or `measure` had said so
+                append("layers/counts", take_genes(counts, places, n_genes))
+
+
+def _open_sides(
     config: Mapping[str, Any],
     reference_path: str | Path,
     query_path: str | Path | None,
     settings: PrepareSettings,
+    enter: Callable[[AbstractContextManager[CellFile]], CellFile],
 ) -> tuple[Side, Side, list[str]]:
-    """Reference and query with their cells chosen; a file that serves both is read once."""
+    """Reference and query with their cells chosen; a file that serves both is opened once."""
     source = SourceSettings.from_config(config["reference"])
     query_source = SourceSettings.from_config(config.get("query") or {})
     columns = [*source.obs_columns, *query_source.obs_columns]
     least = settings.min_genes_per_cell
-    adata = read_cells(reference_path, **source.reading, obs_columns=columns)
-    reference = clean_side(adata, reference_path, source, "reference", least)
-    reference = labelled_cells(reference, source, reference_path, settings.min_cells_per_label)
+    opened = enter(open_cells(reference_path, **source.reading, obs_columns=columns))
+    reference = choose_cells(opened, source, "reference")
 
     if query_path is None:
         split = config.get("split")
         if split is None:
             raise InputError("the data set has neither `query` nor `split`: add one of them")
+        (reference,) = check_values([reference], least)
+        reference = labelled_cells(reference, source, reference_path, settings.min_cells_per_label)
         is_query = split_cells(
             list(reference.labels), split.get("query_fraction", 0.5), split.get("seed", 0)
         )
-        query = reference.take(is_query)
+        query = replace(reference.take(is_query), role="query")
         query.warnings.clear()
         return reference.take(~is_query), query, []
 
     same_file = Path(query_path).resolve() == Path(reference_path).resolve()
     if not (same_file and source.reading == query_source.reading):
-        adata = read_cells(query_path, **query_source.reading, obs_columns=columns)
-    query = clean_side(adata, query_path, query_source, "query", least)
+        opened = enter(open_cells(query_path, **query_source.reading, obs_columns=columns))
+    query = choose_cells(opened, query_source, "query")
+    reference, query = check_values([reference, query], least)
+    reference = labelled_cells(reference, source, reference_path, settings.min_cells_per_label)
     query.labels[np.isin(query.labels, query_source.drop_labels)] = None
     notes = []
     shared = int(reference.cell_ids.isin(query.cell_ids).sum())
@@ -217,33 +311,31 @@ def _check_overlap(
         )
 
 
-def _prepared(
-    side: Side,
-    X: sparse.csr_matrix,
-    places: NDArray[np.intp],
-    genes: pd.DataFrame,
-    config: Mapping[str, Any],
-) -> ad.AnnData:
-    """One side over the selected genes; `obs` has the batch and the row in the source file."""
-    adata = ad.AnnData(
-        take_genes(X, places, len(genes)),
-        obs=pd.DataFrame(
-            {"batch": pd.Categorical(side.batches.astype(str)), "source_row": side.rows},
-            index=side.cell_ids,
-        ),
-        var=pd.DataFrame({"in_query": genes["in_query"].to_numpy()}, index=list(genes["gene"])),
+def _frame(side: Side, genes: pd.DataFrame, config: Mapping[str, Any]) -> ad.AnnData:
+    """All of a prepared file but its matrices.
+
+    `obs` has the batch, the row in the source file, and the label if the side is the reference.
+    """
+    obs = pd.DataFrame(
+        {"batch": pd.Categorical(side.batches.astype(str)), "source_row": side.rows},
+        index=side.cell_ids,
     )
-    counts = side.counts()
-    if counts is not None:
-        adata.layers["counts"] = take_genes(counts, places, len(genes))
+    if side.role == "reference":
+        obs["label"] = pd.Categorical(side.labels.astype(str))
+    frame = ad.AnnData(
+        obs=obs,
+        var=pd.DataFrame({"in_query": genes["in_query"].to_numpy()}, index=list(genes["gene"])),
+        uns={
+            "plkd": {
+                "scale": {"kind": side.scale.kind, "description": side.scale.describe()},
+                "target_sum": TARGET_SUM,
+                "dataset": str(config.get("name", "")),
+            }
+        },
+    )
     if side.spatial is not None:
-        adata.obsm["spatial"] = side.spatial
-    adata.uns["plkd"] = {
-        "scale": {"kind": side.scale.kind, "description": side.scale.describe()},
-        "target_sum": TARGET_SUM,
-        "dataset": str(config.get("name", "")),
-    }
-    return adata
+        frame.obsm["spatial"] = side.spatial
+    return frame
 
 
 def _report(
@@ -293,8 +385,8 @@ def _report(
 def _side_report(side: Side) -> dict[str, Any]:
     labels = Counter(side.labels[~pd.isna(side.labels)])
     return side.report | {
-        "cells": side.X.shape[0],
-        "cells_without_label": side.X.shape[0] - sum(labels.values()),
+        "cells": side.n_cells,
+        "cells_without_label": side.n_cells - sum(labels.values()),
         "labels": dict(sorted(labels.items())),
         "batches": dict(sorted(Counter(side.batches).items())),
     }
@@ -305,21 +397,3 @@ def _truth(query: Side) -> pa.Table:
     text = pa.schema([(name, pa.string()) for name in ("cell_id", "label", "batch")])
     columns = {"cell_id": query.cell_ids, "label": query.labels, "batch": query.batches}
     return pa.Table.from_pandas(pd.DataFrame(columns), schema=text, preserve_index=False)
-
-
-def _write(
-    outputs: PreparedPaths,
-    tables: Mapping[str, ad.AnnData],
-    query: Side,
-    genes: pd.DataFrame,
-    report: Mapping[str, Any],
-) -> None:
-    with whole_file(outputs.reference) as temporary:
-        tables["reference"].write_h5ad(temporary, compression="gzip")
-    with whole_file(outputs.query) as temporary:
-        tables["query"].write_h5ad(temporary, compression="gzip")
-    with whole_file(outputs.truth) as temporary:
-        pq.write_table(_truth(query), temporary)
-    with whole_file(outputs.genes) as temporary:
-        genes.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
-    write_json(outputs.report, report)

@@ -23,6 +23,64 @@ EQUAL_TOTALS = 5e-3  # relative deviation; genes filtered after normalising cost
 LARGEST_LOG = 15.0  # log1p of a linear value of 3 million: nothing logged is larger
 INFORMATIVE_COUNT = 50  # above, rounding of the stored values hides whether they are whole
 LARGEST_SMALLEST_COUNT = 10  # in a deep cell on a small panel the smallest count may be > 1
+LARGEST_COUNT = 2**24  # whole numbers above are not exact in float32, and no cell has so many
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Range and defects of values, joined over chunks of a matrix by ``+``.
+
+    Attributes
+    ----------
+    n_entries, n_stored
+        Number of entries (cells x genes), and of those that are stored.
+    lowest, highest
+        Smallest and largest finite stored value.
+    n_nonfinite, n_negative
+        Number of NaN or infinite, and of negative values.
+    """
+
+    n_entries: int = 0
+    n_stored: int = 0
+    lowest: float = math.inf
+    highest: float = -math.inf
+    n_nonfinite: int = 0
+    n_negative: int = 0
+
+    @classmethod
+    def of(cls, X: sparse.csr_matrix) -> ValueRange:
+        """Look at all values of a sparse matrix."""
+        values = X.data
+        finite = np.isfinite(values) if values.dtype.kind == "f" else np.True_
+        known = values if finite.all() else values[finite]
+        lowest, highest = (
+            (float(known.min()), float(known.max())) if known.size else (math.inf, -math.inf)
+        )
+        return cls(
+            math.prod(X.shape),
+            values.size,
+            lowest,
+            highest,
+            values.size - known.size,
+            int(np.count_nonzero(known < 0)) if lowest < 0 else 0,
+        )
+
+    def __add__(self, other: ValueRange) -> ValueRange:
+        return ValueRange(
+            self.n_entries + other.n_entries,
+            self.n_stored + other.n_stored,
+            min(self.lowest, other.lowest),
+            max(self.highest, other.highest),
+            self.n_nonfinite + other.n_nonfinite,
+            self.n_negative + other.n_negative,
+        )
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value, the zeros that are not stored included."""
+        if self.n_stored < self.n_entries or self.lowest > self.highest:
+            return min(self.lowest, 0.0), max(self.highest, 0.0)
+        return self.lowest, self.highest
 
 
 @dataclass(frozen=True)
@@ -34,7 +92,7 @@ class MatrixScale:
     kind
         ``counts`` (whole, not negative), ``log1p`` (log of 1 + counts per something),
         ``normalised`` (linear, not whole: CPM, corrected counts), ``scaled`` (z-scores) or
-        ``invalid`` (not finite, or whole numbers below zero).
+        ``invalid`` (not finite, or whole numbers below zero or too large for counts).
     target_sum
         The total that every row was normalised to, where all sampled rows agree on one.
     counts_recoverable
@@ -73,6 +131,11 @@ class MatrixScale:
             return f"scaled values ({span}, {self.n_negative:,} negative): z-scores of each gene"
         if self.kind == "invalid" and self.n_nonfinite:
             return f"values of which {self.n_nonfinite:,} are missing (NaN) or infinite"
+        if self.kind == "invalid" and not self.n_negative:
+            return (
+                f"whole numbers ({span}) beyond {LARGEST_COUNT:,}, which no cell has of a gene: "
+                "an integer that overflowed, or a negative one stored without its sign"
+            )
         if self.kind == "invalid":
             return (
                 f"whole numbers of which {self.n_negative:,} are negative ({span}): counts that "
@@ -101,7 +164,9 @@ class MatrixScale:
         }
 
 
-def detect_scale(X: Any, n_rows: int = SAMPLED_ROWS) -> MatrixScale:
+def detect_scale(
+    X: Any, n_rows: int = SAMPLED_ROWS, values: ValueRange | None = None
+) -> MatrixScale:
     """Tell counts, logged, linear, scaled and broken matrices apart.
 
     Parameters
@@ -110,8 +175,10 @@ def detect_scale(X: Any, n_rows: int = SAMPLED_ROWS) -> MatrixScale:
         Matrix (n_cells, n_genes): scipy sparse, NumPy, an HDF5 data set or a sparse data set of
         anndata on disk. Of a matrix on disk only the sampled rows are read.
     n_rows
-        How many rows, in blocks spread over the matrix, the evidence is taken from. The range and
-        the signs are those of all values if the matrix is a sparse one in memory.
+        How many rows, in blocks spread over the matrix, the evidence is taken from.
+    values
+        Range and signs of all values, where `X` is only a sample of the cells. Without it they are
+        those of all values if the matrix is a sparse one in memory, else of the sampled rows.
 
     Raises
     ------
@@ -124,24 +191,23 @@ def detect_scale(X: Any, n_rows: int = SAMPLED_ROWS) -> MatrixScale:
             "log-normalised expression. Write it anew with a numeric type."
         )
     rows = _sample_rows(X, n_rows)
-    values = X.data if sparse.issparse(X) else rows.data
-    finite = np.isfinite(values)
-    n_nonfinite = int(values.size - np.count_nonzero(finite))
-    known = values[finite] if n_nonfinite else values
-    lowest, highest = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    n_stored, n_entries = values.size, math.prod(X.shape if sparse.issparse(X) else rows.shape)
-    if n_stored < n_entries:
-        lowest, highest = min(lowest, 0.0), max(highest, 0.0)
-    common: dict[str, Any] = {"minimum": lowest, "maximum": highest, "n_nonfinite": n_nonfinite}
-
-    if n_nonfinite:
+    if values is None:
+        values = ValueRange.of(X if sparse.issparse(X) else rows)
+    lowest, highest = values.limits
+    common: dict[str, Any] = {
+        "minimum": lowest,
+        "maximum": highest,
+        "n_nonfinite": values.n_nonfinite,
+    }
+    if values.n_nonfinite:
         return MatrixScale("invalid", **common)
     if lowest < 0:
-        n_negative = int(np.count_nonzero(values < 0))
         whole = np.mean(rows.data == np.rint(rows.data)) if rows.nnz else 1.0
         kind = "invalid" if whole > 0.99 else "scaled"
-        return MatrixScale(kind, n_negative=n_negative, **common)
+        return MatrixScale(kind, n_negative=values.n_negative, **common)
     if np.array_equal(rows.data, np.rint(rows.data)):
+        if highest > LARGEST_COUNT:
+            return MatrixScale("invalid", **common)
         return MatrixScale("counts", target_sum=_common_total(rows), **common)
     return _detect_normalised(rows, common)
 
@@ -304,17 +370,20 @@ def _check_values(X: sparse.csr_matrix) -> None:
         )
 
 
-def _sample_rows(X: Any, n_rows: int) -> sparse.csr_matrix:
-    """Rows in a few blocks, because scattered rows are slow to read from a disk."""
+def sampled_blocks(n_cells: int, n_rows: int = SAMPLED_ROWS) -> list[slice]:
+    """Rows in a few blocks spread over a matrix (scattered rows are slow to read from a disk)."""
+    if n_cells <= n_rows:
+        return [slice(0, n_cells)]
     n_blocks = min(SAMPLED_BLOCKS, n_rows)
     size = n_rows // n_blocks
+    starts = np.linspace(0, n_cells - size, n_blocks).astype(int)
+    return [slice(start, start + size) for start in starts.tolist()]
+
+
+def _sample_rows(X: Any, n_rows: int) -> sparse.csr_matrix:
     if sparse.issparse(X) and X.format != "csr":
         X = X.tocsr()
-    if X.shape[0] <= n_rows:
-        blocks = [X[0 : X.shape[0]]]
-    else:
-        starts = np.linspace(0, X.shape[0] - size, n_blocks).astype(int)
-        blocks = [X[start : start + size] for start in starts]
+    blocks = [X[block] for block in sampled_blocks(X.shape[0], n_rows)]
     rows = sparse.vstack([sparse.csr_matrix(block) for block in blocks], format="csr")
     rows = sparse.csr_matrix(rows, dtype=np.float64, copy=True)
     rows.eliminate_zeros()

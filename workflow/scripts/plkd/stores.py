@@ -1,11 +1,11 @@
-"""Annotated matrices on disk (h5ad, zarr): open, look, and read only what is asked for."""
+"""Annotated matrices on disk (h5ad, h5mu, zarr): open, look, read only what is asked for."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,19 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem, sparse_dataset
+from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.logs import logger
-from plkd.scale import MatrixScale, detect_scale
+from plkd.scale import MatrixScale, detect_scale, sampled_blocks
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CHUNK_ROWS = 4096
+DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
+HELD_VALUES = 2**27  # of a matrix stored by columns, in memory at a time
+SCANNED_VALUES = 2**24
 SCALE_ROWS = 200
+RNA_MODALITIES = ("rna", "gex", "gene expression")
 
 
 @contextmanager
@@ -32,12 +36,18 @@ def reading(path: str | Path, what: str = "the file") -> Iterator[None]:
     Raises
     ------
     InputError
-        If the block fails for any reason but memory.
+        If the block fails for any reason.
     """
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(
+            f"'{path}': {what} asks for more memory than there is ({error}). Give the job more "
+            "memory or convert the file to h5ad, which is read in chunks; a damaged file may ask "
+            "for anything: get it anew."
+        ) from error
     except Exception as error:  # readers raise OSError, KeyError, ValueError, TypeError, ..
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -47,13 +57,17 @@ def reading(path: str | Path, what: str = "the file") -> Iterator[None]:
 
 
 @contextmanager
-def open_store(path: str | Path) -> Iterator[Any]:
-    """Open an h5ad file or a zarr folder for reading, as a group of h5py or zarr.
+def open_store(path: str | Path, modality: str | None = None) -> Iterator[Any]:
+    """Open an h5ad or h5mu file or a zarr folder for reading, as a group of h5py or zarr.
+
+    Of a file with several modalities the group of the asked one is given; without `modality` the
+    only one, or the one called rna or gex.
 
     Raises
     ------
     InputError
-        If it is missing, empty, truncated, not HDF5, or not an annotated matrix.
+        If it is missing, empty, truncated, not HDF5, or not an annotated matrix, or the modality
+        is not there or has to be chosen.
     """
     path = existing(path)
     if path.is_dir():
@@ -61,26 +75,59 @@ def open_store(path: str | Path) -> Iterator[Any]:
 
         with reading(path, "the zarr folder"):
             store = zarr.open_group(str(path), mode="r")
-        _check_is_annotated(store, path)
-        yield store
+        yield _annotated(store, path, modality)
     else:
         with open_hdf5(path) as store:
-            _check_is_annotated(store, path)
-            yield store
+            yield _annotated(store, path, modality)
+
+
+def modality_group(store: Any, path: Path, modality: str | None) -> str | None:
+    """Name of the group (``mod/rna``) that holds a modality; None in a file without modalities.
+
+    Raises
+    ------
+    InputError
+        If the modality is not there, or there are several to choose from.
+    """
+    if "mod" not in store or not hasattr(store["mod"], "keys"):
+        return None
+    names = sorted(store["mod"])
+    if modality is None and len(names) == 1:
+        return f"mod/{names[0]}"
+    wanted = RNA_MODALITIES if modality is None else same_modality(modality)
+    exact = [name for name in names if name == modality]
+    found = exact or [name for name in names if name.casefold() in wanted]
+    if len(found) != 1:
+        asked = "none is called rna" if modality is None else f"there is no '{modality}'"
+        raise InputError(
+            f"'{path}' holds the modalities {_listed(names)}, and {asked}; name one of them as "
+            "`modality`"
+        )
+    return f"mod/{found[0]}"
+
+
+def same_modality(name: str) -> tuple[str, ...]:
+    """All spellings of a modality or feature type, in lower case (GEX is Gene Expression)."""
+    known = (
+        RNA_MODALITIES,
+        ("atac", "peaks"),
+        ("prot", "protein", "adt", "antibody capture"),
+    )
+    return next((names for names in known if name.casefold() in names), (name.casefold(),))
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file; tell a truncated one from one that never was HDF5."""
-    with path.open("rb") as handle:
-        start = handle.read(len(HDF5_SIGNATURE))
-    if start != HDF5_SIGNATURE:
+    if not h5py.is_hdf5(path):
+        with path.open("rb") as handle:
+            start = handle.read(8)
         found = "an empty file" if not start else f"a file that begins with {start!r}"
         packed = " It is compressed: unpack it with gunzip." if start[:2] == b"\x1f\x8b" else ""
         raise InputError(f"'{path}' is not an HDF5 file (found {found}).{packed}")
     try:
         store = h5py.File(path, "r")
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
         cut = "truncated" in str(error)
         raise InputError(
             f"'{path}' is {'a truncated' if cut else 'a damaged'} HDF5 file ({error}). "
@@ -141,27 +188,175 @@ def find_matrix(store: Any, path: Path, layer: str | None = None, use_raw: bool 
     return matrix
 
 
-def read_matrix(matrix: Any, path: Path) -> sparse.csr_matrix:
-    """Read a whole matrix as CSR; a dense one passes through memory in chunks."""
+def check_shape(matrix: Any, path: Path, n_cells: int, n_columns: int) -> None:
+    """Refuse a matrix that does not fit the tables of its cells and genes.
+
+    Raises
+    ------
+    InputError
+        With both shapes.
+    """
     with reading(path, "the matrix"):
-        if _is_sparse(matrix):
-            return sparse.csr_matrix(matrix.to_memory())
-        chunks = [chunk for _, chunk in row_chunks(matrix, path)]
-        return sparse.vstack(chunks, format="csr") if chunks else sparse.csr_matrix(matrix.shape)
+        shape = tuple(matrix.shape)
+        if _is_stored_sparse(matrix) and len(shape) == 2:
+            n_compressed = matrix.group["indptr"].shape[0] - 1
+            shape = (n_compressed, shape[1]) if matrix.format == "csr" else (shape[0], n_compressed)
+            lengths = [matrix.group[name].shape[0] for name in ("data", "indices")]
+            if shape != tuple(matrix.shape) or lengths[0] != lengths[1]:
+                raise InputError(
+                    f"'{path}': the matrix says that it is {matrix.shape[0]} x {matrix.shape[1]}, "
+                    f"but its parts make {' x '.join(map(str, shape))} with {lengths[0]} values at "
+                    f"{lengths[1]} places; write the file anew"
+                )
+    if shape != (n_cells, n_columns):
+        raise InputError(
+            f"'{path}': the matrix is {' x '.join(map(str, shape))}, but there are {n_cells} cells "
+            f"and {n_columns} genes; write the file anew"
+        )
 
 
 def row_chunks(
-    matrix: Any, path: Path, chunk_size: int = CHUNK_ROWS
+    matrix: Any, path: Path, chunk_size: int = CHUNK_ROWS, wanted: NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-    """Go through a matrix in memory or on disk by rows: (rows, CSR of these rows)."""
-    if getattr(matrix, "format", None) == "csc" and not sparse.issparse(matrix):
-        logger.warning("'%s' is stored by columns (CSC): all of it is read at once", path)
-        matrix = read_matrix(matrix, path)
-    for start in range(0, matrix.shape[0], chunk_size):
-        rows = slice(start, min(start + chunk_size, matrix.shape[0]))
+    """Go through a matrix in memory or on disk by rows: (rows, canonical CSR of these rows).
+
+    Parameters
+    ----------
+    matrix
+        Rows are read by slicing; what is stored by columns (CSC) on disk, by several scans.
+    path
+        Its file, for messages.
+    chunk_size
+        Rows at a time; fewer where they are long and dense.
+    wanted
+        bool array (n_rows,): chunks without a wanted row are skipped.
+
+    Raises
+    ------
+    InputError
+        If a chunk cannot be read, or is no matrix: columns out of range or named twice in a row.
+    """
+    n_rows, n_columns = matrix.shape
+    if _is_stored_sparse(matrix) and matrix.format == "csc":
+        for first, block in _blocks_of_columns(matrix, path, chunk_size):
+            inside = None if wanted is None else wanted[first : first + block.shape[0]]
+            for rows, chunk in row_chunks(block, path, chunk_size, inside):
+                yield slice(first + rows.start, first + rows.stop), chunk
+        return
+    if not (sparse.issparse(matrix) or _is_stored_sparse(matrix)):
+        chunk_size = max(1, min(chunk_size, DENSE_CHUNK_VALUES // max(n_columns, 1)))
+    for start in range(0, n_rows, chunk_size):
+        rows = slice(start, min(start + chunk_size, n_rows))
+        if wanted is not None and not wanted[rows].any():
+            continue
         with reading(path, f"rows {rows.start} to {rows.stop} of the matrix"):
-            chunk = sparse.csr_matrix(matrix[rows])
+            chunk = _canonical(_sliced(matrix, rows), rows.start)
         yield rows, chunk
+
+
+def by_rows(matrix: Any, path: Path) -> Any:
+    """Take a matrix that is stored by columns (CSC) into memory by rows, unless it is large."""
+    if _is_stored_sparse(matrix) and matrix.format == "csc":
+        if matrix.group["data"].shape[0] > HELD_VALUES:
+            logger.warning("'%s' is stored by columns (CSC), which takes many scans", path)
+            return matrix
+        with reading(path, "the matrix"):
+            whole = matrix.to_memory()
+            whole.check_format(full_check=True)
+            return whole.tocsr()
+    return matrix.tocsr() if sparse.issparse(matrix) else matrix
+
+
+def _blocks_of_columns(
+    matrix: Any, path: Path, chunk_size: int
+) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    """Go through a large matrix stored by columns: (first row, CSR), one scan for each block."""
+    n_rows, n_columns = matrix.shape
+    per_row = np.zeros(n_rows, dtype=np.int64)
+    for places, _, _ in _scan(matrix, path):
+        per_row += np.bincount(places, minlength=n_rows)
+    ends = np.arange(chunk_size, n_rows + chunk_size, chunk_size).clip(max=n_rows)
+    held = np.add.accumulate(per_row)[ends - 1]
+    start = 0
+    while start < n_rows:
+        before = held[np.searchsorted(ends, start, side="right") - 1] if start else 0
+        fits = int(np.searchsorted(held, before + HELD_VALUES, side="right")) - 1
+        stop = int(max(ends[max(fits, 0)], min(start + chunk_size, n_rows)))
+        rows, columns, values = [], [], []
+        for places, column, data in _scan(matrix, path):
+            here = (places >= start) & (places < stop)
+            rows.append((places[here] - start).astype(np.int32))
+            columns.append(column[here])
+            values.append(data[here])
+        indptr = np.append(0, np.cumsum(np.bincount(np.concatenate(columns), minlength=n_columns)))
+        block = sparse.csc_matrix(
+            (np.concatenate(values), np.concatenate(rows), indptr), shape=(stop - start, n_columns)
+        )
+        yield start, block.tocsr()
+        start = stop
+
+
+def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """Row, column and value of all that a matrix stored by columns holds, piece by piece."""
+    group, indptr = matrix.group, matrix.group["indptr"][...]
+    n_values = group["data"].shape[0]
+    if indptr[0] != 0 or indptr[-1] != n_values or (np.diff(indptr) < 0).any():
+        raise InputError(f"'{path}': the matrix's `indptr` does not fit its {n_values} values")
+    for start in range(0, n_values, SCANNED_VALUES):
+        stop = min(start + SCANNED_VALUES, n_values)
+        with reading(path, f"values {start} to {stop} of the matrix"):
+            rows, data = group["indices"][start:stop], group["data"][start:stop]
+        if rows.size and not (rows.min() >= 0 and rows.max() < matrix.shape[0]):
+            raise InputError(f"'{path}': the matrix names rows that it does not have")
+        of_column = np.diff(indptr.clip(start, stop))
+        yield rows, np.repeat(np.arange(of_column.size, dtype=np.int32), of_column), data
+
+
+def sample_of(matrix: Any, path: Path, n_rows: int) -> sparse.csr_matrix:
+    """Some rows, in blocks spread over the matrix."""
+    wanted = np.zeros(matrix.shape[0], dtype=bool)
+    for block in sampled_blocks(matrix.shape[0], n_rows):
+        wanted[block] = True
+    chunks = [chunk[wanted[rows]] for rows, chunk in row_chunks(matrix, path, 256, wanted)]
+    return sparse.vstack(chunks, format="csr") if chunks else sparse.csr_matrix(matrix.shape)
+
+
+def _sliced(matrix: Any, rows: slice) -> sparse.csr_matrix:
+    """Rows of a matrix as CSR; of a stored one the parts are checked before they are put together.
+
+    Own code for stored CSR, because anndata's passes them unchecked to code that trusts them.
+    """
+    if not _is_stored_sparse(matrix):
+        return sparse.csr_matrix(matrix[rows])
+    group = matrix.group
+    indptr = group["indptr"][rows.start : rows.stop + 1].astype(np.int64)
+    first, last = int(indptr[0]), int(indptr[-1])
+    if first < 0 or last > group["data"].shape[0] or (np.diff(indptr) < 0).any():
+        raise ValueError("its `indptr` does not ascend or points behind the end of the values")
+    parts = group["data"][first:last], group["indices"][first:last], indptr - first
+    if parts[1].size and not (parts[1].min() >= 0 and parts[1].max() < matrix.shape[1]):
+        raise ValueError(f"its `indices` name columns that are not among the {matrix.shape[1]}")
+    return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, matrix.shape[1]))
+
+
+def _canonical(chunk: sparse.csr_matrix, first_row: int) -> sparse.csr_matrix:
+    """Refuse what is no matrix, before code that trusts the indices sees it; sort the rest."""
+    chunk.check_format(full_check=True)
+    if not chunk.has_canonical_format:
+        chunk.sort_indices()
+        twice = (np.diff(chunk.indices) == 0) & (np.diff(_row_of_value(chunk)) == 0)
+        if twice.any():
+            place = int(np.flatnonzero(twice)[0])
+            row = first_row + int(_row_of_value(chunk)[place])
+            raise ValueError(
+                f"row {row} has two values in column {chunk.indices[place]}: call "
+                "X.sum_duplicates() and write it anew"
+            )
+    return chunk
+
+
+def _row_of_value(X: sparse.csr_matrix) -> NDArray[np.intp]:
+    return np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
 
 
 def read_annotations(store: Any, path: Path, use_raw: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -180,7 +375,13 @@ def read_annotations(store: Any, path: Path, use_raw: bool) -> tuple[pd.DataFram
 
 
 def read_coordinates(store: Any, path: Path) -> np.ndarray | None:
-    """`obsm['spatial']` as float32 (n_cells, n_dimensions), if there is one."""
+    """`obsm['spatial']` as float32 (n_cells, n_dimensions), if there is one.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or does not hold numbers for every cell.
+    """
     obsm = store.get("obsm")
     if obsm is None or isinstance(obsm, h5py.Dataset) or "spatial" not in obsm:
         return None
@@ -193,12 +394,21 @@ def matrix_scales(path: str | Path) -> dict[str, MatrixScale]:
 
     Only some rows of each are read. Matrices that are not numbers are left out.
     """
-    scales = {}
     with open_store(path) as store:
-        for name, slot in _matrices(store).items():
-            matrix = _opened(slot)
-            if np.issubdtype(matrix.dtype, np.number):
-                scales[_setting(name)] = detect_scale(matrix, SCALE_ROWS)
+        return scales_of(store, Path(path))
+
+
+def scales_of(store: Any, path: Path) -> dict[str, MatrixScale]:
+    """Like :func:`matrix_scales`, of an open store. Matrices that cannot be read are left out."""
+    scales = {}
+    for name, slot in _matrices(store).items():
+        with suppress(InputError):
+            with reading(path, name):
+                matrix = _opened(slot)
+                numeric = np.issubdtype(matrix.dtype, np.number)
+            if numeric:
+                rows = sample_of(by_rows(matrix, path), path, SCALE_ROWS)
+                scales[_setting(name)] = detect_scale(rows)
     return scales
 
 
@@ -222,7 +432,7 @@ def _opened(slot: Any) -> Any:
     return slot if hasattr(slot, "shape") else sparse_dataset(slot)
 
 
-def _is_sparse(matrix: Any) -> bool:
+def _is_stored_sparse(matrix: Any) -> bool:
     return hasattr(matrix, "to_memory")
 
 
@@ -230,9 +440,14 @@ def _listed(names: Any) -> str:
     return ", ".join(names) or "none"
 
 
-def _check_is_annotated(store: Any, path: Path) -> None:
-    if "obs" not in store or "var" not in store:
+def _annotated(store: Any, path: Path, modality: str | None) -> Any:
+    with reading(path):
+        name = modality_group(store, path, modality)
+        group = store if name is None else store[name]
+        slots = set(group)
+    if not {"obs", "var"} <= slots:
         raise InputError(
-            f"'{path}' is not an annotated matrix (h5ad or zarr): it has no `obs` and `var` but "
-            f"{_listed(sorted(store))}. Set another `reader`, or `auto`."
+            f"'{path}' is not an annotated matrix (h5ad, h5mu or zarr): it has no `obs` and `var` "
+            f"but {_listed(sorted(slots))}. Set another `reader`, or `auto`."
         )
+    return group

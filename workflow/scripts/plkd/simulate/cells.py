@@ -252,8 +252,11 @@ def draw_cells(
     for start in tqdm(range(0, n_cells, step), desc="drawing cells", disable=not progress):
         rows = slice(start, start + step)
         activity = _draw_activity(shares[rows] @ world.label_activity, rng)
-        logs = world.base + shares[rows] @ world.label_effects + activity @ world.loadings
-        logs += batch_effects[batch_codes[rows]]
+        logs = activity @ world.loadings + world.base + batch_effects[batch_codes[rows]]
+        if mixture is None:
+            logs += world.label_effects[label_codes[rows]]
+        else:  # levels, not their logarithms, are mixed
+            logs += np.log(shares[rows] @ np.exp(world.label_effects))
         rates = np.exp(logs)
         rates *= totals[rows, None] / rates.sum(axis=1, keepdims=True)
         blocks.append(sparse.csr_matrix(gamma_poisson(rates, world.dispersion, rng)))

@@ -208,16 +208,19 @@ def _pan_cancer_design(n_cells: int, seed: int) -> tuple[list[str], list[str], n
 
 
 def _pan_cancer_obs(simulation: Simulation, seed: int) -> pd.DataFrame:
-    """Metadata of all cells; barcodes are unique within a cancer and collide between cancers."""
+    """Metadata of all cells; barcodes are unique within a file and collide between files."""
     rng = stream(seed, "pan_cancer obs")
     cancer = simulation.cells.obs["batch"].astype(str).to_numpy()
     n = len(cancer)
     patient = rng.integers(1, PATIENTS_PER_CANCER + 1, n)
-    pool = barcodes(n, "pan_cancer", seed)
+    pool = barcodes(2 * n, "pan_cancer", seed)
     ids = np.empty(n, dtype=object)
-    for key in np.unique(cancer):
-        for i, row in enumerate(np.flatnonzero(cancer == key)):
-            ids[row] = f"{pool[i]}-{patient[row]}"
+    # The cDC2 cells meet in one file, so their barcodes differ; all others start anew in each file.
+    together = np.array([label.startswith("cDC2_") for label in simulation.true_labels])
+    for key in [None, *np.unique(cancer)]:
+        rows = np.flatnonzero(together if key is None else (cancer == key) & ~together)
+        for i, row in enumerate(rows):
+            ids[row] = f"{pool[i + (n if key is None else 0)]}-{patient[row]}"
     # Patients of different cancers have different names.
     numbers = {key: 20180100 + 10 * i for i, key in enumerate(np.unique(cancer))}
     umap = TruncatedSVD(2, random_state=0).fit_transform(simulation.cells.X)

@@ -1,0 +1,30 @@
+rule gene_activity:
+    input:
+        cells=gene_activity_cells,
+        annotation=gene_activity_annotation,
+        barcodes=gene_activity_barcodes,
+    output:
+        activity="<results>/{dataset}/gene_activity/{side}.h5ad",
+        report=report(
+            "<results>/{dataset}/gene_activity/{side}.json",
+            category="5. Data",
+            subcategory="{dataset}",
+            labels={"item": "gene activity of the {side} (JSON)"},
+            caption="../report/gene_activity.rst",
+        ),
+    log:
+        "<logs>/{dataset}/gene_activity/{side}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/gene_activity/{side}.tsv"
+    wildcard_constraints:
+        side="reference|query",
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+    params:
+        source=gene_activity_of,
+        code=code("gene_activity.py"),
+    script:
+        "../scripts/gene_activity.py"
