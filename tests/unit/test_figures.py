@@ -21,6 +21,7 @@ from plkd.figures.labels import class_colours, plain, short
 from plkd.figures.networks import plot_networks
 from plkd.figures.pattern_tokens import pattern_labels, plot_attention, plot_label_patterns
 from plkd.figures.per_class import plot_per_class
+from plkd.figures.spatial import plot_slides, slide_table
 from plkd.interpret.networks import build_network, choose_genes, rank_genes
 from plkd.predictions import prediction_table
 
@@ -135,6 +136,64 @@ def test_embedding_figure(n_classes, batches, tmp_path):
     assert f"{n_classes} {short(names[-1])} *" in shown
     if len(batches) > 1:
         assert all(plain(batch) in shown for batch in batches)
+
+
+def slides(n_slices: int, n_classes: int, *, known: bool = True) -> pd.DataFrame:
+    """Cells of slices, 30 each; the last class is not in the reference."""
+    rng = np.random.default_rng(0)
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_classes]
+    n = 30 * n_slices
+    cells = [f"c{i}" for i in range(n)]
+    predictions = prediction_table(cells, names[:-1], rng.dirichlet(np.ones(n_classes - 1), n))
+    labels = rng.choice(names, size=n) if known else np.full(n, None)
+    truth = pd.DataFrame(
+        {"cell_id": cells, "label": labels, "batch": [f"slice{i // 30:02d}" for i in range(n)]}
+    )
+    return slide_table(predictions, truth.iloc[::-1], rng.uniform(size=(n, 3)), names[:-1])
+
+
+def test_slide_table_says_which_cells_are_right():
+    predictions = prediction_table(["a", "b", "c", "d"], ["A", "B"], [[0.9, 0.1]] * 4)
+    truth = pd.DataFrame(
+        {"cell_id": list("dcba"), "label": [None, "new", "B", "A"], "batch": ["2", "1", "1", "1"]}
+    )
+    table = slide_table(predictions, truth, np.arange(8).reshape(4, 2), ["A", "B"])
+    assert table["agreement"].tolist() == ["right", "wrong", "not in the reference", None]
+    assert table["slice"].tolist() == ["1", "1", "1", "2"]
+    assert table[["x", "y"]].to_numpy().tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+@pytest.mark.parametrize(("n_slices", "n_figures"), [(1, 1), (4, 1), (12, 3), (30, 6)])
+def test_slides_say_which_slices_they_show(n_slices, n_figures, tmp_path):
+    table = slides(n_slices, 22)
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:21]
+    figures = list(plot_slides(table, names, subtitle="$0"))
+    assert len(figures) == n_figures
+    saved(figures[-1], tmp_path)
+    shown = [text.get_text() for text in figures[-1].findobj(lambda one: hasattr(one, "get_text"))]
+    if n_slices > 4:
+        last = min(n_slices, 24)
+        beyond = " (of which the first 24 are drawn)" if n_slices > 24 else ""
+        title = figures[-1].get_suptitle()
+        assert title.endswith(f"to {last} of {n_slices}{beyond}")
+    assert any(text.strip() == f"22 {short('type 12')} *" for text in shown)
+
+
+def test_slides_show_the_axes_of_the_slide_and_only_what_is_known(tmp_path):
+    table = slides(2, 5)
+    (figure,) = plot_slides(table, ODD_NAMES[:4])
+    panels = [axes for axes in figure.axes if axes.collections and axes.get_aspect() == 1]
+    assert len(panels) == 8
+    for axes in panels:
+        assert axes.yaxis_inverted()
+        assert len(axes.collections[0].get_offsets()) == 30
+    unknown = slides(2, 5, known=False)
+    (figure,) = plot_slides(unknown, ODD_NAMES[:4])
+    saved(figure, tmp_path)
+    panels = [axes for axes in figure.axes if axes.collections and axes.get_aspect() == 1]
+    assert len(panels) == 4
+    alone = table.iloc[:1]
+    saved(next(plot_slides(alone, ODD_NAMES[:4])), tmp_path)
 
 
 def test_history_figure_draws_whatever_columns_there_are(tmp_path):

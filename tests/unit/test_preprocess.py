@@ -23,7 +23,7 @@ import prepare
 from plkd.cleaning import clean_labels
 from plkd.errors import InputError
 from plkd.preprocess import PreparedPaths, prepare_dataset
-from plkd.selection import merge_small_batches, select_genes, split_cells, sum_genes
+from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells, sum_genes
 from simulated import MARKERS, make_cells
 
 
@@ -161,6 +161,25 @@ def test_genes_are_those_of_scanpy(batches: list[str]) -> None:
     assert sorted(table["rank"]) == list(range(1, 301))
     assert table.loc[table["selected"], "rank"].max() == 80
     np.testing.assert_allclose(table["mean"], np.asarray(adata.X.mean(0)).ravel(), rtol=1e-5)
+
+
+def test_ranks_are_those_of_scanpy_and_chunks_do_not_matter() -> None:
+    adata = log_cp10k(make_cells(500, 300, batches=["d1", "d2", "d3"], seed=4))
+    found = sc.pp.highly_variable_genes(
+        adata, flavor="seurat", n_top_genes=80, batch_key="batch", inplace=False
+    )
+    order = found.sort_values(
+        ["highly_variable_nbatches", "dispersions_norm"], ascending=False
+    ).index
+    batches = adata.obs["batch"].cat.codes.to_numpy()
+    sums = GeneSums.zeros(3, 300)
+    for start in range(0, 500, 37):
+        sums.add(adata.X[start : start + 37], batches[start : start + 37])
+    table = select_genes(sums, 80, np.ones(300, dtype=bool))
+    assert list(adata.var_names[np.argsort(table["rank"].to_numpy())]) == list(order)
+    dense = np.expm1(adata.X[batches == 1].toarray()).astype(np.float64)
+    np.testing.assert_allclose(sums.moments(1)[0], dense.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(sums.moments(1)[1], dense.var(0, ddof=1), rtol=1e-9)
 
 
 def test_markers_are_found_and_batch_genes_are_not() -> None:
@@ -556,6 +575,70 @@ def test_cell_ids_become_unique(bench: Workbench, reference: ad.AnnData, query: 
     assert done.report["reference"]["cell_ids_made_unique"] == 120
 
 
+@pytest.mark.parametrize("stored", ["counts", "log1p"])
+def test_the_size_of_a_chunk_does_not_matter(
+    bench: Workbench, reference: ad.AnnData, monkeypatch: pytest.MonkeyPatch, stored: str
+) -> None:
+    split = {"query_fraction": 0.25, "seed": 3}
+    cells = log_cp10k(reference) if stored == "log1p" else reference
+    expected = bench(cells, split=split)
+    real = plkd.io.row_chunks
+    monkeypatch.setattr(
+        plkd.io, "row_chunks", lambda matrix, path, _, wanted: real(matrix, path, 13, wanted)
+    )
+    done = bench(cells, split=split)
+    for side in ("reference", "query"):
+        one, other = getattr(done, side), getattr(expected, side)
+        np.testing.assert_array_equal(one.X.toarray(), other.X.toarray())
+        np.testing.assert_array_equal(
+            one.layers["counts"].toarray(), other.layers["counts"].toarray()
+        )
+        pd.testing.assert_frame_equal(one.obs, other.obs)
+    pd.testing.assert_frame_equal(done.genes, expected.genes)
+    assert done.report == expected.report
+
+
+def test_counts_are_those_of_every_cell_or_of_none(bench: Workbench) -> None:
+    cells = log_cp10k(make_cells(1500, 120, seed=0))
+    # One cell between the sampled ones, whose values are no multiples of anything.
+    values = slice(cells.X.indptr[130], cells.X.indptr[131])
+    cells.X.data[values] += np.linspace(0.01, 0.3, values.stop - values.start)
+    done = bench(cells, split={"query_fraction": 0.25, "seed": 3})
+    assert done.report["reference"]["scale"]["counts_recoverable"]
+    found = {side: done.report[side]["counts"] for side in ("reference", "query")}
+    assert sorted(found.values()) == ["recovered", "unknown"]
+    for side, counts in found.items():
+        assert ("counts" in getattr(done, side).layers) == (counts == "recovered")
+
+
+def test_mouse_query_by_a_table_of_orthologues(
+    bench: Workbench, reference: ad.AnnData, query: ad.AnnData
+) -> None:
+    names = list(query.var_names)
+    mouse = query.copy()
+    mouse.var_names = [f"m{name.capitalize()}.x" for name in names]
+    table = bench.folder / "orthologues.tsv"
+    rows = [f"{mouse.var_names[i]}\t{names[i]}" for i in range(100)]
+    rows += [f"{mouse.var_names[100]}\t{names[0]}", f"{mouse.var_names[101]}\tA"]
+    rows += [f"{mouse.var_names[101]}\tB"]
+    table.write_text("mouse\thuman\n" + "\n".join(rows) + "\n")
+    done = bench(
+        reference,
+        mouse,
+        query_settings={"gene_table": {"path": str(table), "only_listed": True}},
+        prepare={"n_genes": "all", "min_cells_per_gene": 0},
+    )
+    counts = query.X.toarray()
+    counts[:, 0] += counts[:, 100]
+    places = [names.index(gene) for gene in done.query.var_names]
+    assert sorted(places) == list(range(100))
+    np.testing.assert_array_equal(done.query.layers["counts"].toarray(), counts[:, places])
+    report = done.report["query"]["gene_names"]
+    assert (report["renamed"], report["merged"]) == (101, 1)
+    assert (report["ambiguous"], report["not_listed"]) == (1, 19)
+    assert done.report["reference"]["gene_names"]["as_they_were"] == 120
+
+
 def test_one_file_is_read_once(
     bench: Workbench,
     reference: ad.AnnData,
@@ -708,3 +791,16 @@ def test_real_technologies(bench: Workbench, real_data: Path) -> None:
     np.testing.assert_allclose(done.query.X.toarray(), stored.X.toarray(), rtol=1e-6)
     assert done.report["query"]["counts"] == "recovered"
     assert any("cannot be seen" in note for note in done.report["warnings"])
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "n_genes"), [("pbmc_two_studies", 2000), ("pbmc_kang_ctrl_8donors", 500)]
+)
+def test_real_genes_are_those_of_scanpy(real_data: Path, name: str, n_genes: int) -> None:
+    adata = log_cp10k(ad.read_h5ad(real_data / f"{name}.h5ad"))
+    assert adata.obs["batch"].value_counts().min() >= 50
+    table = select_genes(
+        sum_genes(adata.X, list(adata.obs["batch"])), n_genes, np.ones(adata.n_vars, dtype=bool)
+    )
+    assert set(adata.var_names[table["selected"]]) == scanpy_choice(adata, n_genes, "batch")

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import anndata as ad
+import jsonschema
 import numpy as np
 import pytest
 import scanpy as sc
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from plkd.cli import main
 from plkd.errors import InputError
 from plkd.gene_sets import read_gmt
 from plkd.simulate import Simulation, make_world, simulate_cells
@@ -275,3 +278,25 @@ def test_worlds_keep_their_promises(
         owners = [other for other in world.labels if set(names) & set(world.active[other])]
         assert {world.lineages[other] for other in owners} <= {world.lineages[label]}
     assert world.abundance.sum() == pytest.approx(1)
+
+
+def test_command_writes_a_project_that_can_be_run(tmp_path: Path) -> None:
+    arguments = ["--cells", "300", "--query-cells", "200", "--genes", "600", "--labels", "5"]
+    arguments += ["--unseen", "1", "--batches", "3", "--label-noise", "0.1", "--no-progress"]
+    folder = tmp_path / "sim"
+    assert main(["simulate", "cells", str(folder), *arguments]) == 0
+    reference, query = (ad.read_h5ad(folder / f"{side}.h5ad") for side in ("reference", "query"))
+    assert (reference.n_obs, query.n_obs) == (300, 200)
+    assert list(reference.var_names) == list(query.var_names)
+    assert len(set(query.obs["label"]) - set(reference.obs["label"])) == 1
+    assert set(reference.obs["batch"]).isdisjoint(query.obs["batch"])
+    assert (reference.obs["label"] != reference.obs["true_label"]).mean() == pytest.approx(0.1)
+    truth = json.loads((folder / "truth.json").read_text())
+    assert truth["query"]["labels"] == query.obs["label"].value_counts().to_dict()
+    schema = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "dataset.schema.yaml"
+    config = yaml.safe_load((folder / "my_data.yaml").read_text())
+    assert list(config) == ["datasets"]
+    jsonschema.validate(config["datasets"][0], yaml.safe_load(schema.read_text()))
+    for side in ("reference", "query"):
+        assert Path(config["datasets"][0][side]["url"]).is_file()
+    assert main(["simulate", "cells", str(folder), "--labels", "3", "--unseen", "3"]) == 1

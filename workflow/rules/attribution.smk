@@ -1,20 +1,6 @@
 # Why this label: the genes that the Student looks at, and whether the explanations are true.
 
 
-def list_of_markers(wildcards):
-    source = DATASETS[wildcards.dataset].get("markers")
-    return fetched(wildcards.dataset, source) if source else []
-
-
-def list_of_pathways(wildcards):
-    return fetched(wildcards.dataset, DATASETS[wildcards.dataset]["label_pathways"])
-
-
-def gene_tables_of_seeds(wildcards):
-    run = f"<results>/{wildcards.dataset}/{wildcards.variant}"
-    return [f"{run}/seed{seed}/interpretation/gene_attributions.tsv" for seed in config["seeds"]]
-
-
 rule attribute_genes:
     input:
         model="<results>/{dataset}/{variant}/seed{seed}/student/model.json",
@@ -332,18 +318,3 @@ rule stability:
         code=code("stability.py"),
     script:
         "../scripts/stability.py"
-
-
-WITH_MARKERS = [dataset for dataset in DATASETS if "markers" in DATASETS[dataset]]
-WITH_PATHWAYS = [dataset for dataset in DATASETS if "label_pathways" in DATASETS[dataset]]
-STABILITY = expand(
-    "<results>/{dataset}/{variant}/stability.png", dataset=DATASETS, variant=VARIANTS
-)
-# What rule summary asks for.
-GENE_FIGURES = (
-    runs("interpretation/key_genes.png")
-    + runs("interpretation/faithfulness.png")
-    + runs("interpretation/marker_recovery.png", WITH_MARKERS)
-    + runs("interpretation/pathway_recovery.png", WITH_PATHWAYS)
-    + (STABILITY if len(config["seeds"]) > 1 else [])
-)

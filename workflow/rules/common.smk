@@ -397,6 +397,7 @@ def runs(suffix, datasets=DATASETS):
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
+SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 
 def predictions_of(wildcards):
@@ -406,3 +407,48 @@ def predictions_of(wildcards):
     return [f"{run}/{model}.parquet" for model in MODELS] + [
         f"{others}/{method}.parquet" for method in BASELINES
     ]
+
+
+# ------------------------------------------------------------------------------------ interpretation
+
+
+def explained_cells(wildcards):
+    side = config["interpretation"]["cells"]
+    return f"<results>/{wildcards.dataset}/prepared/{side}.h5ad"
+
+
+def explained_labels(wildcards):
+    """Labels of the cells, where the file of cells does not hold them."""
+    if config["interpretation"]["cells"] == "reference":
+        return []
+    run = f"<results>/{wildcards.dataset}/{wildcards.variant}/seed{wildcards.seed}"
+    return f"{run}/predictions/student.parquet"
+
+
+def list_of_markers(wildcards):
+    source = DATASETS[wildcards.dataset].get("markers")
+    return fetched(wildcards.dataset, source) if source else []
+
+
+def list_of_pathways(wildcards):
+    return fetched(wildcards.dataset, DATASETS[wildcards.dataset]["label_pathways"])
+
+
+def gene_tables_of_seeds(wildcards):
+    run = f"<results>/{wildcards.dataset}/{wildcards.variant}"
+    return [f"{run}/seed{seed}/interpretation/gene_attributions.tsv" for seed in config["seeds"]]
+
+
+WITH_MARKERS = [dataset for dataset in DATASETS if "markers" in DATASETS[dataset]]
+WITH_PATHWAYS = [dataset for dataset in DATASETS if "label_pathways" in DATASETS[dataset]]
+STABILITY = expand(
+    "<results>/{dataset}/{variant}/stability.png", dataset=DATASETS, variant=VARIANTS
+)
+# What rule summary asks for.
+GENE_FIGURES = (
+    runs("interpretation/key_genes.png")
+    + runs("interpretation/faithfulness.png")
+    + runs("interpretation/marker_recovery.png", WITH_MARKERS)
+    + runs("interpretation/pathway_recovery.png", WITH_PATHWAYS)
+    + (STABILITY if len(config["seeds"]) > 1 else [])
+)

@@ -292,6 +292,7 @@ rule summary:
         figures=runs("figures/embedding.png") + runs("figures/history.png"),
         interpretation=runs("interpretation/networks.png") + GENE_FIGURES,
         evaluation=runs("figures/confusion.png", EVALUATED),
+        slides=runs("figures/slides.pdf", SPATIAL),
         benchmark="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
         counts="<results>/benchmark/datasets.tsv",
     output:
@@ -309,3 +310,38 @@ rule summary:
         code=code("summary.py"),
     script:
         "../scripts/summary.py"
+
+
+rule spatial_figure:
+    input:
+        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
+        reference="<results>/{dataset}/prepared/reference.h5ad",
+        query="<results>/{dataset}/prepared/query.h5ad",
+        truth="<results>/{dataset}/prepared/truth.parquet",
+    output:
+        png=report(
+            directory("<results>/{dataset}/{variant}/seed{seed}/figures/slides"),
+            patterns=["slides_{page}.png"],
+            category="1. Labels",
+            subcategory="{dataset}",
+            labels={
+                "variant": "{variant}",
+                "seed": "{seed}",
+                "item": "labels on the slide",
+            },
+            caption="../report/spatial.rst",
+        ),
+        pdf="<results>/{dataset}/{variant}/seed{seed}/figures/slides.pdf",
+    log:
+        "<logs>/{dataset}/{variant}/seed{seed}/spatial_figure.log",
+    benchmark:
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/spatial_figure.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    params:
+        code=code("spatial_figure.py"),
+    script:
+        "../scripts/spatial_figure.py"

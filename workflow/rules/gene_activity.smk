@@ -24,7 +24,7 @@ rule gene_activity:
     resources:
         mem_mb=6000,
     params:
-        source=gene_activity_of,
+        source=gene_activity_source,
         code=code("gene_activity.py"),
     script:
         "../scripts/gene_activity.py"

@@ -1,19 +1,6 @@
 # Why this label: what the Teacher's patterns say. The Student's side is in attribution.smk.
 
 
-def explained_cells(wildcards):
-    side = config["interpretation"]["cells"]
-    return f"<results>/{wildcards.dataset}/prepared/{side}.h5ad"
-
-
-def explained_labels(wildcards):
-    """Labels of the cells, where the file of cells does not hold them."""
-    if config["interpretation"]["cells"] == "reference":
-        return []
-    run = f"<results>/{wildcards.dataset}/{wildcards.variant}/seed{wildcards.seed}"
-    return f"{run}/predictions/student.parquet"
-
-
 rule patterns:
     input:
         model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",

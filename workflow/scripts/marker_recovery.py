@@ -28,7 +28,9 @@ def main(snakemake) -> None:
         attributed = AttributedCells.load(given.values)
         candidates = attributed.genes
         rankings = gene_rankings(
-            read_gene_table(given.genes), read_gene_table(given.key_genes), wilcoxon_table(attributed)
+            read_gene_table(given.genes),
+            read_gene_table(given.key_genes),
+            wilcoxon_table(attributed),
         )
         labels = attributed.classes
     else:

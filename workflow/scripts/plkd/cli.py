@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument("--chunk-size", type=int, default=4096, help="cells in memory at a time")
     annotate.add_argument("--no-progress", action="store_true", help="hide the progress bar")
     annotate.set_defaults(run=_annotate)
-    _add_explain(commands)
     _add_gene_activity(commands)
+    _add_explain(commands)
     _add_simulate(commands)
     return parser
 
@@ -145,9 +145,7 @@ def _explain(options: argparse.Namespace) -> None:
             explanation_table(found).to_csv(temporary, sep="\t", index=False, float_format="%.6g")
     if options.output is not None:
         with style():
-            save_figure(
-                plot_explanation(found), options.output, options.output.with_suffix(".pdf")
-            )
+            save_figure(plot_explanation(found), options.output, options.output.with_suffix(".pdf"))
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -181,8 +181,7 @@ def _download(
             f"'{address}' could not be downloaded ({error}). Check the address and the connection, "
             "add a mirror, or fetch the file by hand (`offline: true`)."
         ) from error
-    if parts.is_dir() and not any(parts.iterdir()):
-        parts.rmdir()
+    # The folder stays: another download of the collection may be about to write into it.
     return file
 
 

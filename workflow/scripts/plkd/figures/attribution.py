@@ -124,7 +124,7 @@ def _swarm(
             spread[members] = np.linspace(-1, 1, len(members)) * share if len(members) > 1 else 0
     order = np.argsort(colours, kind="stable")
     points: PathCollection = panel.scatter(
-        values[order], row + 0.32 * spread[order], c=colours[order], cmap=SEQUENTIAL, vmin=0, vmax=1,
-        s=5, linewidths=0, rasterized=len(values) > 200,
+        values[order], row + 0.32 * spread[order], c=colours[order], cmap=SEQUENTIAL,
+        vmin=0, vmax=1, s=5, linewidths=0, rasterized=len(values) > 200,
     )  # fmt: skip
     return points

@@ -60,7 +60,9 @@ def plot_explanation(found: Explanation, *, top: int = 15) -> Figure:
         shown = pathways.head(top)
         _bars(panel, np.arange(1, len(shown) + 1), shown["contribution"].to_numpy())
         names = shown["pattern"].map(lambda name: readable_name(name, 38))
-        attended = [f"{name}  ({look:.0%})" for name, look in zip(names, shown["attention"])]
+        attended = [
+            f"{name}  ({look:.0%})" for name, look in zip(names, shown["attention"], strict=True)
+        ]
         name_rows(panel, shown["pattern"].iloc[:0], top)
         panel.set_yticks(range(1, len(shown) + 1), [plain(text) for text in attended])
         panel.set_xlabel(f"adds to the Teacher's logit of {short(found.teacher_label, 20)}")

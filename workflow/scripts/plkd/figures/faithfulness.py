@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from plkd.figures import PALETTE, new_figure
@@ -33,17 +34,18 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     figure, axes = new_figure(
         0.6 + 2.6 * len(sets), 5.4, 2, len(sets), squeeze=False, sharey=True, sharex="col"
     )
-    handles = {}
+    handles: dict[str, Artist] = {}
     for column, (model, items, value) in enumerate(sets):
         here = curves.query("model == @model and items == @items and replaced_by == @value")
         area = areas.query("model == @model and items == @items and replaced_by == @value")
         for row, curve in enumerate(("deletion", "insertion")):
             panel = axes[row][column]
-            for name, (colour, line, marker, text) in RANKINGS.items():
-                table = here.query("curve == @curve and ranking == @name")
+            for ranking, (colour, line, marker, text) in RANKINGS.items():
+                table = here[(here["curve"] == curve) & (here["ranking"] == ranking)]
                 if table.empty:
                     continue
-                found = area.query("curve == @curve and ranking == @name")["area"]
+                chosen = (area["curve"] == curve) & (area["ranking"] == ranking)
+                found = area.loc[chosen, "area"]
                 (handle,) = panel.plot(
                     table["k"], table["mean"], color=colour, linestyle=line, marker=marker,
                     markersize=3.5, linewidth=1.4,
@@ -72,6 +74,9 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     axes[0][0].set_ylabel("probability of the label,\nso many taken away")
     axes[1][0].set_ylabel("probability of the label,\nonly so many left")
     figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 6)
+        list(handles.values()),
+        list(handles),
+        loc="outside upper center",
+        ncols=min(len(handles), 6),
     )
     return figure

@@ -28,10 +28,10 @@ def plot_networks(
 ) -> Figure:
     """Draw the network of every label.
 
-    Genes stand on a ring, those of a pattern side by side, with their names outside; the larger a
-    gene's dot, the better its rank by the Q statistic (rank 1 in bold). Lines: similar embeddings,
-    the more similar the darker. Colours: the first of the label's patterns that has the gene; the
-    patterns are listed beside the ring.
+    Genes stand on a ring, those of a pattern side by side, with their names outside. The larger a
+    gene's dot, the better its rank by the Q statistic (in bold: the first, if it is one). Lines:
+    similar embeddings, the more similar the darker. Colours: the first of the label's patterns that
+    has the gene; the patterns are listed beside the ring.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def _draw(
     }
     order = sorted(graph, key=lambda gene: (patterns.index(first[gene]), gene))
     place = dict(zip(order, _on_a_ring(len(order)), strict=True))
-    rank = dict(zip(table["gene"], table["rank"], strict=True))
+    shared = dict(zip(table["gene"], table["rank"].rank(), strict=True))  # ties: the mean rank
     for one, other, data in graph.edges(data=True):
         ring.plot(
             *np.array([place[one], place[other]]).T, color="#555555", zorder=1,
@@ -89,7 +89,7 @@ def _draw(
         )  # fmt: skip
     n = max(len(order), 1)
     for gene, (x, y) in place.items():
-        better = 1 - (rank[gene] - 1) / n
+        better = 1 - (shared[gene] - 1) / n
         ring.scatter(
             x, y, s=18 + 150 * better**1.5, color=colours[first[gene]], zorder=2,
             edgecolors="white", linewidths=0.6,
@@ -99,7 +99,7 @@ def _draw(
         ring.text(
             1.13 * x, 1.13 * y, plain(gene), fontsize=7.5, rotation=angle + 180 if left else angle,
             rotation_mode="anchor", ha="right" if left else "left", va="center",
-            fontweight="bold" if rank[gene] == 1 else "normal",
+            fontweight="bold" if shared[gene] == 1 else "normal",
         )  # fmt: skip
     ring.set_xlim(-1.75, 1.75)
     ring.set_ylim(-1.7, 1.7)

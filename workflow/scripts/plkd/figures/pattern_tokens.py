@@ -160,6 +160,7 @@ def plot_attention(
         aspect=18,
         pad=0.02,
         label="log2 of attention over an even share",
+        extend="both",
     )
     return figure
 

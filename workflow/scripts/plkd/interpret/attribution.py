@@ -201,7 +201,7 @@ class _Chain:
 
     def _trace(self, z: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Per block: centred input of the norm, its standard deviation, GELU's input and output."""
-        traced = []
+        traced: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         for i, norm in enumerate(self._norms):
             if i:
                 z = self._linears[i](traced[-1][-1])

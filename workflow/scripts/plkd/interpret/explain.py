@@ -129,7 +129,9 @@ def explain_file(
         for _, chunk in cells.chunks(_CHUNK):
             here = np.arange(places, places + chunk.shape[0])
             places += chunk.shape[0]
-            chosen = np.arange(len(here)) if wanted is None else np.flatnonzero(np.isin(here, wanted))
+            chosen = (
+                np.arange(len(here)) if wanted is None else np.flatnonzero(np.isin(here, wanted))
+            )
             if not len(chosen):
                 continue
             part = to_log_normalised(
@@ -181,7 +183,7 @@ def explain_cells(
     mean = probabilities.mean(axis=0)
     other = int(np.argsort(-np.where(np.arange(len(mean)) == code, -1.0, mean), kind="stable")[0])
     table = prediction_table(
-        np.arange(len(probabilities)).astype(str),
+        [str(row) for row in range(len(probabilities))],
         student.classes,
         probabilities,
         unknown_threshold=student.calibration.unknown_threshold,
@@ -283,7 +285,9 @@ def explanation_table(found: Explanation) -> pd.DataFrame:
         )  # fmt: skip
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "label", found.label)
-    return table[["label", "kind", "name", *(c for c in table if c not in ("label", "kind", "name"))]]
+    return table[
+        ["label", "kind", "name", *(c for c in table if c not in ("label", "kind", "name"))]
+    ]
 
 
 def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataFrame, str]:
@@ -310,9 +314,9 @@ def _rows(
         rows = np.flatnonzero(table.index == cell)
         if len(rows) == 0:
             near = difflib.get_close_matches(cell, [str(name) for name in table.index], n=3)
-            hint = f"Is it {' or '.join(repr(name) for name in near)}?" if near else (
-                f"Its cells are named like '{table.index[0]}'." if len(table) else "It has no cells."
-            )  # fmt: skip
+            hint = f"Its cells are named like '{table.index[0]}'." if len(table) else "It is empty."
+            if near:
+                hint = f"Is it {' or '.join(repr(name) for name in near)}?"
             raise InputError(f"'{query}' has no cell '{cell}'. {hint}")
         return rows[:1]
     column, value = obs or ("", "")

@@ -254,8 +254,8 @@ def summarise_areas(areas: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         `model`, `items`, `replaced_by`, `curve`, `ranking`, `cells`, `area` (mean over cells),
-        `sd` (over cells), `gain` (mean of how much better than random: lower for deletion, higher for
-        insertion), `standard_error` of it, and `share_better` of the cells.
+        `sd` (over cells), `gain` (mean of how much better than random: lower for deletion, higher
+        for insertion), `standard_error` of it, and `share_better` of the cells.
     """
     keys = _SETTING
     random = areas[areas["ranking"] == "random"].set_index([*keys, "cell"])["area"]

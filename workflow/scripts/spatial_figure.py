@@ -1,0 +1,49 @@
+"""Draw the labels of the query on its slides, a row per slice."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.backends.backend_pdf import PdfPages
+
+from plkd.errors import InputError
+from plkd.evaluation import label_counts
+from plkd.figures import style
+from plkd.figures.spatial import plot_slides, slide_table
+from plkd.files import whole_file, whole_folder
+from plkd.io import open_cells
+from plkd.logs import run_script
+from plkd.predictions import read_predictions
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    with open_cells(snakemake.input.query, reader="h5ad") as cells:
+        spatial = cells.spatial
+    if spatial is None or spatial.shape[1] < 2:
+        raise InputError(
+            f"'{snakemake.input.query}' has no coordinates in obsm['spatial'], but the data set "
+            "says `spatial: true`; take that out, or give a query with coordinates"
+        )
+    classes = sorted(label_counts(snakemake.input.reference))
+    table = slide_table(
+        read_predictions(snakemake.input.predictions),
+        pd.read_parquet(snakemake.input.truth),
+        spatial,
+        classes,
+    )
+    with (
+        style(),
+        whole_folder(snakemake.output.png) as folder,
+        whole_file(snakemake.output.pdf) as pdf_path,
+        PdfPages(pdf_path, metadata={"CreationDate": None}) as pdf,
+    ):
+        for number, figure in enumerate(plot_slides(table, classes), start=1):
+            figure.savefig(Path(folder) / f"slides_{number}.png")
+            pdf.savefig(figure)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
