@@ -24,7 +24,7 @@ import prepare
 from plkd.cleaning import clean_labels
 from plkd.errors import InputError
 from plkd.preprocess import PreparedPaths, prepare_dataset
-from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells, sum_genes
+from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells
 from simulated import MARKERS, make_cells
 
 
@@ -104,6 +104,14 @@ def log_cp10k(adata: ad.AnnData) -> ad.AnnData:
 
 
 # ---------------------------------------------------------------------------------- split_cells
+
+
+def sum_genes(X: sparse.csr_matrix, batches: list[str]) -> GeneSums:
+    """Sums over a matrix in memory; batches below 50 cells are joined with the next smallest."""
+    codes, names = pd.factorize(merge_small_batches(batches), sort=True)
+    sums = GeneSums.zeros(len(names), X.shape[1])
+    sums.add(X, codes)
+    return sums
 
 
 @settings(max_examples=60, deadline=None)

@@ -44,7 +44,7 @@ for module in ("errors", "fingerprint", "settings", "sources", "presets"):
 from plkd.errors import InputError
 from plkd.fingerprint import code_fingerprint
 from plkd.presets import resolve
-from plkd.sources import sources_in
+from plkd.sources import READING, sources_in
 
 
 def code(script):
@@ -217,7 +217,6 @@ def read_sources():
 
 
 SOURCES = read_sources()
-READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
 
 
 def fetched(dataset, source):

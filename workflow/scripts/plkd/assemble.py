@@ -21,9 +21,9 @@ from plkd.formats import open_text, separator_of
 from plkd.io import read_cells
 from plkd.logs import logger
 from plkd.scale import detect_scale
+from plkd.sources import READING
 from plkd.stores import existing, reading
 
-READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
 FILE_COLUMN = "file"
 _POSITIONS = ["barcode", "in_tissue", "array_row", "array_col", "y", "x"]
 

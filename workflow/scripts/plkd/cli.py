@@ -61,12 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument(
         "--table", type=Path, metavar="FILE", help="also write the predictions as .tsv or .parquet"
     )
-    annotate.add_argument("--reader", default="auto", help="format of the query")
-    annotate.add_argument("--layer", help="layer to use instead of X")
-    annotate.add_argument("--raw", action="store_true", help="use .raw instead of X")
-    annotate.add_argument("--transpose", action="store_true", help="csv with genes in rows")
-    annotate.add_argument("--gene-symbols-key", metavar="COLUMN", help="column of var with symbols")
-    annotate.add_argument("--modality", help="rna, GEX, .. where the file mixes features")
+    _add_reading(annotate)
     annotate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..")
     annotate.add_argument("--chunk-size", type=int, default=4096, help="cells in memory at a time")
     annotate.add_argument("--no-progress", action="store_true", help="hide the progress bar")
@@ -75,6 +70,30 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_simulate(commands)
     return parser
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    """Add the options that say how to read a file of cells."""
+    command.add_argument("--reader", default="auto", help="format of the cells")
+    command.add_argument("--modality", help="rna, GEX, atac, .. where the file mixes features")
+    command.add_argument("--layer", help="layer to use instead of X")
+    command.add_argument("--raw", action="store_true", help="use .raw instead of X")
+    command.add_argument("--transpose", action="store_true", help="csv with cells in columns")
+    command.add_argument(
+        "--gene-symbols-key", metavar="COLUMN", help="column of var with the names to use"
+    )
+
+
+def _reading(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`_add_reading` as :func:`plkd.io.open_cells` takes them."""
+    return {
+        "reader": options.reader,
+        "modality": options.modality,
+        "layer": options.layer,
+        "use_raw": options.raw,
+        "transpose": options.transpose,
+        "gene_symbols_key": options.gene_symbols_key,
+    }
 
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -100,11 +119,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     explain.add_argument("--table", type=Path, metavar="OUT.tsv", help="all genes and pathways")
     explain.add_argument("--top", type=int, default=10, metavar="N", help="genes to print")
-    explain.add_argument("--reader", default="auto", help="format of the query")
-    explain.add_argument("--layer", help="layer to use instead of X")
-    explain.add_argument("--raw", action="store_true", help="use .raw instead of X")
-    explain.add_argument("--transpose", action="store_true", help="csv with genes in rows")
-    explain.add_argument("--gene-symbols-key", metavar="COLUMN", help="column of var with symbols")
+    _add_reading(explain)
     explain.set_defaults(run=_explain)
 
 
@@ -134,11 +149,7 @@ def _explain(options: argparse.Namespace) -> None:
         group=options.group,
         obs=obs,
         teacher=None if options.teacher is None else load_model(options.teacher),
-        reader=options.reader,
-        layer=options.layer,
-        use_raw=options.raw,
-        gene_symbols_key=options.gene_symbols_key,
-        transpose=options.transpose,
+        **_reading(options),
     )
     print(explanation_text(found, options.top))
     if options.table is not None:
@@ -284,12 +295,7 @@ def _annotate(options: argparse.Namespace) -> None:
         device=choose_device(options.device),
         chunk_cells=options.chunk_size,
         progress=not options.no_progress,
-        reader=options.reader,
-        layer=options.layer,
-        use_raw=options.raw,
-        gene_symbols_key=options.gene_symbols_key,
-        modality=options.modality,
-        transpose=options.transpose,
+        **_reading(options),
     )
     if options.table is not None:
         _write_table(predictions, options.table)
@@ -342,11 +348,7 @@ def _add_gene_activity(commands: Any) -> None:
     command.add_argument(
         "--report", type=Path, metavar="FILE.json", help="also write what was used and left out"
     )
-    command.add_argument("--reader", default="auto", help="format of the peaks")
-    command.add_argument("--modality", help="modality or feature type of the peaks, such as atac")
-    command.add_argument("--layer", help="layer to use instead of X")
-    command.add_argument("--raw", action="store_true", help="use .raw instead of X")
-    command.add_argument("--transpose", action="store_true", help="csv with peaks in rows")
+    _add_reading(command)
     command.add_argument("--chunk-size", type=int, default=2048, help="cells in memory at a time")
     command.add_argument("--no-progress", action="store_true", help="hide the progress bar")
     command.set_defaults(run=_gene_activity)
@@ -378,11 +380,7 @@ def _gene_activity(options: argparse.Namespace) -> None:
         report=options.report,
         chunk_cells=options.chunk_size,
         progress=not options.no_progress,
-        reader=options.reader,
-        layer=options.layer,
-        use_raw=options.raw,
-        modality=options.modality,
-        transpose=options.transpose,
+        **_reading(options),
     )
     logger.info("written: '%s'", options.output)
 

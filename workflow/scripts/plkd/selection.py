@@ -140,14 +140,6 @@ class GeneSums:
         return mean, variance * (n / max(n - 1, 1))
 
 
-def sum_genes(X: sparse.csr_matrix, batches: Sequence[str]) -> GeneSums:
-    """Sums over a matrix in memory; batches below 50 cells are joined with the next smallest."""
-    codes, names = pd.factorize(merge_small_batches(batches), sort=True)
-    sums = GeneSums.zeros(len(names), X.shape[1])
-    sums.add(X, codes)
-    return sums
-
-
 def select_genes(
     sums: GeneSums, n_genes: int | Literal["all"], candidates: NDArray[np.bool_]
 ) -> pd.DataFrame:

@@ -6,6 +6,9 @@ import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+READING = ("reader", "modality", "layer", "use_raw", "transpose", "gene_symbols_key")
+"""The keys of a source that say how to read it as it was published."""
+
 
 def sources_in(content: Any) -> Iterator[dict[str, Any]]:
     """All sources anywhere in a configuration, in order: the mappings that have a `url`."""
