@@ -42,7 +42,9 @@ def make_student(hidden: tuple[int, ...], n_genes: int = 40, dropout: float = 0.
 
 def make_cells(n_cells: int, n_genes: int, seed: int) -> sparse.csr_matrix:
     rng = np.random.default_rng(seed)
-    return sparse.random(n_cells, n_genes, 0.4, format="csr", dtype=np.float32, random_state=rng) * 4
+    return (
+        sparse.random(n_cells, n_genes, 0.4, format="csr", dtype=np.float32, random_state=rng) * 4
+    )
 
 
 def make_background(n_genes: int, seed: int = 5) -> Background:
@@ -120,7 +122,9 @@ def trained_student(seed: int) -> tuple[TrainedModel, Background, sparse.csr_mat
     rng = np.random.default_rng(seed)
     for _ in range(200):
         some = rng.choice(len(x), 64)
-        loss = F.cross_entropy(network(torch.from_numpy(x[some]))[0], torch.from_numpy(labels[some]))
+        loss = F.cross_entropy(
+            network(torch.from_numpy(x[some]))[0], torch.from_numpy(labels[some])
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -111,8 +111,8 @@ def test_wilcoxon_agrees_with_scipy():
     labels = np.repeat([0, 2, 3], [30, 29, 1])
     x[:30, 1] += 0.4
     cells = AttributedCells(
-        np.arange(60).astype(str), list("wxyz"), list("ABCD"), labels, np.zeros((60, 4), np.float32),
-        sparse.csr_matrix(x), np.zeros(4, np.float32), np.zeros(60),
+        np.arange(60).astype(str), list("wxyz"), list("ABCD"), labels,
+        np.zeros((60, 4), np.float32), sparse.csr_matrix(x), np.zeros(4, np.float32), np.zeros(60),
     )  # fmt: skip
     table = wilcoxon_table(cells)
     assert set(table["label"]) == {"A", "C"}  # D has one cell

@@ -27,9 +27,9 @@ What is exact: additivity, for any weights, up to rounding in double precision;
 :func:`attribute_genes` gives the error of every cell, and raises above :data:`TOLERANCE`. A gene
 without weight gets nothing, and so does, up to rounding, one that is the same in cell and
 background. What is not: the single phi_g are the genes' Shapley values where the network is linear
-and approximate them elsewhere; tests/benchmarks/README.md says how closely. The explainers of the package shap are not
-used because none is additive here: ``DeepExplainer`` takes the slope of a LayerNorm for its
-multiplier, ``GradientExplainer`` estimates the integral from random points.
+and approximate them elsewhere; tests/benchmarks/README.md says how closely. The explainers of the
+package shap are not used because none is additive here: ``DeepExplainer`` takes the slope of a
+LayerNorm for its multiplier, ``GradientExplainer`` estimates the integral from random points.
 """
 
 from __future__ import annotations
