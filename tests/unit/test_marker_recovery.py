@@ -34,7 +34,7 @@ def test_three_forms_of_one_list(tmp_path):
     truth.write_text(json.dumps({"labels": about}))
     for path in (table, gmt, truth):
         assert read_markers(path) == expected
-    assert read_markers(truth, "pattern") == dict.fromkeys(expected, ["P"])
+    assert read_markers(truth, "pattern") == {label: ["P"] for label in expected}
 
 
 def test_what_is_no_list_of_markers(tmp_path):
