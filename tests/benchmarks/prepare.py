@@ -96,7 +96,7 @@ def cost_of_preparing(path: Path, folder: Path) -> tuple[float, float, float, fl
 
 
 def compare_sizes(sizes: Sequence[int], folder: Path) -> Table:
-    rows = [["cells", "values", "file", "prepare", "processor time", "exponent", "peak memory"]]
+    rows = [["cells", "values", "file", "prepare", "processor time", "its exponent", "peak memory"]]
     rows[0] += ["of it libraries"]
     previous: tuple[int, float] | None = None
     for size in sizes:
@@ -110,11 +110,11 @@ def compare_sizes(sizes: Sequence[int], folder: Path) -> Table:
         seconds, worked, peak, libraries = alone(cost_of_preparing, path, folder / "prepared")
         path.unlink()
         exponent = (
-            f"{math.log(seconds / previous[1]) / math.log(size / previous[0]):.2f}"
+            f"{math.log(worked / previous[1]) / math.log(size / previous[0]):.2f}"
             if previous
             else ""
         )
-        previous = size, seconds
+        previous = size, worked
         rows.append([f"{size:,}", f"{n_values:,}", f"{gigabytes:.2f} GB", f"{seconds:.0f} s"])
         rows[-1] += [f"{worked:.0f} s", exponent, f"{peak:.0f} MB"]
         rows[-1] += [f"{libraries:.0f} MB"]

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -47,12 +48,7 @@ def publish(site: Site, name: str, page: Page, **about: object) -> Published:
 
 def assert_nothing_left(folder: Path) -> None:
     """No output, and nothing that could be taken for one."""
-    assert names_in(folder) == []
-
-
-def names_in(folder: Path) -> list[str]:
-    """Files in a folder, but for the place of broken transfers."""
-    return sorted(p.name for p in folder.iterdir() if p.name != ".downloads")
+    assert [p.name for p in folder.iterdir() if not p.name.startswith(".downloads-")] == []
 
 
 # ---- good servers
@@ -62,7 +58,15 @@ def test_downloads_and_verifies(site: Site, tmp_path: Path) -> None:
     target = tmp_path / "new folder" / "x.bin"
     fetch(Published(f"{site.url}/good", sha256=SHA256.upper()), target)
     assert target.read_bytes() == CONTENT
-    assert names_in(target.parent) == ["x.bin"]
+    assert [p.name for p in target.parent.iterdir()] == ["x.bin"]
+
+
+def test_downloads_into_one_folder_do_not_disturb_each_other(site: Site, tmp_path: Path) -> None:
+    targets = [tmp_path / "collection" / f"{i}.bin" for i in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda target: fetch(Published(f"{site.url}/good"), target), targets))
+    assert {target.read_bytes() for target in targets} == {CONTENT}
+    assert sorted(targets[0].parent.iterdir()) == sorted(targets)
 
 
 def test_replaces_an_older_file(site: Site, tmp_path: Path) -> None:
@@ -128,8 +132,7 @@ def test_goes_on_where_a_transfer_broke(site: Site, tmp_path: Path) -> None:
     fetch(publish(site, "/x", page), tmp_path / "x", pause=0)
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert site.asked("/x") == ["", "bytes=100000-", "bytes=150000-"]
-    assert names_in(tmp_path) == ["x"]
-    assert list((tmp_path / ".downloads").iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
 def test_goes_on_after_the_process_was_stopped(
@@ -196,7 +199,7 @@ def test_half_a_file_is_never_taken_for_whole(site: Site, tmp_path: Path, page: 
     with pytest.raises(InputError, match="/bad"):
         fetch(publish(site, "/bad", page), target, pause=0)
     assert target.read_text() == "old"
-    assert {p.name for p in tmp_path.iterdir()} <= {"x", ".downloads"}
+    assert {p.name for p in tmp_path.iterdir()} <= {"x", ".downloads-x"}
 
 
 @pytest.mark.parametrize("name", ["x.csv.gz", "x.h5ad"])
@@ -370,7 +373,7 @@ def test_member_of_an_archive(site: Site, tmp_path: Path, kind: str) -> None:
         fetch(publish(site, f"/a.{kind}", page, member="in/side/y"), tmp_path / "y")
     with pytest.raises(InputError, match="archive"):
         fetch(Published(f"{site.url}/good", member="in/side/y"), tmp_path / "y")
-    assert names_in(tmp_path) == ["x.bin"]
+    assert {p.name for p in tmp_path.iterdir()} == {"x.bin"}
 
 
 # ---- FTP

@@ -1,141 +1,138 @@
-"""Tables of genes, key genes and their stability, against small cases done by hand."""
+"""Key genes, agreement of seeds, and known markers, on tables made by hand."""
 
 from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
-from plkd.interpret.cells import AttributedCells, draw_cells
-from plkd.interpret.key_genes import (
-    gene_table,
-    key_genes,
-    pool_sizes,
-    read_gene_table,
-    stability,
-    write_gene_table,
+from plkd.errors import InputError
+from plkd.interpret.key_genes import key_genes, pool_sizes, stability
+from plkd.interpret.marker_recovery import (
+    match_labels,
+    read_markers,
+    recovery_summary,
+    recovery_table,
 )
 
-
-def attributed(values, labels, expression, classes=("A", "B", "C"), genes=None) -> AttributedCells:
-    values = np.asarray(values, dtype=np.float32)
-    return AttributedCells(
-        np.array([f"c{i}" for i in range(len(values))]),
-        list(genes or [f"g{i}" for i in range(values.shape[1])]),
-        list(classes),
-        np.asarray(labels),
-        values,
-        sparse.csr_matrix(np.asarray(expression, dtype=np.float32)),
-        np.full(values.shape[1], 1.0, dtype=np.float32),
-        np.zeros(len(values)),
-    )
-
-
-SMALL = attributed(
-    [[1, -3, 0, 0.5], [3, -1, 0, -0.5], [0, 0, 2, -4]],
-    [0, 0, 2],
-    [[2, 0, 1, 3], [2, 0, 1, 3], [0, 0, 5, 0]],
-    genes=["CD3D", "NA", "g2", "g3"],
-)
-
-
-def test_table_by_hand(tmp_path):
-    table = gene_table(SMALL)
-    assert list(table["label"]) == ["A", "A", "A", "C", "C"]  # B has no cell, zeros are left out
-    first = table[table["label"] == "A"].set_index("gene")
-    assert list(first.index) == ["CD3D", "NA", "g3"]  # a tie keeps the order of the genes
-    np.testing.assert_allclose(first["mean_abs_shap"], [2, 2, 0.5])
-    np.testing.assert_allclose(first["mean_shap"], [2, -2, 0])
-    assert list(first["present"]) == [True, False, True]
-    assert first["present_rank"].tolist() == [1, pd.NA, 2]
-    assert first["cells"].eq(2).all()
-    write_gene_table(table, tmp_path / "t.tsv")
-    again = read_gene_table(tmp_path / "t.tsv")
-    assert list(again["gene"]) == list(table["gene"])  # the gene named NA is still there
-    pd.testing.assert_frame_equal(
-        again, table.astype({"present_rank": float, "rank": "int64"}), check_dtype=False,
-        rtol=1e-5,
-    )  # fmt: skip
-
-
-def test_cells_come_back_from_their_file(tmp_path):
-    SMALL.save(tmp_path / "x.npz")
-    again = AttributedCells.load(tmp_path / "x.npz")
-    assert (again.genes, again.classes) == (SMALL.genes, SMALL.classes)
-    np.testing.assert_array_equal(again.values, SMALL.values)
-    np.testing.assert_array_equal(again.cells.toarray(), SMALL.cells.toarray())
-    np.testing.assert_array_equal(again.cell_ids, SMALL.cell_ids)
-
-
-def network(*rows: tuple[str, str, float, int]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["label", "gene", "q", "rank"])
-
-
-def test_both_pools_by_hand():
-    found = key_genes(
-        gene_table(SMALL),
-        network(("A", "g3", 0.1, 1), ("A", "NA", 0.2, 2), ("A", "g2", 0.3, 3), ("B", "g0", 0, 1)),
-        {"A": ["NA"]},
-        pool_size=2,
-    )
-    a = found[found["label"] == "A"]
-    assert list(a["gene"]) == ["NA", "CD3D", "g3", "g2"]
-    assert list(a["key"]) == [True, False, False, False]
-    assert list(a["in_shap"]) == [True, True, False, False]
-    assert list(a["in_network"]) == [True, False, True, True]
-    assert a["shap_rank"].tolist() == [2, 1, 3, pd.NA]
-    assert a["marker"].tolist() == [True, False, False, False]
-    assert "B" not in set(found["label"])  # no cell is called B
-    assert found.loc[found["label"] == "C", "marker"].isna().all()
-
-
-def test_pools_by_chance_and_by_hand():
-    table = gene_table(SMALL)
-    found = pool_sizes(table, network(("A", "g3", 0.1, 1), ("A", "NA", 0.2, 2)), n_genes=4)
-    row = found[(found["label"] == "A")].iloc[0]
-    assert (row["pool_size"], row["shared"], row["expected"], row["p_value"]) == (4, 2, 2, 1)
-    empty = found[found["label"] == "C"].iloc[0]
-    assert (empty["network_genes"], empty["shared"], empty["p_value"]) == (0, 0, 1)
-
-
-def ranked(**genes: str) -> pd.DataFrame:
-    rows = [
-        {"label": label, "gene": gene, "rank": i + 1}
-        for label, names in genes.items()
-        for i, gene in enumerate(names.split())
-    ]
-    return pd.DataFrame(rows, columns=["label", "gene", "rank"])
-
-
-def test_stability_by_hand():
-    names = [f"g{i}" for i in range(12)]
-    same = " ".join(names[:10])
-    moved = " ".join(names[2:12])
-    found = stability({"1": ranked(A=same, B="x"), "2": ranked(A=same), "3": ranked(A=moved)}, 100)
-    assert set(found["label"]) == {"A"}  # B occurs in one run
-    row = found[found["top"] == 10].iloc[0]
-    assert row["runs"] == 3
-    assert row["jaccard"] == pytest.approx((1 + 8 / 12 + 8 / 12) / 3)
-    assert (row["lowest"], row["highest"]) == (8 / 12, 1)
-    assert row["chance"] == pytest.approx(1 / 19)
-    assert row["in_all"].split(";") == names[2:10]
-    assert stability({"1": ranked(A=same)}, 100).empty
-
-
-def test_chance_is_what_random_sets_have():
-    rng = np.random.default_rng(0)
-    tables = {
-        str(i): ranked(A=" ".join(f"g{j}" for j in rng.permutation(60)[:20])) for i in range(60)
+GENES = pd.DataFrame(
+    {
+        "label": ["B"] * 4 + ["T"] * 3,
+        "gene": ["b1", "b2", "x", "b3", "t1", "x", "t2"],
+        "rank": [1, 2, 3, 4, 1, 2, 3],
+        "mean_abs_shap": [4.0, 3.0, 2.0, 1.0, 5.0, 5.0, 1.0],
+        "mean_shap": [4.0, 3.0, -2.0, 1.0, 5.0, 5.0, 1.0],
+        "present": [True, True, False, True, True, True, True],
     }
-    row = stability(tables, 60).query("top == 20").iloc[0]
-    assert row["jaccard"] == pytest.approx(row["chance"], rel=0.05)
+)
+NETWORK = pd.DataFrame(
+    {
+        "label": ["B", "B", "B", "T", "gone"],
+        "gene": ["b3", "b1", "n", "x", "b1"],
+        "q": [0.01, 0.02, 0.03, 0.5, 0.1],
+        "rank": [1, 2, 3, 1, 1],
+    }
+)
 
 
-def test_cells_are_drawn_evenly_and_by_seed():
-    labels = np.array(["a"] * 50 + ["b"] * 3 + ["c"])
-    rows = draw_cells(labels, 5, seed=1)
-    assert pd.Series(labels[rows]).value_counts().to_dict() == {"a": 5, "b": 3, "c": 1}
-    assert (np.diff(rows) > 0).all()
-    np.testing.assert_array_equal(rows, draw_cells(labels, 5, seed=1))
-    assert not np.array_equal(rows, draw_cells(labels, 5, seed=2))
+def test_key_genes_are_in_both_pools_and_ranked_by_attribution() -> None:
+    found = key_genes(GENES, NETWORK, {"B": ["b1", "unmeasured"]}, pool_size=3)
+    keys = found[found["key"]]
+    assert list(keys[["label", "gene"]].itertuples(index=False, name=None)) == [
+        ("B", "b1"),  # b3 is fourth, outside the Student's pool
+        ("T", "x"),
+    ]
+    union = {label: set(table["gene"]) for label, table in found.groupby("label")}
+    assert union == {"B": {"b1", "b2", "x", "b3", "n"}, "T": {"t1", "x", "t2"}}
+    assert "gone" not in union  # a label that the Student never gave
+    of_b = found[found["label"] == "B"].set_index("gene")
+    assert of_b["marker"].to_dict() == {
+        "b1": True,
+        "b2": False,
+        "x": False,
+        "b3": False,
+        "n": False,
+    }
+    assert found.loc[found["label"] == "T", "marker"].isna().all()
+    assert list(of_b.index) == ["b1", "b2", "x", "b3", "n"]  # key, the Student's, the Teacher's
+    wider = key_genes(GENES, NETWORK, pool_size=4)
+    assert list(wider.loc[wider["key"] & (wider["label"] == "B"), "gene"]) == ["b1", "b3"]
+
+
+def test_shared_genes_by_chance() -> None:
+    """Expected overlap and its p-value, against all choices of a pool of the same size."""
+    n_genes, of_b = 7, GENES[GENES["label"] == "B"]
+    sizes = pool_sizes(of_b, NETWORK, n_genes)
+    row = sizes[sizes["pool_size"] == n_genes].iloc[0]
+    assert (row["shared"], row["expected"], row["p_value"]) == (2, 3.0, pytest.approx(1.0))
+    many = pd.DataFrame({"label": "B", "gene": [f"g{i}" for i in range(12)], "rank": range(1, 13)})
+    network = pd.DataFrame({"label": "B", "gene": ["g0", "g1", "g11"]})
+    row = pool_sizes(many, network, 12).set_index("pool_size").loc[10]
+    pools = [set(pool) for pool in combinations(range(12), 10)]
+    overlaps = np.array([len(pool & {0, 1, 11}) for pool in pools])
+    assert row["shared"] == 2
+    assert row["expected"] == pytest.approx(overlaps.mean())
+    assert row["p_value"] == pytest.approx((overlaps >= 2).mean())
+
+
+def test_agreement_of_seeds() -> None:
+    def run(genes: list[str]) -> pd.DataFrame:
+        return pd.DataFrame({"label": "B", "gene": genes, "rank": range(1, len(genes) + 1)})
+
+    first = [f"g{i}" for i in range(20)]
+    second = [f"g{i}" for i in range(5)] + [f"h{i}" for i in range(15)]
+    table = stability({"0": run(first), "1": run(second)}, 1000).set_index("top")
+    assert table.loc[10, "jaccard"] == pytest.approx(5 / 15)
+    assert table.loc[20, "jaccard"] == pytest.approx(5 / 35)
+    assert table.loc[10, "in_all"] == "g0;g1;g2;g3;g4"
+    assert table.loc[10, "chance"] < 0.01
+    same = stability({"0": run(first), "1": run(first), "2": run(first)}, 1000)
+    assert (same["jaccard"] == 1).all()
+    assert stability({"0": run(first)}, 1000).empty
+
+
+def test_known_markers_found_and_missed() -> None:
+    ranking = pd.DataFrame(
+        {"label": "B", "gene": [f"g{i}" for i in range(30)], "rank": range(1, 31)}
+    )
+    candidates = [f"g{i}" for i in range(100)]
+    expected = {"B": ["g0", "g14", "g50", "elsewhere"], "unknown label": ["g1"]}
+    table = recovery_table(expected, {"shap": ranking}, candidates)
+    assert list(table["shap_rank"].fillna(0)) == [1, 15, 0, 0]
+    assert list(table["measured"]) == [True, True, True, False]
+    summary = recovery_summary(table, {"shap": ranking}, len(candidates))
+    ten = summary[(summary["label"] == "B") & (summary["top"] == 10)].iloc[0]
+    twenty = summary[(summary["label"] == "B") & (summary["top"] == 20)].iloc[0]
+    assert (ten["found"], ten["precision"], ten["expected"]) == (1, 0.1, 3)
+    assert (twenty["found"], twenty["recall"]) == (2, pytest.approx(2 / 3))
+    assert ten["chance"] == pytest.approx(3 / 100)  # mean over all draws of ten
+    nothing = recovery_table({"B": ["elsewhere"]}, {"shap": ranking}, candidates)
+    assert recovery_summary(nothing, {"shap": ranking}, 100).empty
+
+
+def test_lists_of_markers(tmp_path: Path) -> None:
+    table = tmp_path / "markers.tsv"
+    table.write_text("label\tgene\nB cells|CD19+ B\tMS4A1\nB cells\tCD79A\n")
+    gmt = tmp_path / "markers.gmt"
+    gmt.write_text("B cells\tof us\tMS4A1\tCD79A\n")
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"labels": {"B": {"markers": ["g1"], "active_programmes": ["P"]}}}))
+    assert read_markers(table) == {"B cells": ["MS4A1", "CD79A"], "CD19+ B": ["MS4A1"]}
+    assert read_markers(gmt) == {"B cells": ["MS4A1", "CD79A"]}
+    assert read_markers(truth) == {"B": ["g1"]}
+    assert read_markers(truth, "pattern") == {"B": ["P"]}
+    matched = match_labels(read_markers(table), ["b cell", "CD19+ B", "NK"])
+    assert matched == {"b cell": ["MS4A1", "CD79A"], "CD19+ B": ["MS4A1"]}
+    with pytest.raises(InputError, match="none of the labels"):
+        match_labels(read_markers(table), ["Podocyte"])
+    with pytest.raises(InputError, match="does not exist"):
+        read_markers(tmp_path / "nothing.tsv")
+
+
+def test_signs_of_a_name_count_only_if_minus() -> None:
+    markers = {"CD16- NK": ["A"], "CD16+ NK": ["B"]}
+    assert match_labels(markers, ["cd16 NK", "CD16-_NK"]) == {"cd16 NK": ["B"], "CD16-_NK": ["A"]}

@@ -19,6 +19,7 @@ from scipy import sparse
 
 import download
 import plkd.io
+import plkd.stores
 import prepare
 from plkd.cleaning import clean_labels
 from plkd.errors import InputError
@@ -639,20 +640,21 @@ def test_mouse_query_by_a_table_of_orthologues(
     assert done.report["reference"]["gene_names"]["as_they_were"] == 120
 
 
+@pytest.mark.parametrize("small", [True, False])
 def test_one_file_is_read_once(
-    bench: Workbench,
-    reference: ad.AnnData,
-    monkeypatch: pytest.MonkeyPatch,
+    bench: Workbench, reference: ad.AnnData, monkeypatch: pytest.MonkeyPatch, small: bool
 ) -> None:
-    calls = []
-    real = plkd.io.row_chunks
+    decoded = []
+    real = plkd.stores._sliced
 
-    def counted(*arguments: Any) -> Any:
-        for rows, chunk in real(*arguments):
-            calls.append(rows)
-            yield rows, chunk
+    def counted(matrix: Any, rows: slice) -> Any:
+        if not sparse.issparse(matrix):
+            decoded.append(rows)
+        return real(matrix, rows)
 
-    monkeypatch.setattr(plkd.io, "row_chunks", counted)
+    monkeypatch.setattr(plkd.stores, "_sliced", counted)
+    if not small:
+        monkeypatch.setattr(plkd.stores, "DECODED_VALUES", 0)
     path = bench._write(reference, "both")
     done = bench(
         path,
@@ -660,8 +662,8 @@ def test_one_file_is_read_once(
         reference_settings={"keep": {"batch": ["d1"]}},
         query_settings={"keep": {"batch": ["d2"]}},
     )
-    # A sample for either side, then three passes for both.
-    assert calls == [slice(0, 240)] * 5
+    # What is large: a sample for either side, then three passes for both.
+    assert decoded == [slice(0, 240)] * (1 if small else 5)
     assert (done.reference.n_obs, done.query.n_obs) == (120, 120)
     assert done.report["warnings"] == []
     done = bench(path, path, query_settings={"keep": {"batch": ["d2"]}})

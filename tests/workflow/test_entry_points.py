@@ -79,7 +79,9 @@ def test_every_rule_says_what_it_needs() -> None:
             assert not re.search(r"lambda|^    run:", text, flags=re.MULTILINE), name
 
 
-@pytest.mark.parametrize("name", ["examples", "development", "label_noise"])
+@pytest.mark.parametrize(
+    "name", ["examples", "development", "label_noise", "interpretation", "simulated"]
+)
 def test_shipped_configurations_are_valid(tmp_path: Path, name: str) -> None:
     dry_run = snakemake(
         "-n",

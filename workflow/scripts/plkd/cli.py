@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument("--raw", action="store_true", help="use .raw instead of X")
     annotate.add_argument("--transpose", action="store_true", help="csv with genes in rows")
     annotate.add_argument("--gene-symbols-key", metavar="COLUMN", help="column of var with symbols")
+    annotate.add_argument("--modality", help="rna, GEX, .. where the file mixes features")
     annotate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..")
     annotate.add_argument("--chunk-size", type=int, default=4096, help="cells in memory at a time")
     annotate.add_argument("--no-progress", action="store_true", help="hide the progress bar")
@@ -287,6 +288,7 @@ def _annotate(options: argparse.Namespace) -> None:
         layer=options.layer,
         use_raw=options.raw,
         gene_symbols_key=options.gene_symbols_key,
+        modality=options.modality,
         transpose=options.transpose,
     )
     if options.table is not None:

@@ -72,8 +72,8 @@ def fetch(
     """Put a published file at `target`, verified, whole or not at all.
 
     A ``.gz`` whose target does not end in ``.gz`` is unpacked; so is the member of an archive. What
-    a broken transfer brought is kept in the folder ``.downloads`` beside the target, and the next
-    one goes on from there.
+    a broken transfer brought is kept in a hidden folder beside the target (``.downloads-`` and its
+    name), and the next one goes on from there.
 
     Parameters
     ----------
@@ -156,7 +156,8 @@ def _download(
     import pooch
 
     unpacks = published.member is not None or _is_packed(address, target)
-    parts = target.parent / ".downloads"
+    # A folder for each file: downloads into one folder run side by side.
+    parts = target.parent / f".downloads-{target.name}"
     key = hashlib.sha256(address.encode()).hexdigest()[:12]
     downloader = ResumingDownloader(
         parts / f"{target.name}.{key}",
@@ -181,7 +182,8 @@ def _download(
             f"'{address}' could not be downloaded ({error}). Check the address and the connection, "
             "add a mirror, or fetch the file by hand (`offline: true`)."
         ) from error
-    # The folder stays: another download of the collection may be about to write into it.
+    if parts.is_dir() and not any(parts.iterdir()):
+        parts.rmdir()
     return file
 
 

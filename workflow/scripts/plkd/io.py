@@ -32,10 +32,10 @@ from plkd.scale import SAMPLED_ROWS, MatrixScale, detect_scale
 from plkd.stores import (
     CHUNK_ROWS,
     RNA_MODALITIES,
-    by_rows,
     check_shape,
     existing,
     find_matrix,
+    held,
     open_hdf5,
     open_store,
     read_annotations,
@@ -73,7 +73,7 @@ class CellFile:
     var: pd.DataFrame
     names_report: dict[str, Any]
     _columns: GeneColumns
-    _matrix: Any
+    _stored: Any
     _read_spatial: Callable[[], np.ndarray | None]
     _read_scales: Callable[[], dict[str, MatrixScale]]
 
@@ -86,6 +86,10 @@ class CellFile:
     def n_cells(self) -> int:
         """Number of cells."""
         return len(self.obs)
+
+    @cached_property
+    def _matrix(self) -> Any:
+        return held(self._stored, self.path)
 
     @cached_property
     def scale(self) -> MatrixScale:
@@ -143,8 +147,8 @@ def open_cells(
 ) -> Iterator[CellFile]:
     """Open a matrix of cells x genes, with clean and unique gene names, for reading in chunks.
 
-    An h5ad or h5mu file or zarr folder is never in memory as a whole; the other formats are read
-    at once, as CSR.
+    A large h5ad or h5mu file or zarr folder is never in memory as a whole; the other formats are
+    read at once, as CSR.
 
     Parameters
     ----------
@@ -201,8 +205,7 @@ def open_cells(
             )
         var = var.iloc[columns.first_columns].copy()
         var.index = pd.Index(columns.genes, dtype=object)
-        rows = by_rows(matrix, path)
-        return CellFile(path, obs, var, report, columns, rows, spatial, scales)
+        return CellFile(path, obs, var, report, columns, matrix, spatial, scales)
 
     if reader in STORES:
         with open_store(path, modality) as store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from plkd.scale import MatrixScale, detect_scale, sampled_blocks
 
 CHUNK_ROWS = 4096
 DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
+DECODED_VALUES = 2**24  # a matrix with fewer stays in memory once it was read
 HELD_VALUES = 2**27  # of a matrix stored by columns, in memory at a time
 SCANNED_VALUES = 2**24
 SCALE_ROWS = 200
@@ -254,8 +256,19 @@ def row_chunks(
         yield rows, chunk
 
 
-def by_rows(matrix: Any, path: Path) -> Any:
-    """Take a matrix that is stored by columns (CSC) into memory by rows, unless it is large."""
+def held(matrix: Any, path: Path) -> Any:
+    """Take a matrix on disk into memory as CSR if it is small, so that it is decoded once.
+
+    A larger one is given back as it is, to be read in chunks as often as it is gone through; one
+    that is stored by columns (CSC) may be larger, because going through it takes many scans.
+
+    Raises
+    ------
+    InputError
+        As :func:`row_chunks`.
+    """
+    if sparse.issparse(matrix):
+        return matrix.tocsr()
     if _is_stored_sparse(matrix) and matrix.format == "csc":
         if matrix.group["data"].shape[0] > HELD_VALUES:
             logger.warning("'%s' is stored by columns (CSC), which takes many scans", path)
@@ -264,7 +277,12 @@ def by_rows(matrix: Any, path: Path) -> Any:
             whole = matrix.to_memory()
             whole.check_format(full_check=True)
             return whole.tocsr()
-    return matrix.tocsr() if sparse.issparse(matrix) else matrix
+    n_values = (
+        matrix.group["data"].shape[0] if _is_stored_sparse(matrix) else math.prod(matrix.shape)
+    )
+    if n_values > DECODED_VALUES or matrix.shape[0] == 0:
+        return matrix
+    return sparse.vstack([chunk for _, chunk in row_chunks(matrix, path)], format="csr")
 
 
 def _blocks_of_columns(
@@ -407,7 +425,7 @@ def scales_of(store: Any, path: Path) -> dict[str, MatrixScale]:
                 matrix = _opened(slot)
                 numeric = np.issubdtype(matrix.dtype, np.number)
             if numeric:
-                rows = sample_of(by_rows(matrix, path), path, SCALE_ROWS)
+                rows = sample_of(held(matrix, path), path, SCALE_ROWS)
                 scales[_setting(name)] = detect_scale(rows)
     return scales
 

@@ -136,11 +136,11 @@ def _page(
 ) -> Figure:
     columns = list(_TITLES) if cells["true_label"].notna().any() else ["label", "confidence"]
     texts = list(legend.values())
-    n_columns = 1 + (len(texts) - 1) // 18
-    legend_width = 0.5 + n_columns * (0.35 + 0.062 * max(map(len, texts)))
     members = [cells[cells["slice"] == name] for name in slices]
     heights = [PANEL * _aspect(one) for one in members]
-    height = max(sum(heights) + 0.3 * len(slices) + 1.1, 0.17 * min(len(texts), 18) + 1.6)
+    height = sum(heights) + 0.3 * len(slices) + 1.1
+    n_columns = 1 + (len(texts) - 1) // min(18, max(4, int((height - 0.6) / 0.18)))
+    legend_width = 0.5 + n_columns * (0.35 + 0.062 * max(map(len, texts)))
     figure, grid = new_figure(
         PANEL * len(columns) + legend_width, height, len(slices) + 1, len(columns) + 1,
         squeeze=False, width_ratios=[PANEL] * len(columns) + [legend_width],
@@ -160,7 +160,9 @@ def _page(
             grid[row, len(columns) - 1].set_xlabel(_accuracy(one), fontsize=8)
     for axes in [*grid[:, -1], *grid[-1]]:
         axes.set_axis_off()
-    _add_legends(figure, grid, columns, texts, [colours[name] for name in legend], has_unseen)
+    _add_legends(
+        figure, grid, columns, texts, [colours[name] for name in legend], n_columns, has_unseen
+    )
     if title:
         figure.suptitle(title, x=0.01, ha="left")
     if subtitle:
@@ -204,13 +206,14 @@ def _add_legends(
     columns: Sequence[str],
     texts: Sequence[str],
     colours: Sequence[str],
+    n_columns: int,
     has_unseen: bool,
 ) -> None:
     """Labels to the right of the panels; the scale of confidence and the kinds of error below."""
     title = "label" + ("\n* not in the reference" if has_unseen else "")
     figure.legend(
         [_dot(colour) for colour in colours], [f" {text}" for text in texts], title=title,
-        title_fontsize=8, alignment="left", loc="center right", ncols=1 + (len(texts) - 1) // 18,
+        title_fontsize=8, alignment="left", loc="center right", ncols=n_columns,
         handletextpad=0.2, columnspacing=0.8, fontsize=7.5, borderaxespad=0.2,
     )  # fmt: skip
     place = columns.index("confidence")

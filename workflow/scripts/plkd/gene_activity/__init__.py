@@ -4,7 +4,7 @@
 
 `annotation` (where the genes are), `peaks` (where the peaks are), `genome` (one name for every
 chromosome; the same genome on both sides), `weights` (the rules for peaks), `fragments` (the rule
-for fragments), `activity` (files in, file out).
+for fragments), `output` (writing by chunks), `activity` (files in, file out).
 """
 
 from plkd.gene_activity.activity import RULES, write_gene_activity

@@ -7,16 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import sparse_dataset, write_elem
 from numpy.typing import NDArray
 from scipy import sparse
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.files import whole_file, write_json
+from plkd.files import write_json
 from plkd.gene_activity.annotation import read_annotation
 from plkd.gene_activity.fragments import (
     count_fragments_of_barcodes,
@@ -30,11 +28,17 @@ from plkd.gene_activity.genome import (
     chromosome_keys,
     wanted_chromosomes,
 )
+from plkd.gene_activity.output import (
+    gene_table,
+    rows_kept,
+    rows_of,
+    scale_rows,
+    write_by_chunks,
+)
 from plkd.gene_activity.peaks import parse_peaks
 from plkd.gene_activity.weights import PEAK_RULES, UPSTREAM, peak_gene_weights
 from plkd.io import open_cells
 from plkd.logs import logger
-from plkd.scale import TARGET_SUM
 from plkd.stores import slot_name
 
 RULES = (*PEAK_RULES, "signac")
@@ -251,7 +255,7 @@ def _write_from_peaks(
         about["genome"] = {"peaks_fit": fitting["peaks"], "genes_fit": fitting["genes"]}
         about["warnings"] += warnings
         weights = peak_gene_weights(peaks, genes, rule=about["rule"], upstream=upstream)
-        weights = _rows_kept(weights, used)
+        weights = rows_kept(weights, used)
         has_gene = weights.getnnz(axis=1) > 0
         _report_peaks(about, peaks, used, has_gene, where, str(annotation_path))
         is_measured = weights.getnnz(axis=0) > 0
@@ -272,13 +276,13 @@ def _write_from_peaks(
                     totals["in_peaks_with_a_gene"] += of_peak[has_gene].sum()
                     activity = sparse.csr_matrix(chunk.astype(np.float32) @ weights)
                     if about["rule"] == "distance":
-                        _scale_rows(activity)
+                        scale_rows(activity)
                     activity.sort_indices()
                     yield activity
                     bar.update(chunk.shape[0])
 
-        var = _gene_table(genes)[is_measured]
-        _write_h5ad(output, cells.obs, var, chunks(), about, cells.spatial)
+        var = gene_table(genes)[is_measured]
+        write_by_chunks(output, cells.obs, var, chunks(), about, cells.spatial)
     about["cells_read"] = cells.n_cells
     about["counts"] = totals | {
         "share": totals["in_peaks_with_a_gene"] / totals["read"] if totals["read"] else 0.0
@@ -353,7 +357,7 @@ def _write_from_fragments(
             "share_in_genes": found.totals["in_genes"] / max(found.totals["of_cells"], 1),
             "left_out": dict(sorted(found.left_out.items(), key=lambda item: -item[1])),
         }
-        _write_h5ad(output, obs[kept], _gene_table(genes), _rows_of(blocks, kept), about, None)
+        write_by_chunks(output, obs[kept], gene_table(genes), rows_of(blocks, kept), about, None)
     logger.info(
         "'%s': %d cells, %d of %d fragments of them in %d genes",
         path, kept.sum(), found.totals["in_genes"], found.totals["of_cells"],
@@ -421,67 +425,6 @@ def _check_counts(chunk: sparse.csr_matrix, where: str) -> None:
     """The kind of the values was told from a sample of rows; this looks at all of them."""
     if chunk.nnz and not (np.isfinite(chunk.data).all() and chunk.data.min() >= 0):
         raise InputError(f"{where}: the counts have missing, infinite or negative values")
-
-
-def _rows_kept(X: sparse.csr_matrix, kept: NDArray[np.bool_]) -> sparse.csr_matrix:
-    """Empty the rows that are not kept."""
-    return sparse.csr_matrix(sparse.diags_array(kept.astype(X.dtype), format="csr") @ X)
-
-
-def _scale_rows(X: sparse.csr_matrix) -> None:
-    """Bring every row to `TARGET_SUM`, in place; rows of zeros stay."""
-    totals = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
-    factors = np.divide(TARGET_SUM, totals, out=np.ones_like(totals), where=totals > 0)
-    X.data *= np.repeat(factors.astype(np.float32), np.diff(X.indptr))
-
-
-def _gene_table(genes: pd.DataFrame) -> pd.DataFrame:
-    """One row per name, in the order in which they occur first."""
-    groups = genes.groupby("gene", sort=False)
-    table = groups[["chrom", "start", "end", "strand"]].first()
-    return table.assign(places=groups.size())
-
-
-def _rows_of(
-    blocks: Iterable[sparse.csr_matrix], kept: NDArray[np.bool_]
-) -> Iterator[sparse.csr_matrix]:
-    start = 0
-    for block in blocks:
-        chosen = kept[start : start + block.shape[0]]
-        start += block.shape[0]
-        yield block if chosen.all() else sparse.csr_matrix(block[chosen])
-
-
-def _write_h5ad(
-    output: str | Path,
-    obs: pd.DataFrame,
-    var: pd.DataFrame,
-    chunks: Iterable[sparse.csr_matrix],
-    about: dict[str, Any],
-    spatial: NDArray[np.floating[Any]] | None,
-) -> None:
-    """Write the chunks one after the other as the rows of `X`."""
-    with whole_file(output) as temporary, h5py.File(temporary, "w") as store:
-        store.attrs["encoding-type"] = "anndata"
-        store.attrs["encoding-version"] = "0.1.0"
-        write_elem(store, "obs", obs)
-        write_elem(store, "var", var)
-        write_elem(store, "obsm", {} if spatial is None else {"spatial": spatial})
-        uns = {key: about[key] for key in ("rule", "upstream", "annotation")}
-        write_elem(store, "uns", {"plkd_gene_activity": uns})
-        write_elem(
-            store,
-            "X",
-            sparse.csr_matrix((0, len(var)), dtype=np.float32),
-            # indptr has to hold more than 2^31 values
-            dataset_kwargs={
-                "indptr_dtype": np.int64, "chunks": (65536,), "compression": "gzip",
-                "compression_opts": 1,
-            },
-        )  # fmt: skip
-        X = sparse_dataset(store["X"])
-        for chunk in chunks:
-            X.append(chunk)
 
 
 def _listed(names: Iterable[object]) -> str:

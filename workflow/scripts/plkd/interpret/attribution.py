@@ -51,7 +51,7 @@ from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel
 from plkd.models.student import Student
 
-SEGMENTS = 2  # more of them come no closer to the Shapley values of trained Students
+SEGMENTS = 2  # one step is farther from the Shapley values; twenty are hardly closer
 TOLERANCE = 1e-9
 """Largest error of additivity, as a share of the largest logit, or of one if that is smaller."""
 _SAME = 1e-6  # inputs of a GELU closer than this are the same: its slope replaces the ratio

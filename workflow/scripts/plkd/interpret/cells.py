@@ -133,6 +133,12 @@ def attribute_query(
         Seed of their choice.
     device, progress
         As of :func:`plkd.interpret.attribution.attribute_genes`.
+
+    Raises
+    ------
+    InputError
+        If the query has other genes, or the predictions have other labels, than the model, or the
+        model keeps no background.
     """
     background = background_of(model)
     rows = draw_cells(predictions["label"].to_numpy(), per_label, seed)
@@ -146,6 +152,11 @@ def attribute_query(
     finally:
         cells.file.close()
     labels = pd.Index(model.classes).get_indexer(pd.Index(predictions["label"].iloc[rows]))
+    if (labels < 0).any():
+        raise InputError(
+            f"the predictions have the label '{predictions['label'].iloc[rows[labels < 0][0]]}', "
+            "which the model does not know: give the predictions of this model."
+        )
     found = attribute_genes(
         model, chosen, background, labels[:, None], device=device, progress=progress
     )

@@ -238,10 +238,12 @@ def recovery_summary(
                 )
     columns = ["label", "ranking", "top", "expected", "found", "precision", "recall", "chance"]
     summary = pd.DataFrame(rows, columns=columns)
+    if summary.empty:  # no expected item was measured
+        return summary
     groups = summary.groupby(["ranking", "top"], sort=False)
     means = groups[["expected", "found", "precision", "recall", "chance"]].mean().reset_index()
     overall = means.assign(label="all labels")[columns]
-    return pd.concat([summary, overall], ignore_index=True) if len(summary) else summary
+    return pd.concat([summary, overall], ignore_index=True)
 
 
 def _read_truth(path: Path, item: str) -> Markers:
@@ -258,7 +260,7 @@ def _read_truth(path: Path, item: str) -> Markers:
 
 def _key(name: str) -> str:
     """Letters and digits of a name, small, without plural s; '-' after one counts as "minus"."""
-    text = re.sub(r"(?<=\w)-(?=\W|$)", " minus ", str(name).lower())
+    text = re.sub(r"(?<=[^\W_])-(?=[\W_]|$)", " minus ", str(name).lower())
     words = re.findall(r"[a-z0-9α-ω]+", text)
     return "".join(re.sub(r"(?<=[a-z]{2})s$", "", word) for word in words)
 

@@ -1,0 +1,79 @@
+"""Cells x genes as an h5ad that is written chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import sparse_dataset, write_elem
+from numpy.typing import NDArray
+from scipy import sparse
+
+from plkd.files import whole_file
+from plkd.scale import TARGET_SUM
+
+
+def write_by_chunks(
+    output: str | Path,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    chunks: Iterable[sparse.csr_matrix],
+    about: dict[str, Any],
+    spatial: NDArray[np.floating[Any]] | None,
+) -> None:
+    """Write the chunks one after the other as the rows of `X`."""
+    with whole_file(output) as temporary, h5py.File(temporary, "w") as store:
+        store.attrs["encoding-type"] = "anndata"
+        store.attrs["encoding-version"] = "0.1.0"
+        write_elem(store, "obs", obs)
+        write_elem(store, "var", var)
+        write_elem(store, "obsm", {} if spatial is None else {"spatial": spatial})
+        uns = {key: about[key] for key in ("rule", "upstream", "annotation")}
+        write_elem(store, "uns", {"plkd_gene_activity": uns})
+        write_elem(
+            store,
+            "X",
+            sparse.csr_matrix((0, len(var)), dtype=np.float32),
+            # indptr has to hold more than 2^31 values
+            dataset_kwargs={
+                "indptr_dtype": np.int64, "chunks": (65536,), "compression": "gzip",
+                "compression_opts": 1,
+            },
+        )  # fmt: skip
+        X = sparse_dataset(store["X"])
+        for chunk in chunks:
+            X.append(chunk)
+
+
+def gene_table(genes: pd.DataFrame) -> pd.DataFrame:
+    """One row per name, in the order in which they occur first."""
+    groups = genes.groupby("gene", sort=False)
+    table = groups[["chrom", "start", "end", "strand"]].first()
+    return table.assign(places=groups.size())
+
+
+def rows_of(
+    blocks: Iterable[sparse.csr_matrix], kept: NDArray[np.bool_]
+) -> Iterator[sparse.csr_matrix]:
+    """Rows that are kept of blocks that come one after the other."""
+    start = 0
+    for block in blocks:
+        chosen = kept[start : start + block.shape[0]]
+        start += block.shape[0]
+        yield block if chosen.all() else sparse.csr_matrix(block[chosen])
+
+
+def scale_rows(X: sparse.csr_matrix) -> None:
+    """Bring every row to `TARGET_SUM`, in place; rows of zeros stay."""
+    totals = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+    factors = np.divide(TARGET_SUM, totals, out=np.ones_like(totals), where=totals > 0)
+    X.data *= np.repeat(factors.astype(np.float32), np.diff(X.indptr))
+
+
+def rows_kept(X: sparse.csr_matrix, kept: NDArray[np.bool_]) -> sparse.csr_matrix:
+    """Empty the rows that are not kept."""
+    return sparse.csr_matrix(sparse.diags_array(kept.astype(X.dtype), format="csr") @ X)
