@@ -155,6 +155,46 @@ def test_close_to_enumerated_shapley_values(hidden: tuple[int, ...]) -> None:
     assert np.corrcoef(found.values.ravel(), expected.ravel())[0, 1] > 0.9
 
 
+def trained_student(seed: int) -> tuple[TrainedModel, Background, sparse.csr_matrix]:
+    """A network that tells three types apart by eight genes, and four cells."""
+    cells = make_cells(300, 110, types=N_CLASSES, seed=seed)
+    values = cells.X.toarray()
+    values = np.log1p(values / values.sum(axis=1, keepdims=True) * 1e4)
+    genes = ["MS4A1", "CD79A", "IL7R", "CD4", "CD8A", "CD8B", "ACTB", "GNLY"]
+    x = values[:, [cells.var_names.get_loc(gene) for gene in genes]].astype(np.float32)
+    labels = cells.obs["cell_type"].cat.codes.to_numpy().astype(int)
+    torch.manual_seed(seed)
+    settings = Settings(student=StudentSettings(hidden=(32, 16), dropout=0.1))
+    network = Student(len(genes), N_CLASSES, settings.student)
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+    rng = np.random.default_rng(seed)
+    for _ in range(200):
+        some = rng.choice(len(x), 64)
+        logits = network(torch.from_numpy(x[some]))[0]
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[some]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    reference = Reference(sparse.csr_matrix(x), labels, genes, ["a", "b", "c"])
+    model = TrainedModel(network, genes, reference.classes, settings)
+    return model, Background.sample(reference, 9, seed), reference.cells[:4]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_closer_to_the_shapley_values_of_a_trained_network(seed: int) -> None:
+    model, background, cells = trained_student(seed)
+    found = attribute_genes(model, cells, background, progress=False)
+    expected = np.stack(
+        [
+            shapley_values(model, x, background, target)
+            for x, target in zip(cells.toarray(), found.targets[:, 0], strict=True)
+        ]
+    )
+    error = np.linalg.norm(found.values[:, 0] - expected) / np.linalg.norm(expected)
+    assert error < 0.25
+    assert np.corrcoef(found.values.ravel(), expected.ravel())[0, 1] > 0.97
+
+
 @pytest.mark.parametrize("hidden", [(12,), (16, 8)], ids=str)
 def test_many_segments_give_integrated_gradients(hidden: tuple[int, ...]) -> None:
     model, cells, background = (

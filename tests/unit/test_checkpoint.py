@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from scipy import sparse
 
 from plkd.calibration import Calibration
 from plkd.errors import InputError
+from plkd.models.background import Background
 from plkd.models.checkpoint import (
     TrainedModel,
     dense_batch,
@@ -303,3 +305,34 @@ def test_a_gpu_gives_the_predictions_of_the_cpu():
         expected = model.predict(cells)
         for found, wanted in zip(model.predict(cells, device="cuda"), expected, strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def make_background() -> Background:
+    cells = make_cells(6)
+    return Background(cells, np.array([0, 0, 1, 1, 2, 2]), np.ones((3, len(GENES)), np.float32))
+
+
+def test_the_background_comes_back(model, tmp_path):
+    model.background = make_background()
+    save_model(model, HISTORY, tmp_path / "model")
+    again = load_model(tmp_path / "model").background
+    assert again is not None
+    np.testing.assert_array_equal(again.cells.toarray(), model.background.cells.toarray())
+    np.testing.assert_array_equal(again.labels, model.background.labels)
+    np.testing.assert_array_equal(again.label_means, model.background.label_means)
+
+
+def test_a_folder_without_background_annotates(model, folder):
+    again = load_model(folder)
+    assert again.background is None
+    np.testing.assert_array_equal(again.predict(make_cells())[0], model.predict(make_cells())[0])
+
+
+def test_the_background_of_another_model_is_refused(model, tmp_path):
+    model.background = make_background()
+    save_model(model, HISTORY, tmp_path / "one")
+    model.background = dataclasses.replace(model.background, labels=np.array([0, 0, 0, 1, 2, 2]))
+    save_model(model, HISTORY, tmp_path / "two")
+    shutil.copy(tmp_path / "one" / "background.safetensors", tmp_path / "two")
+    with pytest.raises(InputError, match=r"background\.safetensors. in .* does not belong"):
+        load_model(tmp_path / "two")

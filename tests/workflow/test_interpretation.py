@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from project import REPOSITORY, Project
+from plkd.interpret.cells import AttributedCells
+from project import REPOSITORY, Project, planned_rules
 from simulated import MARKERS
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
@@ -18,6 +20,16 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
 
 def table(finished: Project, name: str) -> pd.DataFrame:
     return pd.read_csv(finished.run_folder() / "interpretation" / f"{name}.tsv", sep="\t")
+
+
+def test_attributions_add_up_and_are_of_the_predicted_labels(finished: Project) -> None:
+    attributed = AttributedCells.load(finished.run_folder() / "interpretation/shap_values.npz")
+    assert abs(attributed.error).max() < 1e-9
+    predictions = pd.read_parquet(finished.run_folder() / "predictions/student.parquet")
+    label_of = predictions.set_index("cell_id")["label"]
+    found = np.asarray(attributed.classes)[attributed.labels]
+    np.testing.assert_array_equal(label_of[attributed.cell_ids].to_numpy(), found)
+    assert set(table(finished, "gene_attributions")["label"]) == set(label_of)
 
 
 def test_planted_markers_lead_the_genes_of_their_label(finished: Project) -> None:
@@ -40,6 +52,36 @@ def test_taking_away_the_genes_takes_away_the_label(finished: Project) -> None:
     for _, one in genes.groupby("replaced_by"):
         area = one.set_index("ranking")["area"]
         assert area.filter(regex="shap|attribution").min() < area["random"]
+
+
+def test_taking_away_genes_is_faster_than_chance_by_far(finished: Project) -> None:
+    best = table(finished, "faithfulness").query("ranking == 'attribution'")
+    assert len(best) == 4  # deletion and insertion, by zero and by the mean
+    assert (best["gain"] > 3 * best["standard_error"]).all()
+
+
+def test_lists_and_seeds_add_rules(project: Project) -> None:
+    plan = planned_rules(project.snakemake("-n"))
+    assert not {"marker_recovery", "pathway_recovery", "stability"} & set(plan)
+    project.configure(dataset={"markers": {"url": "markers.gmt"}}, seeds=[0, 1])
+    plan = planned_rules(project.snakemake("-n", "interpretation"))
+    assert plan["marker_recovery"] == 2
+    assert plan["stability"] == 1
+    assert "evaluate" not in plan
+
+
+def test_known_markers_are_looked_for(finished: Project) -> None:
+    finished.configure(dataset={"markers": {"url": "markers.gmt"}})
+    target = "results/simulated/default/seed0/interpretation/marker_recovery.png"
+    run = finished.snakemake("--rerun-triggers", "mtime", "--", target)
+    finished.configure()
+    assert run.returncode == 0, run.stdout
+    overall = table(finished, "marker_recovery_summary").query(
+        "label == 'all labels' and top == 10"
+    )
+    overall = overall.set_index("ranking")
+    assert overall.loc["shap_present", "precision"] > 5 * overall.loc["shap_present", "chance"]
+    assert overall.loc["shap", "recall"] > 0.5
 
 
 def explain(finished: Project, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -51,7 +51,7 @@ rule attribute_genes:
         "<benchmarks>/{dataset}/{variant}/seed{seed}/attribute_genes.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=memory_mb,
     params:
@@ -157,7 +157,7 @@ rule faithfulness:
         "<benchmarks>/{dataset}/{variant}/seed{seed}/faithfulness.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=memory_mb,
     params:

@@ -91,7 +91,10 @@ def plot_stability(table: pd.DataFrame) -> Figure:
     axes.set_xlabel("Jaccard index of the top genes of two runs: mean, lowest and highest")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    figure.legend(loc="outside upper center", ncols=max(len(tops), 1))
+    if labels:
+        figure.legend(loc="outside upper center", ncols=len(tops))
+    else:
+        axes.text(0.5, 0.5, "no label occurs in two runs", transform=axes.transAxes, ha="center")
     return figure
 
 

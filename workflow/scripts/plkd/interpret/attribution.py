@@ -25,12 +25,11 @@ Shapley values; additivity is exact for every number of steps.
 
 What is exact: additivity, for any weights, up to rounding in double precision;
 :func:`attribute_genes` gives the error of every cell, and raises above :data:`TOLERANCE`. A gene
-that is the same in cell and background, or has no weight, gets nothing. What is not: the
-single phi_g are the genes' Shapley values where the network is linear and approximate them
-elsewhere (random Students of seven genes: correlation .96 to .98, relative error .21 to .27). The
-explainers of the package shap are not
-used because none is additive here: ``DeepExplainer`` takes the slope of a LayerNorm for its
-multiplier, ``GradientExplainer`` estimates the integral from random points.
+without weight gets nothing, and so does, up to rounding, one that is the same in cell and
+background. What is not: the single phi_g are the genes' Shapley values where the network is linear
+and approximate them elsewhere; tests/benchmarks/README.md says how closely. The explainers of the
+package shap are not used because none is additive here: ``DeepExplainer`` takes the slope of a
+LayerNorm for its multiplier, ``GradientExplainer`` estimates the integral from random points.
 """
 
 from __future__ import annotations

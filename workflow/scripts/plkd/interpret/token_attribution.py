@@ -22,8 +22,12 @@ from torch import Tensor
 from plkd.interpret.tokens import teacher_of
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
+from plkd.models.teacher import Teacher
 
-POINTS = 16
+POINTS = (16, 64, 256)
+"""Points of the Gauss-Legendre quadrature; more are taken for cells whose error is too large."""
+TOLERANCE = 1e-2
+"""Largest error, in units of the logit, that no more points are taken for."""
 _CELLS_AT_ONCE = 16
 
 
@@ -76,7 +80,6 @@ def attribute_tokens(
     targets: np.ndarray,
     *,
     left_out: np.ndarray | None = None,
-    points: int = POINTS,
 ) -> TokenAttributions:
     """Contribution and attention of every token for the label of every cell.
 
@@ -92,12 +95,9 @@ def attribute_tokens(
         The class whose logit is attributed, int array (cells,).
     left_out
         Tokens that say nothing, boolean (patterns,): they are always those of the background.
-    points
-        Points of the Gauss-Legendre quadrature.
     """
     network = teacher_of(model).cpu().eval()
     start = mean_tokens(model, background).clone()
-    places, weights = np.polynomial.legendre.leggauss(points)
     contributions, attention, logits, error = [], [], [], []
     with torch.no_grad():
         base = network.classify_tokens(start[None])[0][0]
@@ -110,17 +110,33 @@ def attribute_tokens(
                 tokens = torch.where(torch.from_numpy(left_out)[:, None], start, tokens)
             looks = network.cell_attention(tokens)[:, :, :-1].mean(dim=1)
             reached = network.classify_tokens(tokens)[0]
-        change = tokens - start
-        gradient = torch.zeros_like(tokens)
-        for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
-            here = (start + float(place) * change).requires_grad_()
-            value = network.classify_tokens(here)[0].gather(1, chosen[:, None]).sum()
-            gradient += float(weight) * torch.autograd.grad(value, here)[0]
-        adds = (gradient * change).sum(dim=2)
+        difference = (reached - base).gather(1, chosen[:, None])[:, 0]
+        adds = torch.empty_like(looks)
+        wrong = torch.full_like(difference, torch.inf)
+        for points in POINTS:
+            again = wrong.abs() > TOLERANCE
+            if not again.any():
+                break
+            adds[again] = _integrate(network, start, tokens[again], chosen[again], points)
+            wrong[again] = adds[again].sum(dim=1) - difference[again]
         contributions.append(adds)
         attention.append(looks)
         logits.append(reached)
-        error.append(adds.sum(dim=1) - (reached - base).gather(1, chosen[:, None])[:, 0])
+        error.append(wrong)
     return TokenAttributions(
         *(torch.cat(part).numpy() for part in (contributions, attention, logits, error))
     )
+
+
+def _integrate(
+    network: Teacher, start: Tensor, tokens: Tensor, targets: Tensor, points: int
+) -> Tensor:
+    """Integrated gradients (cells, patterns) along the line from `start` to the tokens."""
+    places, weights = np.polynomial.legendre.leggauss(points)
+    change = tokens - start
+    gradient = torch.zeros_like(tokens)
+    for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
+        here = (start + float(place) * change).requires_grad_()
+        value = network.classify_tokens(here)[0].gather(1, targets[:, None]).sum()
+        gradient += float(weight) * torch.autograd.grad(value, here)[0]
+    return (gradient * change).sum(dim=2)

@@ -228,7 +228,7 @@ def load_model(folder: str | Path) -> TrainedModel:
         found, expected = sha256_of(folder / name), str(content.get(f"{what}_sha256"))
         if found != expected:
             raise InputError(
-                f"the {what} in '{folder}' do not belong to its model.json (SHA-256 "
+                f"'{name}' in '{folder}' does not belong to its model.json (SHA-256 "
                 f"{found[:12]}.., expected {expected[:12]}..): copy the folder again as a whole."
             )
     try:

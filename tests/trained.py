@@ -1,0 +1,48 @@
+"""A Teacher and a Student trained on simulated cells, made once."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy import sparse
+
+from plkd.models.checkpoint import TrainedModel
+from plkd.presets import resolve
+from plkd.reference import Reference
+from plkd.training import train_student, train_teacher
+from simulated import MARKERS, make_cells
+
+TYPES = 4
+
+
+def logged(cells) -> sparse.csr_matrix:
+    counts = cells.X.toarray()
+    return sparse.csr_matrix(np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4))
+
+
+@cache
+def trained_pair(fully_connected: int = 1) -> tuple[TrainedModel, TrainedModel]:
+    """Teacher and Student of four types and 110 genes; one pattern for the markers of each type."""
+    cells = make_cells(400, 110, types=TYPES, seed=1)
+    genes = list(cells.var_names)
+    reference = Reference.from_names(logged(cells), cells.obs["cell_type"], genes)
+    patterns = [*MARKERS, *(f"fully_connected_{i}" for i in range(fully_connected))]
+    mask = np.ones((len(genes), len(patterns)), dtype=bool)
+    for column, markers in enumerate(MARKERS.values()):
+        mask[:, column] = np.isin(genes, markers)
+    training = {"min_steps": 200, "learning_rate": 0.005}
+    settings = resolve(
+        {
+            "teacher": {"width": 16},
+            "student": {"hidden": [32, 16]},
+            "teacher_training": training,
+            "student_training": training,
+            "background_cells": 40,
+        }
+    )
+    teacher, _ = train_teacher(
+        reference, sparse.csc_array(mask), patterns, settings, progress=False
+    )
+    student, _ = train_student(reference, teacher, settings, progress=False)
+    return teacher, student

@@ -1,0 +1,168 @@
+"""plkd explain: the right cells, numbers that agree with the models, and helpful refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from plkd.cli import main
+from plkd.errors import InputError
+from plkd.figures import save_figure, style
+from plkd.figures.explain import plot_explanation
+from plkd.interpret.explain import explain_cells, explain_file, explanation_table, explanation_text
+from plkd.models.checkpoint import load_model, save_model
+from simulated import MARKERS, make_cells
+from trained import TYPES, logged, trained_pair
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Models and a query, with its genes in another order and a few of them missing."""
+    folder = tmp_path_factory.mktemp("explain")
+    for model in trained_pair():
+        save_model(model, pd.DataFrame({"epoch": [1]}), folder / model.kind)
+    cells = make_cells(80, 110, types=TYPES, batches=["new"], seed=4)
+    order = np.random.default_rng(0).permutation(110)[:104]
+    cells[:, order].copy().write_h5ad(folder / "query.h5ad")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def query(folder):
+    return ad.read_h5ad(folder / "query.h5ad")
+
+
+def explain(folder, **choice):
+    return explain_file(
+        load_model(folder / "student"),
+        folder / "query.h5ad",
+        teacher=load_model(folder / "teacher"),
+        **choice,
+    )
+
+
+def test_one_cell(folder, query):
+    name = query.obs_names[3]
+    found = explain(folder, cell=name)
+    assert found.label == query.obs["cell_type"].iloc[3]
+    assert (found.n_cells, found.n_explained, found.share) == (1, 1, 1)
+    assert 0 < found.runner_up_probability < found.probability <= 1
+    assert next(iter(found.prediction_set)) == found.label
+    # in the whole of the genes the difference of the two logits, less that of the background
+    model = load_model(folder / "student")
+    row = query[[name]].to_df().reindex(columns=model.genes, fill_value=0)
+    total = float(query[[name]].X.sum())
+    x = np.log1p(row.to_numpy() / total * 1e4).astype(np.float32)
+    both = [sparse.csr_matrix(x), model.background.cells]
+    logits = [np.concatenate([batch for batch, _ in model.logits(part)]) for part in both]
+    code, other = (model.classes.index(name) for name in (found.label, found.runner_up))
+    mean = model.background.weights @ logits[1]
+    expected = (logits[0][0, code] - logits[0][0, other]) - (mean[code] - mean[other])
+    assert found.genes["against_runner_up"].sum() == pytest.approx(expected, abs=1e-3)
+    genes = found.genes.set_index("gene")
+    np.testing.assert_allclose(genes["expression"].reindex(model.genes), x[0], atol=1e-5)
+    assert genes.loc[MARKERS[found.label][0], "typical"] > 0
+    assert found.genes["against_runner_up"].abs().is_monotonic_decreasing
+    assert set(found.pathways["pattern"]) == set(load_model(folder / "teacher").patterns)
+    assert (~found.pathways["pathway"]).sum() == 1
+
+
+def test_groups(folder, query):
+    label = "NK cell"
+    by_obs = explain(folder, obs=("cell_type", label))
+    assert by_obs.label == label
+    assert by_obs.n_cells == (query.obs["cell_type"] == label).sum()
+    by_label = explain(folder, group=label)
+    assert by_label.share == 1
+    assert by_label.n_explained == by_label.n_cells
+    top = by_obs.genes.query("expression > typical_of_runner_up").head(8)["gene"]
+    assert len(set(top) & set(MARKERS[label])) >= 4
+
+
+def test_a_mixed_group_explains_its_commonest_label(folder, query):
+    found = explain(folder, obs=("batch", "new"))
+    assert found.n_cells == 80
+    assert found.share < 1
+    assert found.n_explained == round(found.share * 80)
+    assert f"{found.share:.0%} of the cells have this label" in explanation_text(found)
+
+
+def test_a_large_group_is_drawn():
+    _, student = trained_pair()
+    cells = logged(make_cells(300, 110, types=["B cell"], seed=2))
+    found = explain_cells(student, cells, "all B", label="B cell")
+    assert (found.n_cells, found.n_explained) == (300, 200)
+
+
+def test_words_table_and_picture(folder, query, tmp_path):
+    found = explain(folder, cell=query.obs_names[0])
+    text = explanation_text(found, top=3)
+    assert f"{query.obs_names[0]}: {found.label}" in text
+    for gene in found.genes["gene"].head(3):
+        assert gene in text
+    assert found.genes["gene"].iloc[3] not in text.split()
+    table = explanation_table(found)
+    assert (table["label"] == found.label).all()
+    assert table["kind"].value_counts().to_dict() == {"gene": 110, "pathway": 8, "all genes": 1}
+    with style():
+        save_figure(plot_explanation(found), tmp_path / "a.png", tmp_path / "a.pdf")
+        alone = dataclasses.replace(found, pathways=None)
+        save_figure(plot_explanation(alone), tmp_path / "b.png", tmp_path / "b.pdf")
+    assert (tmp_path / "b.png").stat().st_size > 1000
+
+
+def test_command(folder, query, tmp_path, capsys):
+    name = query.obs_names[5]
+    given = [str(folder / "query.h5ad"), "--model", str(folder / "student")]
+    out, table = tmp_path / "out.png", tmp_path / "out.tsv"
+    arguments = ["explain", *given, "--teacher", str(folder / "teacher"), "--cell", name]
+    assert main([*arguments, "-o", str(out), "--table", str(table), "--top", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{name}: ")
+    assert "Pathways" in printed
+    assert out.exists()
+    assert out.with_suffix(".pdf").exists()
+    assert len(pd.read_csv(table, sep="\t")) == 119
+    assert main(["explain", *given, "--group", "B cell"]) == 0
+    assert "Pathways" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (["--cell", "s4-cell00x11"], "has no cell 's4-cell00x11'. Is it .*'s4-cell00011'"),
+        (["--cell", "?"], "Its cells are named like 's4-cell00000'"),
+        (
+            ["--group", "Plasma"],
+            "no cell of .* is labelled 'Plasma'; the model's labels are B cell",
+        ),
+        (["--obs", "type=B"], "obs has no column 'type'; its columns are: cell_type, batch"),
+        (["--obs", "batch=old"], "no cell has batch = 'old'; there are new"),
+        (["--obs", "batch"], "expected COLUMN=VALUE"),
+        (["--cell", "x", "-o", "x.pdf"], "must end in .png"),
+        (["--cell", "x", "--top", "0"], "give at least 1"),
+    ],
+)
+def test_what_cannot_be_explained(folder, choice, message, capsys):
+    given = ["explain", str(folder / "query.h5ad"), "--model", str(folder / "student")]
+    assert main([*given, *choice]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_models_that_do_not_fit(folder, query):
+    student, teacher = load_model(folder / "student"), load_model(folder / "teacher")
+    with pytest.raises(InputError, match=r"background\.safetensors"):
+        explain_cells(dataclasses.replace(student, background=None), logged(query), "x")
+    other = dataclasses.replace(teacher, genes=teacher.genes[::-1])
+    with pytest.raises(InputError, match="two folders of one run"):
+        explain_file(student, folder / "query.h5ad", cell="x", teacher=other)
+    with pytest.raises(InputError, match="is a Teacher"):
+        explain_file(teacher, folder / "query.h5ad", cell=query.obs_names[0])
+    with pytest.raises(InputError, match="say which cells"):
+        explain_file(student, folder / "query.h5ad")
