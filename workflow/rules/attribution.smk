@@ -318,3 +318,45 @@ rule stability:
         code=code("stability.py"),
     script:
         "../scripts/stability.py"
+
+
+rule proofs_table:
+    input:
+        areas=runs("interpretation/faithfulness.tsv"),
+        markers=runs("interpretation/marker_recovery_summary.tsv", WITH_MARKERS),
+        pathways=runs("interpretation/pathway_recovery_summary.tsv", WITH_PATHWAYS),
+        origins=runs("interpretation/patterns.json"),
+        stability=STABILITY,
+    output:
+        tsv="<results>/benchmark/explanations.tsv",
+        html=report(
+            "<results>/benchmark/explanations.html",
+            category="6. Why this label",
+            subcategory="all data sets",
+            labels={"item": "are the explanations true? all runs (table)"},
+            caption="../report/explanations.rst",
+        ),
+    log:
+        "<logs>/proofs_table.log",
+    benchmark:
+        "<benchmarks>/proofs_table.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+    params:
+        runs={
+            "areas": run_names(),
+            "markers": run_names(WITH_MARKERS),
+            "pathways": run_names(WITH_PATHWAYS),
+            "origins": run_names(),
+            "stability": [
+                {"dataset": dataset, "variant": variant}
+                for dataset, variant in product(DATASETS, VARIANTS)
+                if STABILITY
+            ],
+        },
+        code=code("proofs_table.py"),
+    script:
+        "../scripts/proofs_table.py"

@@ -3,6 +3,7 @@
 import copy
 import os
 import sys
+from itertools import product
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
@@ -386,13 +387,16 @@ def has_truth(dataset):
     return "split" in DATASETS[dataset] or bool(DATASETS[dataset]["query"].get("labels_key"))
 
 
+def run_names(datasets=DATASETS):
+    """Data set, variant and seed of every run."""
+    names = product(datasets, VARIANTS, config["seeds"])
+    return [dict(zip(("dataset", "variant", "seed"), name)) for name in names]
+
+
 def runs(suffix, datasets=DATASETS):
-    return expand(
-        f"<results>/{{dataset}}/{{variant}}/seed{{seed}}/{suffix}",
-        dataset=datasets,
-        variant=VARIANTS,
-        seed=config["seeds"],
-    )
+    """A file of every run, in the order of `run_names`."""
+    pattern = f"<results>/{{dataset}}/{{variant}}/seed{{seed}}/{suffix}"
+    return [pattern.format(**name) for name in run_names(datasets)]
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
@@ -440,8 +444,10 @@ def gene_tables_of_seeds(wildcards):
 
 WITH_MARKERS = [dataset for dataset in DATASETS if "markers" in DATASETS[dataset]]
 WITH_PATHWAYS = [dataset for dataset in DATASETS if "label_pathways" in DATASETS[dataset]]
-STABILITY = expand(
-    "<results>/{dataset}/{variant}/stability.png", dataset=DATASETS, variant=VARIANTS
+STABILITY = (
+    expand("<results>/{dataset}/{variant}/stability.tsv", dataset=DATASETS, variant=VARIANTS)
+    if len(config["seeds"]) > 1
+    else []
 )
 # What rule summary asks for.
 GENE_FIGURES = (
@@ -449,5 +455,5 @@ GENE_FIGURES = (
     + runs("interpretation/faithfulness.png")
     + runs("interpretation/marker_recovery.png", WITH_MARKERS)
     + runs("interpretation/pathway_recovery.png", WITH_PATHWAYS)
-    + (STABILITY if len(config["seeds"]) > 1 else [])
+    + ["<results>/benchmark/explanations.html"]
 )

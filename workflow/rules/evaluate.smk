@@ -294,6 +294,7 @@ rule summary:
         evaluation=runs("figures/confusion.png", EVALUATED),
         slides=runs("figures/slides.pdf", SPATIAL),
         benchmark="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
+        explanations="<results>/benchmark/explanations.html",
         counts="<results>/benchmark/datasets.tsv",
     output:
         "<results>/summary.txt",

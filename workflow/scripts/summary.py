@@ -19,6 +19,10 @@ def main(snakemake) -> None:
     lines += [f"  {path}" for path in snakemake.input.annotated]
     lines += ["Figures:"]
     lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.figures})
+    lines += ["Why these labels, and are the explanations true:"]
+    lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.interpretation
+                     if "interpretation" in Path(path).parts})  # fmt: skip
+    lines += [f"  {snakemake.input.explanations}"]
     if snakemake.input.get("benchmark"):
         table = pd.read_csv(snakemake.input.benchmark, sep="\t", dtype={"dataset": str})
         lines += [f"Scores ({snakemake.input.benchmark}):"]

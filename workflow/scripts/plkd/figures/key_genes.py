@@ -48,7 +48,7 @@ def plot_key_genes(keys: pd.DataFrame, *, top: int = 12) -> Figure:
             color=[PRESENCE[bool(present)][0] for present in shown["present"]],
             height=0.75,
         )
-        stars = [" *" if marker is True else "" for marker in shown["marker"].tolist()]
+        stars = np.where(shown["marker"].fillna(False).astype(bool), " *", "")
         names = pd.Series(
             [f"{gene}{star}" for gene, star in zip(shown["gene"], stars, strict=True)]
         )

@@ -137,8 +137,8 @@ def attribute_query(
     Raises
     ------
     InputError
-        If the query has other genes, or the predictions have other labels, than the model, or the
-        model keeps no background.
+        If the query has other genes, or the predictions have other labels, than the model, the
+        predictions are of other cells than the query's, or the model keeps no background.
     """
     background = background_of(model)
     rows = draw_cells(predictions["label"].to_numpy(), per_label, seed)
@@ -147,6 +147,11 @@ def attribute_query(
         if list(cells.var_names) != model.genes:
             raise InputError(
                 f"'{query}' has other genes than the model: both must come from one preparation."
+            )
+        if list(cells.obs_names) != predictions["cell_id"].astype(str).tolist():
+            raise InputError(
+                f"'{query}' has other cells than the predictions, or in another order: give the "
+                "predictions of this query."
             )
         chosen = sparse.csr_matrix(cells[rows].to_memory().X, dtype=np.float32)
     finally:
