@@ -104,14 +104,14 @@ def test_known_markers_found_and_missed() -> None:
     table = recovery_table(expected, {"shap": ranking}, candidates)
     assert list(table["shap_rank"].fillna(0)) == [1, 15, 0, 0]
     assert list(table["measured"]) == [True, True, True, False]
-    summary = recovery_summary(table, {"shap": ranking}, len(candidates))
+    summary = recovery_summary(table, {"shap": ranking}, candidates)
     ten = summary[(summary["label"] == "B") & (summary["top"] == 10)].iloc[0]
     twenty = summary[(summary["label"] == "B") & (summary["top"] == 20)].iloc[0]
     assert (ten["found"], ten["precision"], ten["expected"]) == (1, 0.1, 3)
     assert (twenty["found"], twenty["recall"]) == (2, pytest.approx(2 / 3))
     assert ten["chance"] == pytest.approx(3 / 100)  # mean over all draws of ten
     nothing = recovery_table({"B": ["elsewhere"]}, {"shap": ranking}, candidates)
-    assert recovery_summary(nothing, {"shap": ranking}, 100).empty
+    assert recovery_summary(nothing, {"shap": ranking}, candidates).empty
 
 
 def test_lists_of_markers(tmp_path: Path) -> None:

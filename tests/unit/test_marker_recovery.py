@@ -14,10 +14,12 @@ from plkd.interpret.cells import AttributedCells
 from plkd.interpret.marker_recovery import (
     match_labels,
     read_markers,
+    read_planted,
     recovery_summary,
     recovery_table,
     wilcoxon_table,
 )
+from plkd.simulate import simulate_cells
 
 
 def test_three_forms_of_one_list(tmp_path):
@@ -95,7 +97,7 @@ def test_recovery_by_hand():
     assert list(table["measured"]) == [True, True, True, False, True]
     assert table["one_rank"].tolist() == [1, 16, pd.NA, pd.NA, 30]
     assert table["two_rank"].tolist()[:3] == [pd.NA, pd.NA, 2]
-    summary = recovery_summary(table, rankings, 30).set_index(["label", "ranking", "top"])
+    summary = recovery_summary(table, rankings, names).set_index(["label", "ranking", "top"])
     assert summary.loc[("A", "one", 10), "precision"] == pytest.approx(0.1)
     assert summary.loc[("A", "one", 20), "precision"] == pytest.approx(0.1)
     assert summary.loc[("A", "one", 20), "recall"] == pytest.approx(2 / 3)
@@ -103,6 +105,33 @@ def test_recovery_by_hand():
     assert summary.loc[("A", "one", 10), "chance"] == pytest.approx(3 / 30)
     assert summary.loc[("all labels", "one", 20), "recall"] == pytest.approx(1 / 3)
     assert np.isnan(summary.loc[("B", "two", 10), "precision"])
+
+    planted = {"A": ["g0", "g1", "g2", "g29", "away"], "B": ["g0", "g29", "g28"]}
+    summary = recovery_summary(table, rankings, names, planted)
+    summary = summary.set_index(["label", "ranking", "top"])
+    assert summary.loc[("A", "one", 10), "precision_planted"] == pytest.approx(0.3)
+    assert summary.loc[("A", "two", 10), "precision_planted"] == pytest.approx(0.5)
+    assert summary.loc[("A", "one", 10), "chance_planted"] == pytest.approx(4 / 30)
+    assert summary.loc[("B", "one", 20), "precision_planted"] == pytest.approx(0.1)
+    assert summary.loc[("all labels", "one", 10), "precision_planted"] == pytest.approx(0.25)
+    assert summary.loc[("A", "one", 10), "precision"] == pytest.approx(0.1)
+
+
+def test_planted_genes_of_simulated_cells(tmp_path):
+    simulation = simulate_cells(n_genes=300, n_labels=3, n_cells=60, n_programmes=9, seed=1)
+    simulation.save(tmp_path)
+    planted = read_planted(tmp_path / "truth.json")
+    world = simulation.world
+    active = world.label_activity > world.label_activity.min()
+    raised = (world.label_effects > 0) | (active @ (world.loadings > 0))
+    for row, label in enumerate(world.labels):
+        assert set(planted[label]) == set(np.asarray(world.genes)[raised[row]].tolist())
+    listed = tmp_path / "markers.tsv"
+    listed.write_text("label\tgene\nB\tMS4A1\n")
+    assert read_planted(listed) is None
+    (tmp_path / "other.json").write_text('{"labels": {"B": {"markers": []}}}')
+    with pytest.raises(InputError, match="no truth of simulated cells"):
+        read_planted(tmp_path / "other.json")
 
 
 def test_wilcoxon_agrees_with_scipy():

@@ -11,6 +11,7 @@ from plkd.interpret.marker_recovery import (
     match_labels,
     pattern_rankings,
     read_markers,
+    read_planted,
     recovery_summary,
     recovery_table,
     wilcoxon_table,
@@ -39,7 +40,8 @@ def main(snakemake) -> None:
         rankings = pattern_rankings(ranked)
     expected = match_labels(read_markers(given.markers, item), labels)
     recovery = recovery_table(expected, rankings, candidates, item)
-    summary = recovery_summary(recovery, rankings, len(candidates))
+    planted = read_planted(given.markers) if item == "gene" else None
+    summary = recovery_summary(recovery, rankings, candidates, planted)
     write_gene_table(recovery, output.ranks)
     write_gene_table(summary, output.summary)
     with style():

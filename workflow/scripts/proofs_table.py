@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 NAMES = {"dataset": str, "variant": str, "label": str}
+NUMBERS = ("area", "precision", "precision_planted")
 
 
 def main(snakemake) -> None:
@@ -27,7 +28,7 @@ def main(snakemake) -> None:
                 table = pd.DataFrame({"origin_first_share": [share]}, dtype=float)
             else:
                 table = pd.read_csv(path, sep="\t", dtype=NAMES, keep_default_na=False,
-                                    na_values={"area": [""], "precision": [""]})  # fmt: skip
+                                    na_values={name: [""] for name in NUMBERS})  # fmt: skip
             tables.append(table.assign(**dict(run)))
         return pd.concat(tables, ignore_index=True) if tables else None
 

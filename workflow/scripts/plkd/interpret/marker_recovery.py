@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -62,6 +63,38 @@ def read_markers(path: str | Path, item: str = "gene") -> Markers:
             f"and '{item}'."
         )
     return markers
+
+
+def read_planted(path: str | Path) -> Markers | None:
+    """Read all genes that are raised in each label of simulated cells; None for other lists.
+
+    A label's own markers, those of its lineage, and the genes of its active programmes: whatever a
+    true explanation may name, where the markers alone are what it should name first.
+
+    Raises
+    ------
+    InputError
+        If the file is a ``.json`` that is no truth of simulated cells.
+    """
+    path = Path(path)
+    if path.suffix != ".json":
+        return None
+    truth = _load_truth(path)
+    try:
+        return {
+            str(label): [
+                *about["markers"],
+                *about["lineage_markers"],
+                *(
+                    gene
+                    for name in about["active_programmes"]
+                    for gene in truth["programmes"][name]
+                ),
+            ]
+            for label, about in truth["labels"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_truth(path, error) from error
 
 
 def match_labels(markers: Markers, labels: Sequence[str]) -> Markers:
@@ -197,7 +230,10 @@ def recovery_table(
 
 
 def recovery_summary(
-    recovery: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], n_candidates: int
+    recovery: pd.DataFrame,
+    rankings: Mapping[str, pd.DataFrame],
+    candidates: Sequence[str],
+    planted: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
     """Precision and recall of the first 10 and 20 of every ranking.
 
@@ -207,16 +243,21 @@ def recovery_summary(
         As of :func:`recovery_table`.
     rankings
         As there.
-    n_candidates
-        Number of items that could have been found.
+    candidates
+        All items that could have been found.
+    planted
+        Label -> all genes that are truly its own, as :func:`read_planted` gives them: the expected
+        ones are its markers only.
 
     Returns
     -------
     DataFrame
         `label` ("all labels" last: the mean), `ranking`, `top` (10, 20), `expected` (expected items
         that are candidates), `found`, `precision` (of the first `top`, or of all that are ranked if
-        fewer), `recall`, and `chance`, the precision of a random ranking.
+        fewer), `recall`, and `chance`, the precision of a random ranking; with `planted` also
+        `precision_planted` and `chance_planted`.
     """
+    known = set(candidates)
     rows = []
     for label, table in recovery[recovery["measured"]].groupby("label", sort=False):
         for name, ranking in rankings.items():
@@ -224,38 +265,58 @@ def recovery_summary(
             for top in (10, 20):
                 found = int((table[f"{name}_rank"] <= top).sum())
                 looked_at = min(top, ranked)
-                rows.append(
-                    {
-                        "label": label,
-                        "ranking": name,
-                        "top": top,
-                        "expected": len(table),
-                        "found": found,
-                        "precision": found / looked_at if looked_at else np.nan,
-                        "recall": found / len(table),
-                        "chance": len(table) / n_candidates,
-                    }
-                )
-    columns = ["label", "ranking", "top", "expected", "found", "precision", "recall", "chance"]
+                row = {
+                    "label": label,
+                    "ranking": name,
+                    "top": top,
+                    "expected": len(table),
+                    "found": found,
+                    "precision": found / looked_at if looked_at else np.nan,
+                    "recall": found / len(table),
+                    "chance": len(table) / len(known),
+                }
+                if planted is not None:
+                    own = known & set(planted.get(str(label), ()))
+                    first = ranking[(ranking["label"] == label) & (ranking["rank"] <= top)]
+                    right = int(first["gene"].isin(own).sum())
+                    row["precision_planted"] = right / looked_at if looked_at else np.nan
+                    row["chance_planted"] = len(own) / len(known)
+                rows.append(row)
+    numbers = ["expected", "found", "precision", "recall", "chance"]
+    if planted is not None:
+        numbers += ["precision_planted", "chance_planted"]
+    columns = ["label", "ranking", "top", *numbers]
     summary = pd.DataFrame(rows, columns=columns)
     if summary.empty:  # no expected item was measured
         return summary
     groups = summary.groupby(["ranking", "top"], sort=False)
-    means = groups[["expected", "found", "precision", "recall", "chance"]].mean().reset_index()
+    means = groups[numbers].mean().reset_index()
     overall = means.assign(label="all labels")[columns]
     return pd.concat([summary, overall], ignore_index=True)
 
 
 def _read_truth(path: Path, item: str) -> Markers:
     key = {"gene": "markers", "pattern": "active_programmes"}[item]
+    truth = _load_truth(path)
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
-        return {str(label): [str(name) for name in about[key]] for label, about in labels.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"'{path}' is no truth of simulated cells ({error!r}): give a GMT file, or a table "
-            f"with the columns 'label' and '{item}'."
-        ) from error
+        labels = truth["labels"].items()
+        return {str(label): [str(name) for name in about[key]] for label, about in labels}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_truth(path, error) from error
+
+
+def _load_truth(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _no_truth(path, error) from error
+
+
+def _no_truth(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"'{path}' is no truth of simulated cells ({error!r}): give a GMT file, or a table with "
+        "the columns 'label' and 'gene' (or 'pattern')."
+    )
 
 
 def _key(name: str) -> str:

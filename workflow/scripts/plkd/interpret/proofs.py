@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 RUN = ["dataset", "variant", "seed"]
@@ -93,13 +94,17 @@ def _recovery(summary: pd.DataFrame, proof: str) -> pd.DataFrame:
     overall = summary[summary["label"] == "all labels"]
     of = "first " + overall["top"].astype(str)
     shared = overall.assign(proof=proof, of=of, better="higher")
-    return pd.concat(
-        [
-            shared.assign(measure="precision", value=overall["precision"],
-                          by_chance=overall["chance"]),
-            shared.assign(measure="recall", value=overall["recall"]),
-        ]
-    ).sort_index(kind="stable")  # fmt: skip
+    measures = {"precision": ("precision", "chance"), "recall": ("recall", None)}
+    if "precision_planted" in overall:
+        measures["precision, all planted genes"] = ("precision_planted", "chance_planted")
+    tables = [
+        shared.assign(
+            measure=measure, value=overall[value], by_chance=overall[chance] if chance else np.nan
+        )
+        for measure, (value, chance) in measures.items()
+    ]
+    # data sets without planted genes have no such precision
+    return pd.concat(tables).dropna(subset="value").sort_index(kind="stable")
 
 
 def _agreement(stability: pd.DataFrame) -> pd.DataFrame:
