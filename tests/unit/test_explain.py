@@ -93,11 +93,22 @@ def test_a_mixed_group_explains_its_commonest_label(folder, query):
     assert f"{found.share:.0%} of the cells have this label" in explanation_text(found)
 
 
-def test_a_large_group_is_drawn():
+def test_a_large_group_is_drawn(tmp_path):
     _, student = trained_pair()
-    cells = logged(make_cells(300, 110, types=["B cell"], seed=2))
-    found = explain_cells(student, cells, "all B", label="B cell")
-    assert (found.n_cells, found.n_explained) == (300, 200)
+    cells = make_cells(5000, 110, types=["B cell"], seed=2)  # read in more than one piece
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    found = explain_file(student, tmp_path / "query.h5ad", obs=("cell_type", "B cell"))
+    assert (found.n_cells, found.n_explained) == (5000, 200)
+    again = explain_file(student, tmp_path / "query.h5ad", obs=("cell_type", "B cell"))
+    pd.testing.assert_frame_equal(found.genes, again.genes)
+    other = explain_file(student, tmp_path / "query.h5ad", obs=("cell_type", "B cell"), seed=1)
+    here, there = (part.genes.set_index("gene")["expression"] for part in (found, other))
+    assert not np.allclose(here, there.reindex(here.index))
+    # drawn from the whole file: as much expressed as all of it is, within the error of 200 cells
+    everywhere = logged(cells).toarray()
+    position = [student.genes.index(gene) for gene in here.index]
+    error = everywhere.std(axis=0)[position] / 200**0.5
+    assert (abs(here - everywhere.mean(axis=0)[position]) < 4.5 * error + 1e-6).all()
 
 
 def test_words_table_and_picture(folder, query, tmp_path):

@@ -326,3 +326,5 @@ def test_names_of_patterns_are_words_and_never_alike():
     long = {f"A_{'X' * 70}_{i}": f"A_{'X' * 70}_{i}" for i in range(4)}
     assert len(set(pattern_labels(long).values())) == 4
     assert pattern_labels({"A_B": "A_B", "C_D": "C_D"}) == {"A_B": "A B", "C_D": "C D"}
+    numbered = {name: name for name in ("PROGRAMME_03", "PROGRAMME_24")}
+    assert list(pattern_labels(numbered).values()) == ["Programme 03", "Programme 24"]

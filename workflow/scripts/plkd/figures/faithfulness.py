@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from plkd.figures import PALETTE, new_figure
 
+_FOUND = "adds most to the label"  # of genes: attribution; of tokens: contribution
 RANKINGS = {
-    "attribution": (PALETTE[0], "-", "o", "attribution"),
-    "contribution": (PALETTE[0], "-", "o", "contribution to the label"),
-    "attention": (PALETTE[3], "--", "s", "attention"),
-    "difference": (PALETTE[2], "-.", "^", "difference of means"),
+    "attribution": (PALETTE[0], "-", "o", _FOUND),
+    "contribution": (PALETTE[0], "-", "o", _FOUND),
+    "attention": (PALETTE[3], "--", "s", "most attended"),
+    "difference": (PALETTE[2], "-.", "^", "largest difference of means"),
     "expression": (PALETTE[5], "--", "D", "highest expression"),
     "random": (PALETTE[6], ":", "", "random"),
 }
@@ -66,7 +67,7 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
                 title="area",
                 title_fontsize=7,
                 fontsize=7,
-                loc="lower left" if curve == "deletion" else "upper left",
+                loc="best",
                 handlelength=1.6,
             )
         axes[0][column].set_title(f"{_MODEL[model]}: {items}\n{_VALUE[value]} in their place")

@@ -34,7 +34,9 @@ def pattern_labels(names: Mapping[str, str]) -> dict[str, str]:
     """
     pathways = [name for pattern, name in names.items() if "_" in name and name.isupper()]
     first = {name.split("_")[0] for name in pathways}
-    collection = readable_name(first.pop()) if len(first) == 1 and len(pathways) > 1 else ""
+    numbered = any(name.partition("_")[2].isdigit() for name in pathways)  # nothing but a number
+    shared = len(first) == 1 and len(pathways) > 1 and not numbered
+    collection = readable_name(first.pop()) if shared else ""
     texts: dict[str, str] = {}
     for pattern, name in names.items():
         given = f"{readable_name(pattern, 24)}: " if name != pattern else ""

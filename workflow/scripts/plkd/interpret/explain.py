@@ -125,13 +125,15 @@ def explain_file(
         logger.info("'%s': %s", query, overlap.describe())
         require_usable(cells.scale, str(query))
         wanted = None if group is not None else _rows(cells.obs, str(query), cell, obs)
-        kept, names, places = [], [], 0
+        # of more than MOST_CELLS those with the lowest numbers stay, so memory does not grow
+        lot = np.random.default_rng(seed).random(len(cells.obs))
+        kept = sparse.csr_matrix((0, len(student.genes)), dtype=np.float32)
+        rows = np.empty(0, dtype=np.int64)
+        n_cells = n_read = 0
         for _, chunk in cells.chunks(_CHUNK):
-            here = np.arange(places, places + chunk.shape[0])
-            places += chunk.shape[0]
-            chosen = (
-                np.arange(len(here)) if wanted is None else np.flatnonzero(np.isin(here, wanted))
-            )
+            here = np.arange(n_read, n_read + chunk.shape[0])
+            n_read += chunk.shape[0]
+            chosen = np.arange(len(here)) if wanted is None else np.flatnonzero(wanted[here])
             if not len(chosen):
                 continue
             part = to_log_normalised(
@@ -141,18 +143,21 @@ def explain_file(
             if group is not None:
                 labels = np.asarray(student.classes)[student.predict(part)[0].argmax(axis=1)]
                 part, chosen = part[labels == group], chosen[labels == group]
-            kept.append(part)
-            names += list(cells.obs.index[here[chosen]])
-    if group is not None and not names:
+            n_cells += len(chosen)
+            kept, rows = (
+                sparse.vstack([kept, part], format="csr"),
+                np.concatenate([rows, here[chosen]]),
+            )
+            if len(rows) > MOST_CELLS:
+                drawn = np.sort(np.argsort(lot[rows])[:MOST_CELLS])
+                kept, rows = kept[drawn], rows[drawn]
+    if n_cells == 0:
         raise InputError(
             f"no cell of '{query}' is labelled '{group}'; the model's labels are "
             f"{', '.join(student.classes)}."
         )
     about = cell if cell is not None else group if group is not None else "=".join(obs or ())
-    return explain_cells(
-        student, sparse.vstack(kept, format="csr"), str(about), teacher=teacher, seed=seed,
-        label=group,
-    )  # fmt: skip
+    return explain_cells(student, kept, str(about), teacher=teacher, label=group, n_cells=n_cells)
 
 
 def explain_cells(
@@ -162,17 +167,15 @@ def explain_cells(
     *,
     teacher: TrainedModel | None = None,
     label: str | None = None,
-    seed: int = 0,
+    n_cells: int | None = None,
 ) -> Explanation:
     """Explain the label of log-normalised cells (cells, genes), genes in the models' order.
 
-    `label` None takes the label of most cells, and explains those that have it.
+    `label` None takes the label of most cells, and explains those that have it. `n_cells` is how
+    many cells these were drawn from.
     """
     background = background_of(student)
-    n_cells = cells.shape[0]
-    if n_cells > MOST_CELLS:
-        chosen = np.random.default_rng(seed).choice(n_cells, MOST_CELLS, replace=False)
-        cells = cells[np.sort(chosen)]
+    n_cells = cells.shape[0] if n_cells is None else n_cells
     probabilities = student.predict(cells)[0]
     labels = probabilities.argmax(axis=1)
     code = (
@@ -309,7 +312,7 @@ def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataF
 def _rows(
     table: pd.DataFrame, query: str, cell: str | None, obs: tuple[str, str] | None
 ) -> np.ndarray:
-    """Positions of the cells that are meant."""
+    """Which cells are meant, boolean (cells,)."""
     if cell is not None:
         rows = np.flatnonzero(table.index == cell)
         if len(rows) == 0:
@@ -318,7 +321,7 @@ def _rows(
             if near:
                 hint = f"Is it {' or '.join(repr(name) for name in near)}?"
             raise InputError(f"'{query}' has no cell '{cell}'. {hint}")
-        return rows[:1]
+        return _only(rows[:1], len(table))
     column, value = obs or ("", "")
     if column not in table:
         raise InputError(
@@ -332,4 +335,10 @@ def _rows(
             f"'{query}': no cell has {column} = '{value}'; there are {', '.join(values[:10])}"
             f"{' ..' if len(values) > 10 else ''}."
         )
-    return rows
+    return _only(rows, len(table))
+
+
+def _only(rows: np.ndarray, n_cells: int) -> np.ndarray:
+    chosen = np.zeros(n_cells, dtype=bool)
+    chosen[rows] = True
+    return chosen
