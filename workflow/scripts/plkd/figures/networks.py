@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from plkd.figures import new_figure
 from plkd.figures.labels import class_colours, plain, short
@@ -63,6 +65,8 @@ def plot_networks(
     for axes in panels.ravel():
         axes.set_axis_off()
     figure.suptitle(title)
+    # more room, because the names of the first row come close to the title
+    cast(ConstrainedLayoutEngine, figure.get_layout_engine()).set(h_pad=0.12)
     return figure
 
 
