@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from plkd.models.checkpoint import TrainedModel
+from plkd.pathways import UNCOVERED
 from plkd.presets import resolve
 from plkd.reference import Reference
 from plkd.training import train_student, train_teacher
@@ -22,15 +23,20 @@ def logged(cells) -> sparse.csr_matrix:
 
 
 @cache
-def trained_pair(fully_connected: int = 1) -> tuple[TrainedModel, TrainedModel]:
-    """Teacher and Student of four types and 110 genes; one pattern for the markers of each type."""
+def trained_pair(other: str | None = UNCOVERED) -> tuple[TrainedModel, TrainedModel]:
+    """Teacher and Student of four types and 110 genes; one pattern for the markers of each type.
+
+    `other` is the token that is no pathway: of the genes that are no markers, or of every gene.
+    """
     cells = make_cells(400, 110, types=TYPES, seed=1)
     genes = list(cells.var_names)
     reference = Reference.from_names(logged(cells), cells.obs["cell_type"], genes)
-    patterns = [*MARKERS, *(f"fully_connected_{i}" for i in range(fully_connected))]
+    patterns = [*MARKERS, *([other] if other else [])]
     mask = np.ones((len(genes), len(patterns)), dtype=bool)
     for column, markers in enumerate(MARKERS.values()):
         mask[:, column] = np.isin(genes, markers)
+    if other == UNCOVERED:
+        mask[:, -1] = ~mask[:, :-1].any(axis=1)
     training = {"min_steps": 200, "learning_rate": 0.005}
     settings = resolve(
         {

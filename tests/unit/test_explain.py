@@ -120,7 +120,7 @@ def test_words_table_and_picture(folder, query, tmp_path):
     assert found.genes["gene"].iloc[3] not in text.split()
     table = explanation_table(found)
     assert (table["label"] == found.label).all()
-    assert table["kind"].value_counts().to_dict() == {"gene": 110, "pathway": 8, "all genes": 1}
+    assert table["kind"].value_counts().to_dict() == {"gene": 110, "pathway": 8, "other token": 1}
     with style():
         save_figure(plot_explanation(found), tmp_path / "a.png", tmp_path / "a.pdf")
         alone = dataclasses.replace(found, pathways=None)

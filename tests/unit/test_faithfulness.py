@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,7 @@ from plkd.interpret.faithfulness import (
     summarise_curves,
     teacher_curves,
 )
-from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, unmasked
+from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, no_pathways
 from simulated import make_cells
 from trained import TYPES, logged, trained_pair
 
@@ -89,9 +91,9 @@ def test_true_explanations_beat_chance(cells):
     assert (means["cells"] == 60).all()
 
 
-@pytest.mark.parametrize("fully_connected", [0, 1])
-def test_tokens_of_the_teacher(cells, fully_connected):
-    teacher, _ = trained_pair(fully_connected)
+@pytest.mark.parametrize("other", [None, "fully_connected_1", "uncovered_genes"])
+def test_tokens_of_the_teacher(cells, other):
+    teacher, _ = trained_pair(other)
     labels = teacher.predict(cells)[0].argmax(axis=1)
     found = attribute_tokens(teacher, cells, teacher.background, labels)
     assert abs(found.error).max() < 1e-2
@@ -110,16 +112,18 @@ def test_tokens_of_the_teacher(cells, fully_connected):
         found.logits[np.arange(60), labels] - base[0].numpy()[labels],
         atol=1e-2,
     )
-    see_all = unmasked(teacher)
-    assert see_all.sum() == fully_connected
-    alone = attribute_tokens(teacher, cells, teacher.background, labels, left_out=see_all)
-    assert (alone.contributions[:, see_all] == 0).all()
+    others = no_pathways(teacher)
+    assert np.asarray(teacher.patterns)[others].tolist() == ([other] if other else [])
+    alone = attribute_tokens(teacher, cells, teacher.background, labels, left_out=others)
+    assert (alone.contributions[:, others] == 0).all()
 
     curves = teacher_curves(teacher, cells, labels, teacher.background)
-    assert set(curves["items"]) == ({"tokens", "pathways"} if fully_connected else {"tokens"})
+    assert set(curves["items"]) == ({"tokens", "pathways"} if other else {"tokens"})
     table = summarise_areas(curve_areas(curves)).set_index(["items", "curve", "ranking"])
-    for curve in ("deletion", "insertion"):
-        best = table.loc[("tokens", curve, "contribution")]
+    # where all that a pathway's genes say goes through it, the pathways decide
+    decisive = {"tokens"} | ({"pathways"} if other == "uncovered_genes" else set())
+    for items, curve in product(decisive, ("deletion", "insertion")):
+        best = table.loc[(items, curve, "contribution")]
         assert best["gain"] > 0.05
         assert best["gain"] > 3 * best["standard_error"]
 

@@ -332,6 +332,43 @@ class TestBuildMask:
         assert (mask.matrix[:, :-2] != plain.matrix).nnz == 0
         assert mask.table["rank"].tolist() == list(range(1, len(mask.patterns) + 1))
 
+    @pytest.mark.parametrize("kind", ["pathways", "random"])
+    def test_uncovered_genes_have_their_token(self, kind):
+        sets, genes, background = random_case(8)
+        kwargs = {"gene_sets": sets, "background": background, "max_patterns": 5}
+        plain = build_mask(kind, genes, **kwargs)
+        mask = build_mask(kind, genes, uncovered_token=True, **kwargs)
+        assert mask.patterns == [*plain.patterns, "uncovered_genes"]
+        assert (mask.matrix[:, :-1] != plain.matrix).nnz == 0
+        seen = plain.matrix.toarray().any(axis=1)
+        assert 0 < seen.sum() < len(genes)
+        np.testing.assert_array_equal(mask.matrix.toarray()[:, -1], ~seen)
+        assert mask.table["rank"].tolist() == list(range(1, len(mask.patterns) + 1))
+        assert mask.table["overlap"].iloc[-1] == (~seen).sum()
+
+    def test_no_token_where_nothing_is_uncovered(self):
+        sets, genes, background = random_case(8)
+        kwargs = {"gene_sets": sets, "background": background, "uncovered_token": True}
+        dense = build_mask("dense", genes, n_patterns=3, **kwargs)
+        assert dense.patterns == ["dense_1", "dense_2", "dense_3"]
+        full = build_mask("pathways", genes, n_fully_connected=1, **kwargs)
+        assert full.patterns[-1] == "fully_connected_1"
+
+    @pytest.mark.parametrize(
+        "settings", [{"uncovered_token": True}, {"n_fully_connected": 1}], ids=str
+    )
+    def test_a_gene_set_with_the_name_of_another_token(self, settings):
+        sets, genes, background = random_case(8)
+        chosen = build_mask("pathways", genes, gene_sets=sets, background=background).patterns[0]
+        for name in ("uncovered_genes", "fully_connected_1"):
+            sets[name] = sets[chosen]
+        sets.pop(chosen)
+        with pytest.raises(InputError, match="the name of another token"):
+            build_mask(
+                "pathways", genes, gene_sets=sets, background=background, drop_duplicates=False,
+                max_patterns=len(sets), **settings,
+            )  # fmt: skip
+
     @pytest.mark.parametrize(
         ("kind", "settings", "needed"),
         [

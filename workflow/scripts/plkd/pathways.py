@@ -33,6 +33,7 @@ from plkd.gene_sets import (
 )
 
 __all__ = [
+    "UNCOVERED",
     "GeneSet",
     "Mask",
     "build_mask",
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 MaskKind = Literal["pathways", "random", "dense"]
+
+UNCOVERED = "uncovered_genes"
+"""Name of the token of the genes that no other token sees."""
 
 _FILES = ("mask.npz", "patterns.tsv", "genes.txt")
 # A trade between two patterns moves only a share of their genes; five to ten trades per pattern
@@ -143,6 +147,7 @@ def build_mask(
     rank_by: RankBy = "enrichment",
     drop_duplicates: bool = True,
     n_fully_connected: int = 0,
+    uncovered_token: bool = False,
     n_patterns: int | None = None,
     density: float | None = None,
     seed: int = 0,
@@ -164,6 +169,9 @@ def build_mask(
         `density`, when `n_patterns` is given.
     n_fully_connected
         Further tokens that see every gene (the authors' code has one, "node 0").
+    uncovered_token
+        One more token, :data:`UNCOVERED`, for the genes that no other token sees: the model has all
+        genes, and those of a pathway act through pathways alone.
     n_patterns
         Number of tokens of "dense" and of "random" with `density`. Default: as many as
         :func:`select_patterns` chooses, so that masks are compared at equal size.
@@ -211,12 +219,25 @@ def build_mask(
         names = [f"as many genes as {name}, regrouped at random" for name in table["name"]]
         table = _plain_table("random", names, members, len(genes))
 
-    full = [np.arange(len(genes))] * n_fully_connected
-    if full:
-        extra = _plain_table("fully_connected", "sees every gene", full, len(genes))
-        extra["rank"] += len(table)
-        table = pd.concat([table, extra], ignore_index=True)
-    return Mask(genes, list(table["name"]), _to_matrix(members + full, len(genes)), table)
+    extra = [np.arange(len(genes))] * n_fully_connected
+    tables = [table]
+    if extra:
+        tables.append(_plain_table("fully_connected", "sees every gene", extra, len(genes)))
+    uncovered = np.setdiff1d(np.arange(len(genes)), np.concatenate(members + extra))
+    if uncovered_token and len(uncovered):
+        extra.append(uncovered)
+        plain = _plain_table("", "genes that no gene set covers", [uncovered], len(genes))
+        tables.append(plain.assign(name=UNCOVERED))
+    if extra:
+        table = pd.concat(tables, ignore_index=True)
+        table["rank"] = np.arange(1, len(table) + 1)
+    twice = table["name"][table["name"].duplicated()]
+    if len(twice):
+        raise InputError(
+            f"a gene set is called '{twice.iloc[0]}', which is the name of another token: rename "
+            "it in the GMT file."
+        )
+    return Mask(genes, list(table["name"]), _to_matrix(members + extra, len(genes)), table)
 
 
 def _members(genes: Sequence[str], gene_sets: Sequence[GeneSet]) -> list[np.ndarray]:

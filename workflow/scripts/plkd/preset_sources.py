@@ -73,9 +73,9 @@ SOURCES: dict[str, dict[str, list[str]]] = {
             "student_loss.distillation_weight", "student_loss.self_entropy_weight",
         ],
         "measured": [
-            "mask.n_fully_connected", "gene_weights", "teacher.mlp_ratio", "teacher.token_dropout",
-            "teacher.attention_dropout", "student.dropout", "teacher_loss.clustering_prefactor",
-            "student_loss.temperature", "student_loss.teacher_sees",
+            "mask.n_fully_connected", "mask.uncovered_token", "gene_weights", "teacher.mlp_ratio",
+            "teacher.token_dropout", "teacher.attention_dropout", "student.dropout",
+            "teacher_loss.clustering_prefactor", "student_loss.temperature", "student_loss.teacher_sees",
             "student_loss.hard_label_weight",
             *(f"{model}.{name}" for model in _TRAINING
               for name in ("epochs", "min_steps", "sampling", "gene_dropout", "input_noise")),

@@ -138,8 +138,9 @@ _CORRUPTED = TrainingSettings(
 )
 DEFAULT = Settings(
     # one token for what no pathway covers: without it a small panel, of which few gene sets have
-    # enough genes, leaves the Teacher blind
-    mask=MaskSettings(n_fully_connected=1),
+    # enough genes, leaves the Teacher blind. A token that sees every gene, as the authors' code
+    # has it, would carry nearly all of a label, and the pathways next to nothing.
+    mask=MaskSettings(uncovered_token=True),
     # no dropout and no MLP: with few tokens they cost more than they give, with many they change
     # nothing
     teacher=TeacherSettings(width=48, depth=1, heads=2, block="prenorm", mlp_ratio=0.0),

@@ -52,6 +52,9 @@ class MaskSettings:
         "most selected genes.",
     )
     n_fully_connected: int = _setting(0, "Extra tokens that see every gene.", minimum=0)
+    uncovered_token: bool = _setting(
+        False, "One more token for the genes that no other token sees, if there are any."
+    )
     n_patterns: int | None = _setting(
         None,
         "Number of tokens of a random (Bernoulli) or dense mask; null: as the gene sets give.",

@@ -64,12 +64,11 @@ def plot_explanation(found: Explanation, *, top: int = 15) -> Figure:
             f"{name}  ({look:.0%})" for name, look in zip(names, shown["attention"], strict=True)
         ]
         name_rows(panel, shown["pattern"].iloc[:0], top)
-        total = pathways["contribution"].abs().sum()
-        rest = pathways.loc[~pathways["pathway"], "contribution"].abs().sum()
-        share = f"; {rest / total:.0%} is the token of all genes" if rest else ""
+        others, share = found.outside
+        outside = f"; {share:.0%} from outside of pathways" if others else ""
         panel.set_yticks(range(1, len(shown) + 1), [plain(text) for text in attended])
         panel.set_xlabel(f"adds to the Teacher's logit of {short(found.teacher_label, 20)}")
-        panel.set_title(f"pathways (attention){share}", fontsize=9)
+        panel.set_title(f"pathways (attention){outside}", fontsize=9)
     inside = ", ".join(short(name, 24) for name in found.prediction_set)
     figure.suptitle(
         f"{short(found.about, 40)}: {short(found.label)} ({found.probability:.2f}), "

@@ -18,7 +18,7 @@ from plkd.errors import InputError
 from plkd.genes import match_genes, take_genes
 from plkd.interpret.attribution import attribute_genes
 from plkd.interpret.cells import background_of
-from plkd.interpret.token_attribution import attribute_tokens, unmasked
+from plkd.interpret.token_attribution import attribute_tokens, no_pathways
 from plkd.io import open_cells
 from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel
@@ -56,7 +56,8 @@ class Explanation:
         `typical_of_runner_up` in the reference; strongest absolute `against_runner_up` first.
     pathways
         `pattern`, `contribution` to the Teacher's logit of its label, `attention`, `pathway`
-        (False: a token that sees every gene); strongest first. None without a Teacher.
+        (False: a token that sees every gene, or those that no pathway covers); strongest first.
+        None without a Teacher.
     teacher_label
         What the Teacher calls most of the cells; None without one.
     """
@@ -74,6 +75,16 @@ class Explanation:
     genes: pd.DataFrame
     pathways: pd.DataFrame | None
     teacher_label: str | None
+
+    @property
+    def outside(self) -> tuple[list[str], float]:
+        """Tokens that are no pathways, and their share of all contributions in absolute value."""
+        if self.pathways is None:
+            return [], 0.0
+        others = self.pathways[~self.pathways["pathway"]]
+        total = float(self.pathways["contribution"].abs().sum())
+        share = float(others["contribution"].abs().sum()) / total if total else 0.0
+        return others["pattern"].tolist(), share
 
 
 def explain_file(
@@ -261,13 +272,11 @@ def explanation_text(found: Explanation, top: int = 10) -> str:
     ]
     if found.pathways is not None:
         lines += ["", f"Pathways, by what they add to the Teacher's {found.teacher_label} (logit):"]
-        everything = found.pathways[~found.pathways["pathway"]]
-        if len(everything):
-            total = found.pathways["contribution"].abs().sum()
-            part = everything["contribution"].abs().sum() / total if total else 0.0
+        others, share = found.outside
+        if others:
             lines.append(
-                f"  {part:.0%} of all contributions are those of the token(s) that see every gene; "
-                "the pathways share the rest"
+                f"  {share:.0%} of all contributions come from outside of pathways "
+                f"({', '.join(others)}); the pathways share the rest"
             )
         lines.append(f"  {'adds':>8}{'attention':>11}  pathway")
         lines += [
@@ -278,10 +287,10 @@ def explanation_text(found: Explanation, top: int = 10) -> str:
 
 
 def explanation_table(found: Explanation) -> pd.DataFrame:
-    """One row per gene and pathway: `kind` (gene, pathway), `name` and the columns of both."""
+    """One row per gene and token: `kind` (gene, pathway, other token), `name`, columns of both."""
     parts = [found.genes.rename(columns={"gene": "name"}).assign(kind="gene")]
     if found.pathways is not None:
-        kinds = np.where(found.pathways["pathway"], "pathway", "all genes")
+        kinds = np.where(found.pathways["pathway"], "pathway", "other token")
         parts.append(
             found.pathways.drop(columns="pathway").rename(columns={"pattern": "name"})
             .assign(kind=kinds)
@@ -302,7 +311,7 @@ def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataF
             "pattern": teacher.patterns,
             "contribution": found.contributions.mean(axis=0, dtype=np.float64),
             "attention": found.attention.mean(axis=0, dtype=np.float64),
-            "pathway": ~unmasked(teacher),
+            "pathway": ~no_pathways(teacher),
         }
     )
     order = np.argsort(-table["contribution"].abs().to_numpy(), kind="stable")

@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, unmasked
+from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, no_pathways
 from plkd.interpret.tokens import teacher_of
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
@@ -109,7 +109,7 @@ def teacher_curves(
 
     The rankings: ``contribution`` (what supports the label most first), ``attention`` (highest
     first), ``random``. A second set of curves, with `items` = "pathways" instead of "tokens", is of
-    the pathways alone, where the Teacher has tokens that see every gene: those are replaced from
+    the pathways alone, where the Teacher has other tokens as well: those are replaced from
     the start.
     """
     network = teacher_of(model).cpu().eval()
@@ -127,10 +127,10 @@ def teacher_curves(
         logits, _ = network.classify_tokens(changed)
         return model.calibration.probabilities(logits).gather(1, target[:, None])[:, 0]
 
-    see_all = unmasked(model)
-    sets = [("tokens", np.zeros_like(see_all))]
-    if see_all.any() and not see_all.all():
-        sets.append(("pathways", see_all))
+    others = no_pathways(model)
+    sets = [("tokens", np.zeros_like(others))]
+    if others.any() and not others.all():
+        sets.append(("pathways", others))
     tables = []
     for items, left_out in sets:
         found = attribute_tokens(model, cells, background, labels, left_out=left_out)

@@ -5,9 +5,9 @@ the tokens of the background (their mean) to those of the cell. Contributions ad
 the cell minus that of the mean tokens, but for the error of the quadrature, which is reported.
 Attention says how much the cell token looks at a token, for whichever class.
 
-A token that sees every gene (`mask.n_fully_connected`) can carry nearly all of a label, and what is
-left to the pathways is little. Contributions show it; with such tokens left out, they show what the
-pathways alone would say.
+Some tokens are no pathways: those that see every gene (`mask.n_fully_connected`), which can carry
+nearly all of a label, and that of the genes which no pathway covers (`mask.uncovered_token`). With
+them left out, contributions show what the pathways alone would say.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from plkd.interpret.tokens import teacher_of
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.teacher import Teacher
+from plkd.pathways import UNCOVERED
 
 POINTS = (16, 64, 256)
 """Points of the Gauss-Legendre quadrature; more are taken for cells whose error is too large."""
@@ -54,10 +55,11 @@ class TokenAttributions:
     error: np.ndarray
 
 
-def unmasked(model: TrainedModel) -> np.ndarray:
-    """Which tokens see every gene, boolean (patterns,): they are no pathways."""
+def no_pathways(model: TrainedModel) -> np.ndarray:
+    """Which tokens see every gene, or those that no pathway covers; boolean (patterns,)."""
     mask = teacher_of(model).navigator.mask()
-    return np.asarray(np.diff(mask.indptr) == mask.shape[0])
+    sees_all = np.diff(mask.indptr) == mask.shape[0]
+    return np.asarray(sees_all | (np.asarray(model.patterns) == UNCOVERED))
 
 
 def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
