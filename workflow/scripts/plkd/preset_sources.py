@@ -75,8 +75,8 @@ SOURCES: dict[str, dict[str, list[str]]] = {
         "measured": [
             "mask.n_fully_connected", "mask.uncovered_token", "gene_weights", "teacher.mlp_ratio",
             "teacher.token_dropout", "teacher.attention_dropout", "student.dropout",
-            "teacher_loss.clustering_prefactor", "student_loss.temperature", "student_loss.teacher_sees",
-            "student_loss.hard_label_weight",
+            "teacher_loss.clustering_prefactor", "student_loss.temperature",
+            "student_loss.teacher_sees", "student_loss.hard_label_weight",
             *(f"{model}.{name}" for model in _TRAINING
               for name in ("epochs", "min_steps", "sampling", "gene_dropout", "input_noise")),
         ],
