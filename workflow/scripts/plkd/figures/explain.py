@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from plkd.figures import PALETTE, new_figure
 from plkd.figures.attribution import name_rows
-from plkd.figures.labels import plain, short
-from plkd.figures.patterns import readable_name
+from plkd.figures.labels import short
+from plkd.figures.pattern_tokens import pattern_labels
 from plkd.interpret.explain import Explanation
 
 _FOR, _AGAINST = PALETTE[0], PALETTE[1]
@@ -27,7 +27,7 @@ def plot_explanation(found: Explanation, *, top: int = 15) -> Figure:
     genes = found.genes.head(top)
     pathways = found.pathways
     n_panels = 2 if pathways is None else 3
-    widths = [3.0, 2.6, 5.4][:n_panels]
+    widths = [3.0, 2.6, 6.0][:n_panels]
     figure, axes = new_figure(
         sum(widths), 1.9 + 0.21 * max(len(genes), 4), 1, n_panels, width_ratios=widths
     )
@@ -59,14 +59,14 @@ def plot_explanation(found: Explanation, *, top: int = 15) -> Figure:
         panel = axes[2]
         shown = pathways[pathways["pathway"]].head(top)
         _bars(panel, np.arange(1, len(shown) + 1), shown["contribution"].to_numpy())
-        names = shown["pattern"].map(lambda name: readable_name(name, 38))
+        names = pattern_labels({name: name for name in shown["pattern"]}).values()
         attended = [
             f"{name}  ({look:.0%})" for name, look in zip(names, shown["attention"], strict=True)
         ]
         name_rows(panel, shown["pattern"].iloc[:0], top)
         others, share = found.outside
         outside = f"; {share:.0%} from outside of pathways" if others else ""
-        panel.set_yticks(range(1, len(shown) + 1), [plain(text) for text in attended])
+        panel.set_yticks(range(1, len(shown) + 1), attended)
         panel.set_xlabel(f"adds to the Teacher's logit of {short(found.teacher_label, 20)}")
         panel.set_title(f"pathways (attention){outside}", fontsize=9)
     inside = ", ".join(short(name, 24) for name in found.prediction_set)

@@ -118,7 +118,11 @@ def plot_recovery(recovery: pd.DataFrame, *, item: str = "gene") -> Figure:
         axes.add_patch(_square(j, i, colours[value]))
         rank = ranks[i, j]
         text = (
-            "not measured" if not shown["measured"][i] else "–" if np.isnan(rank) else f"{rank:.0f}"
+            "not in the model"
+            if not shown["measured"][i]
+            else "–"
+            if np.isnan(rank)
+            else f"{rank:.0f}"
         )
         axes.text(
             j, i, text, ha="center", va="center", fontsize=7,
