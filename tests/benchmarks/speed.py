@@ -30,7 +30,7 @@ from plkd.models.student import Student  # noqa: E402
 from plkd.models.teacher import Teacher  # noqa: E402
 from plkd.presets import PRESETS  # noqa: E402
 from plkd.reference import Reference  # noqa: E402
-from plkd.settings import TeacherSettings  # noqa: E402
+from plkd.settings import MaskSettings, TeacherSettings  # noqa: E402
 from plkd.training import train_student, train_teacher  # noqa: E402
 
 GENES, PATTERNS, CLASSES, WIDTH = 2000, 300, 22, 48
@@ -39,12 +39,18 @@ BATCHES = (8, 64, 256)
 CELLS = (3250, 6500, 13000, 26000)
 
 
-def make_mask(n_fully_connected: int = 0) -> sparse.csc_array:
-    """About 8,000 gene-pattern pairs; sizes with a heavy tail, 5 to 150 genes, as Reactome's."""
+def make_mask(settings: MaskSettings | None = None) -> sparse.csc_array:
+    """About 8,000 gene-pattern pairs; sizes with a heavy tail, 5 to 150 genes, as Reactome's.
+
+    With the tokens beside the pathways that the settings ask for.
+    """
     rng = np.random.default_rng(0)
     sizes = np.minimum(5 + (9 * rng.pareto(1.25, PATTERNS)).astype(int), 150)
     columns = [np.sort(rng.choice(GENES, size, replace=False)) for size in sizes]
-    columns += [np.arange(GENES)] * n_fully_connected
+    if settings is not None:
+        columns += [np.arange(GENES)] * settings.n_fully_connected
+        if settings.uncovered_token:
+            columns.append(np.setdiff1d(np.arange(GENES), np.concatenate(columns)))
     starts = np.cumsum([0, *map(len, columns)])
     rows = np.concatenate(columns)
     return sparse.csc_array((np.ones(len(rows), dtype=bool), rows, starts))
@@ -163,7 +169,7 @@ def cost_of_training(preset: str, n_cells: int, threads: int) -> tuple[float, fl
     torch.set_num_threads(threads)
     settings = PRESETS[preset]
     reference = make_reference(n_cells)
-    mask = make_mask(settings.mask.n_fully_connected)
+    mask = make_mask(settings.mask)
     patterns = [f"pattern{i}" for i in range(mask.shape[1])]
     small = make_reference(200)  # what torch loads on first use is not the training's
     quick = replace(settings, teacher_training=replace(settings.teacher_training, min_steps=0))

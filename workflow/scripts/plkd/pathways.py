@@ -210,34 +210,35 @@ def build_mask(
 
     if kind == "dense":
         members = [np.arange(len(genes))] * n_patterns
-        table = _plain_table("dense", "sees every gene", members, len(genes))
+        table = _plain_table(_numbered("dense", members), "sees every gene", members, len(genes))
     elif density is not None:
         members = [_some_genes(len(genes), density, random) for _ in range(n_patterns)]
-        table = _plain_table("random", f"genes drawn with chance {density}", members, len(genes))
+        about = f"genes drawn with chance {density}"
+        table = _plain_table(_numbered("random", members), about, members, len(genes))
     elif kind == "random":
         members = _trade_genes(members, random)
-        names = [f"as many genes as {name}, regrouped at random" for name in table["name"]]
-        table = _plain_table("random", names, members, len(genes))
+        regrouped = [f"as many genes as {name}, regrouped at random" for name in table["name"]]
+        table = _plain_table(_numbered("random", members), regrouped, members, len(genes))
 
-    extra = [np.arange(len(genes))] * n_fully_connected
-    tables = [table]
-    if extra:
-        tables.append(_plain_table("fully_connected", "sees every gene", extra, len(genes)))
-    uncovered = np.setdiff1d(np.arange(len(genes)), np.concatenate(members + extra))
-    if uncovered_token and len(uncovered):
-        extra.append(uncovered)
-        plain = _plain_table("", "genes that no gene set covers", [uncovered], len(genes))
-        tables.append(plain.assign(name=UNCOVERED))
-    if extra:
-        table = pd.concat(tables, ignore_index=True)
-        table["rank"] = np.arange(1, len(table) + 1)
+    others = [np.arange(len(genes))] * n_fully_connected
+    names, about_others = _numbered("fully_connected", others), ["sees every gene"] * len(others)
+    if uncovered_token:
+        uncovered = np.setdiff1d(np.arange(len(genes)), np.concatenate(members + others))
+        if len(uncovered):
+            others.append(uncovered)
+            names.append(UNCOVERED)
+            about_others.append("genes that no gene set covers")
+    if others:
+        further = _plain_table(names, about_others, others, len(genes))
+        further["rank"] += len(table)
+        table = pd.concat([table, further], ignore_index=True)
     twice = table["name"][table["name"].duplicated()]
     if len(twice):
         raise InputError(
             f"a gene set is called '{twice.iloc[0]}', which is the name of another token: rename "
             "it in the GMT file."
         )
-    return Mask(genes, list(table["name"]), _to_matrix(members + extra, len(genes)), table)
+    return Mask(genes, list(table["name"]), _to_matrix(members + others, len(genes)), table)
 
 
 def _members(genes: Sequence[str], gene_sets: Sequence[GeneSet]) -> list[np.ndarray]:
@@ -282,15 +283,18 @@ def _trade_genes(members: Sequence[np.ndarray], random: np.random.Generator) -> 
     return [np.array(sorted(genes)) for genes in sets]
 
 
+def _numbered(stem: str, members: Sequence[np.ndarray]) -> list[str]:
+    return [f"{stem}_{i}" for i in range(1, len(members) + 1)]
+
+
 def _plain_table(
-    stem: str, description: str | list[str], members: Sequence[np.ndarray], n_genes: int
+    names: list[str], description: str | list[str], members: Sequence[np.ndarray], n_genes: int
 ) -> pd.DataFrame:
     """Give the table of patterns that no gene set stands behind."""
     sizes = np.array([len(rows) for rows in members])
-    number = np.arange(1, len(members) + 1)
     return pd.DataFrame(
         {
-            "name": [f"{stem}_{i}" for i in number],
+            "name": names,
             "description": description,
             "size": sizes,
             "measured": sizes,
@@ -298,7 +302,7 @@ def _plain_table(
             "coverage": sizes / n_genes,
             "p_value": np.nan,
             "adjusted_p_value": np.nan,
-            "rank": number,
+            "rank": np.arange(1, len(members) + 1),
             "duplicates": "",
         }
     )

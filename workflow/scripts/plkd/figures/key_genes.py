@@ -117,13 +117,9 @@ def plot_recovery(recovery: pd.DataFrame, *, item: str = "gene") -> Figure:
     for (i, j), value in np.ndenumerate(classes):
         axes.add_patch(_square(j, i, colours[value]))
         rank = ranks[i, j]
-        text = (
-            "not in the model"
-            if not shown["measured"][i]
-            else "–"
-            if np.isnan(rank)
-            else f"{rank:.0f}"
-        )
+        text = "–" if np.isnan(rank) else f"{rank:.0f}"
+        if not shown["measured"][i]:
+            text = "not in the model"
         axes.text(
             j, i, text, ha="center", va="center", fontsize=7,
             color="white" if value == 3 else "#333333",
