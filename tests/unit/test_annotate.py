@@ -14,11 +14,11 @@ from scipy import sparse
 from plkd.annotate import annotate_file, label_table, predict_file, write_annotated
 from plkd.cli import main
 from plkd.errors import InputError
-from plkd.files import sha256_of
 from plkd.models.checkpoint import TrainedModel, save_model
 from plkd.presets import resolve
 from plkd.reference import Reference
 from plkd.training import train_teacher
+from plkd.utils.files import sha256_of
 from simulated import make_cells
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from plkd.devices import choose_device
 from plkd.errors import InputError
+from plkd.utils.devices import choose_device
 
 
 def test_auto_takes_a_cuda_device_if_there_is_one(monkeypatch):

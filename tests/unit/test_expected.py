@@ -9,7 +9,7 @@ import pytest
 
 from plkd.errors import InputError
 from plkd.expected import compare_counts, counts_table, require_expected
-from plkd.tables import write_html
+from plkd.utils.tables import write_html
 
 REPORT: dict[str, Any] = {
     "reference": {

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plkd.files import sha256_of
 from plkd.predictions import read_predictions
+from plkd.utils.files import sha256_of
 from project import REPOSITORY, Project, planned_rules
 
 # one worker, so that the run is made once

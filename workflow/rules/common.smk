@@ -39,8 +39,14 @@ def locate(path):
 
 
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
-for module in ("errors", "fingerprint", "settings", "sources", "presets"):
-    locate(f"plkd/{module}.py")
+for path in (
+    "plkd/errors.py",
+    "plkd/fingerprint.py",
+    "plkd/settings.py",
+    "plkd/sources.py",
+    "plkd/presets.py",
+):
+    locate(path)
 
 from plkd.errors import InputError
 from plkd.fingerprint import code_fingerprint

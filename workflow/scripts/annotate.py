@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import anndata as ad
 
 from plkd.annotate import label_table, write_annotated
-from plkd.files import whole_file
-from plkd.logs import run_script
 from plkd.predictions import read_predictions
 from plkd.preprocess import reading_options, source_rows
+from plkd.utils.files import whole_file
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from plkd.assemble import assemble
-from plkd.logs import run_script
 from plkd.sources import with_paths
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

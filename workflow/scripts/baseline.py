@@ -7,8 +7,8 @@ import anndata as ad
 
 from plkd.baselines import BASELINES
 from plkd.errors import InputError
-from plkd.logs import run_script
 from plkd.predictions import prediction_table, write_predictions
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -7,8 +7,8 @@ import pandas as pd
 from plkd.evaluation import overall, summarise
 from plkd.figures import save_figure, style
 from plkd.figures.benchmark import plot_benchmark
-from plkd.files import whole_file
-from plkd.logs import run_script
+from plkd.utils.files import whole_file
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd.expected import counts_table
-from plkd.files import whole_file
-from plkd.logs import run_script
-from plkd.tables import write_html
+from plkd.utils.files import whole_file
+from plkd.utils.logs import run_script
+from plkd.utils.tables import write_html
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.download import Published, fetch
-from plkd.logs import run_script
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -9,7 +9,7 @@ from plkd.figures import save_figure, style
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
 from plkd.figures.per_class import plot_per_class
-from plkd.logs import run_script
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.devices import choose_device
 from plkd.figures import save_figure, style
 from plkd.figures.faithfulness import plot_faithfulness
 from plkd.interpret.cells import AttributedCells, background_of, draw_cells
@@ -17,8 +16,9 @@ from plkd.interpret.faithfulness import (
     teacher_curves,
 )
 from plkd.interpret.key_genes import write_gene_table
-from plkd.logs import run_script
 from plkd.models.checkpoint import load_model
+from plkd.utils.devices import choose_device
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from plkd.cleaning import SourceSettings
 from plkd.gene_activity import write_gene_activity
-from plkd.logs import run_script
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

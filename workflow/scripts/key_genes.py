@@ -7,7 +7,7 @@ from plkd.figures.key_genes import plot_key_genes
 from plkd.interpret.cells import AttributedCells
 from plkd.interpret.key_genes import key_genes, pool_sizes, read_gene_table, write_gene_table
 from plkd.interpret.marker_recovery import match_labels, read_markers
-from plkd.logs import run_script
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -16,7 +16,7 @@ from plkd.interpret.marker_recovery import (
     recovery_table,
     wilcoxon_table,
 )
-from plkd.logs import run_script
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

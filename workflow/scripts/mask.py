@@ -9,8 +9,8 @@ from anndata.io import read_elem
 
 from plkd.errors import InputError
 from plkd.figures.patterns import plot_patterns
-from plkd.logs import logger, run_script
 from plkd.pathways import build_mask, read_gmts
+from plkd.utils.logs import logger, run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

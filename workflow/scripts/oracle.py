@@ -6,8 +6,8 @@ import pandas as pd
 
 from plkd.baselines import true_labels
 from plkd.evaluation import label_counts
-from plkd.logs import run_script
 from plkd.predictions import prediction_table, write_predictions
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.devices import choose_device
 from plkd.figures import save_figure, style
 from plkd.figures.pattern_tokens import plot_attention, plot_label_patterns
-from plkd.files import whole_file, write_json
 from plkd.gene_sets import read_gmts
 from plkd.interpret.patterns import (
     name_patterns,
@@ -22,8 +20,10 @@ from plkd.interpret.tokens import (
     teacher_of,
     token_statistics,
 )
-from plkd.logs import logger, run_script
 from plkd.models.checkpoint import load_model
+from plkd.utils.devices import choose_device
+from plkd.utils.files import whole_file, write_json
+from plkd.utils.logs import logger, run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

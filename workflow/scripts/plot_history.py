@@ -6,7 +6,7 @@ import pandas as pd
 
 from plkd.figures import save_figure, style
 from plkd.figures.history import plot_history
-from plkd.logs import run_script
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.annotate import embed_prepared, predict_prepared
-from plkd.devices import choose_device
-from plkd.logs import run_script
 from plkd.models.checkpoint import load_model
 from plkd.predictions import write_predictions
+from plkd.utils.devices import choose_device
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

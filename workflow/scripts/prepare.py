@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.logs import run_script
 from plkd.preprocess import PreparedPaths, prepare_dataset
 from plkd.sources import with_paths
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

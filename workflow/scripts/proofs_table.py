@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.files import whole_file
 from plkd.interpret.proofs import proofs_table
-from plkd.logs import run_script
-from plkd.tables import write_html
+from plkd.utils.files import whole_file
+from plkd.utils.logs import run_script
+from plkd.utils.tables import write_html
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -10,10 +10,10 @@ from plkd.errors import InputError
 from plkd.evaluation import label_counts
 from plkd.figures import style
 from plkd.figures.spatial import plot_slides, slide_table
-from plkd.files import whole_file, whole_folder
 from plkd.io import open_cells
-from plkd.logs import run_script
 from plkd.predictions import read_predictions
+from plkd.utils.files import whole_file, whole_folder
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from plkd.figures import save_figure, style
 from plkd.figures.key_genes import plot_stability
 from plkd.interpret.key_genes import read_gene_table, stability, write_gene_table
-from plkd.logs import run_script
 from plkd.models.checkpoint import load_model
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
-from plkd.devices import choose_device
-from plkd.files import sha256_of
-from plkd.logs import run_script
 from plkd.models.checkpoint import load_model, save_model
 from plkd.pathways import Mask
 from plkd.reference import Reference
 from plkd.settings import from_dict
 from plkd.training import train_student, train_teacher
+from plkd.utils.devices import choose_device
+from plkd.utils.files import sha256_of
+from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -22,14 +22,14 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.files import whole_file
 from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io import detect_reader, open_cells, read_cells
-from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel
 from plkd.predictions import class_names, class_probabilities, prediction_sets, prediction_table
 from plkd.scale import require_usable, to_log_normalised
 from plkd.stores import modality_group, open_hdf5, open_store, read_annotations, reading
+from plkd.utils.files import whole_file
+from plkd.utils.logs import logger
 
 CHUNK_CELLS = 4096
 MINIMUM_OVERLAP = 0.1  # share of the model's genes below which the labels would be noise

@@ -16,13 +16,13 @@ from anndata.io import write_elem
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.files import whole_file, write_json
 from plkd.formats import open_text, separator_of
 from plkd.io import read_cells
-from plkd.logs import logger
 from plkd.scale import detect_scale
 from plkd.sources import READING
 from plkd.stores import existing, reading
+from plkd.utils.files import whole_file, write_json
+from plkd.utils.logs import logger
 
 FILE_COLUMN = "file"
 _POSITIONS = ["barcode", "in_tissue", "array_row", "array_col", "y", "x"]

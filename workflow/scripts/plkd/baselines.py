@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from plkd.errors import InputError
-from plkd.logs import logger
+from plkd.utils.logs import logger
 
 ClassProbabilities = tuple[list[str], NDArray[np.float32]]
 Baseline = Callable[[ad.AnnData, ad.AnnData, int], ClassProbabilities]

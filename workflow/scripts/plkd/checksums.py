@@ -16,7 +16,7 @@ import pandas as pd
 from filelock import FileLock
 
 from plkd.errors import InputError
-from plkd.files import whole_file, writable_folder
+from plkd.utils.files import whole_file, writable_folder
 
 COLUMNS = ["url", "sha256", "bytes"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")

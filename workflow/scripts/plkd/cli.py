@@ -10,7 +10,7 @@ from typing import Any
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.logs import logger, start_logging
+from plkd.utils.logs import logger, start_logging
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,9 +126,9 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _explain(options: argparse.Namespace) -> None:
     from plkd.figures import save_figure, style
     from plkd.figures.explain import plot_explanation
-    from plkd.files import whole_file, writable_folder
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
     from plkd.models.checkpoint import load_model
+    from plkd.utils.files import whole_file, writable_folder
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: give at least 1.")
@@ -278,9 +278,9 @@ def _simulate_twin(options: argparse.Namespace) -> None:
 def _annotate(options: argparse.Namespace) -> None:
     # imported here so that --help and mistakes in the arguments answer at once
     from plkd.annotate import annotate_file
-    from plkd.devices import choose_device
-    from plkd.files import writable_folder
     from plkd.models.checkpoint import load_model
+    from plkd.utils.devices import choose_device
+    from plkd.utils.files import writable_folder
 
     if options.chunk_size < 1:
         raise InputError(f"--chunk-size {options.chunk_size}: give at least 1.")
@@ -355,8 +355,8 @@ def _add_gene_activity(commands: Any) -> None:
 
 
 def _gene_activity(options: argparse.Namespace) -> None:
-    from plkd.files import writable_folder
     from plkd.gene_activity import write_gene_activity
+    from plkd.utils.files import writable_folder
 
     if options.chunk_size < 1:
         raise InputError(f"--chunk-size {options.chunk_size}: give at least 1.")
@@ -386,8 +386,8 @@ def _gene_activity(options: argparse.Namespace) -> None:
 
 
 def _write_table(predictions, path: Path) -> None:  # type: ignore[no-untyped-def]
-    from plkd.files import whole_file
     from plkd.predictions import prediction_sets, write_predictions
+    from plkd.utils.files import whole_file
 
     if path.suffix == ".parquet":
         write_predictions(predictions, path)

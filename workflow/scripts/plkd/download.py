@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 
 from plkd.checksums import ChecksumLock
 from plkd.errors import InputError
-from plkd.files import sha256_of, whole_file, writable_folder
-from plkd.logs import logger
 from plkd.transfer import BLOCK_BYTES, ResumingDownloader, TransferError
+from plkd.utils.files import sha256_of, whole_file, writable_folder
+from plkd.utils.logs import logger
 
 REMOTE = ("http", "https", "ftp")
 UNPACKED_SIZE = 4  # times the packed one: what to expect of expression data

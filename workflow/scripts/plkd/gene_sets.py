@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from plkd.errors import InputError
-from plkd.logs import logger
+from plkd.utils.logs import logger
 
 RankBy = Literal["enrichment", "coverage"]
 

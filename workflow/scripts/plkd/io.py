@@ -27,7 +27,6 @@ from plkd.formats import (
 )
 from plkd.gene_names import GeneTable, resolve_gene_names
 from plkd.genes import GeneColumns
-from plkd.logs import logger
 from plkd.scale import SAMPLED_ROWS, MatrixScale, detect_scale
 from plkd.stores import (
     CHUNK_ROWS,
@@ -46,6 +45,7 @@ from plkd.stores import (
     sample_of,
     scales_of,
 )
+from plkd.utils.logs import logger
 
 READERS = ("auto", "h5ad", "h5mu", "10x_h5", "10x_mtx", "csv", "loom", "zarr")
 STORES = ("h5ad", "h5mu", "zarr")

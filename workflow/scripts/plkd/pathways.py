@@ -19,7 +19,6 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.files import whole_file
 from plkd.gene_sets import (
     PATTERN_COLUMNS,
     GeneSet,
@@ -31,6 +30,7 @@ from plkd.gene_sets import (
     read_gmts,
     select_patterns,
 )
+from plkd.utils.files import whole_file
 
 __all__ = [
     "UNCOVERED",

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 
 from plkd.errors import InputError
-from plkd.files import whole_file
+from plkd.utils.files import whole_file
 
 PROBABILITY = "probability:"
 SUM_TOLERANCE = 1e-4

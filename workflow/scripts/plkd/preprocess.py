@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from plkd.cleaning import Side, SourceSettings, check_values, choose_cells, labelled_cells
 from plkd.errors import InputError
 from plkd.expected import compare_counts, require_expected
-from plkd.files import whole_file, write_json
 from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.growing import growing_h5ad
 from plkd.io import CellFile, open_cells, read_obs
-from plkd.logs import logger
 from plkd.passes import walk
 from plkd.scale import TARGET_SUM, to_log_normalised
 from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells
+from plkd.utils.files import whole_file, write_json
+from plkd.utils.logs import logger
 
 
 @dataclass(frozen=True)

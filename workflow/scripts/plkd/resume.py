@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plkd.files import whole_file
-from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel
 from plkd.reference import Reference
+from plkd.utils.files import whole_file
+from plkd.utils.logs import logger
 
 
 def fingerprint_of_run(

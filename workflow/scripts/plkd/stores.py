@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.logs import logger
 from plkd.scale import MatrixScale, detect_scale, sampled_blocks
+from plkd.utils.logs import logger
 
 CHUNK_ROWS = 4096
 DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long

@@ -23,7 +23,6 @@ from plkd import losses
 from plkd.calibration import calibrate
 from plkd.errors import InputError
 from plkd.gene_weights import label_distance, separation
-from plkd.logs import logger
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.student import Student
@@ -31,6 +30,7 @@ from plkd.models.teacher import Teacher
 from plkd.reference import Reference, split_validation
 from plkd.resume import fingerprint_of_run, resume, save_progress
 from plkd.settings import Settings, TrainingSettings
+from plkd.utils.logs import logger
 
 # A look at the loss makes a GPU wait for the step to end. A sum stays not finite once it is.
 _STEPS_BETWEEN_LOOKS = 50

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from urllib3.exceptions import HTTPError
 
 from plkd import __version__
-from plkd.logs import logger
+from plkd.utils.logs import logger
 
 ATTEMPTS = 4  # that bring less than ENOUGH_BYTES, one after the other
 ENOUGH_BYTES = 1 << 20

@@ -21,7 +21,7 @@ from cycler import cycler
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from plkd.files import whole_file
+from plkd.utils.files import whole_file
 
 # Okabe and Ito (2008), distinguishable with every common kind of colour blindness; yellow comes
 # last because it is faint on white.

@@ -14,7 +14,6 @@ from scipy import sparse
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.files import write_json
 from plkd.gene_activity.annotation import read_annotation
 from plkd.gene_activity.fragments import (
     count_fragments_of_barcodes,
@@ -38,8 +37,9 @@ from plkd.gene_activity.output import (
 from plkd.gene_activity.peaks import parse_peaks
 from plkd.gene_activity.weights import PEAK_RULES, UPSTREAM, peak_gene_weights
 from plkd.io import open_cells
-from plkd.logs import logger
 from plkd.stores import slot_name
+from plkd.utils.files import write_json
+from plkd.utils.logs import logger
 
 RULES = (*PEAK_RULES, "signac")
 MAX_GENE_LENGTH = 500_000

@@ -15,8 +15,8 @@ from plkd.errors import InputError
 from plkd.formats import open_text
 from plkd.gene_activity.genome import assembly_name
 from plkd.genes import clean_gene_names
-from plkd.logs import logger
 from plkd.stores import existing, reading
+from plkd.utils.logs import logger
 
 # Ensembl's GFF3 calls only the protein-coding ones "gene"; its GTF calls all of them so.
 GENE_FEATURES = ("gene", "ncRNA_gene", "pseudogene")

@@ -13,8 +13,8 @@ from anndata.io import sparse_dataset, write_elem
 from numpy.typing import NDArray
 from scipy import sparse
 
-from plkd.files import whole_file
 from plkd.scale import TARGET_SUM
+from plkd.utils.files import whole_file
 
 
 def write_by_chunks(

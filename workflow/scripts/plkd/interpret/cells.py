@@ -12,10 +12,10 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.files import whole_file
 from plkd.interpret.attribution import attribute_genes
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel
+from plkd.utils.files import whole_file
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from plkd.interpret.attribution import attribute_genes
 from plkd.interpret.cells import background_of
 from plkd.interpret.token_attribution import attribute_tokens, no_pathways
 from plkd.io import open_cells
-from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel
 from plkd.predictions import class_probabilities, prediction_sets, prediction_table
 from plkd.scale import require_usable, to_log_normalised
+from plkd.utils.logs import logger
 
 MOST_CELLS = 200
 """Of a larger group so many cells are drawn and explained."""

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
-from plkd.files import whole_file
 from plkd.interpret.cells import AttributedCells
+from plkd.utils.files import whole_file
 
 TOP_GENES = 10
 POOL_SIZE = 100

@@ -19,7 +19,7 @@ import pandas as pd
 from plkd.errors import InputError
 from plkd.gene_sets import read_gmt
 from plkd.interpret.cells import AttributedCells
-from plkd.logs import logger
+from plkd.utils.logs import logger
 
 Markers = dict[str, list[str]]
 

@@ -33,12 +33,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plkd.errors import InputError
-from plkd.files import whole_file
 from plkd.interpret.rank_aggregation import aggregate
 from plkd.interpret.tokens import effective_weights, reads_centred, teacher_of
-from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel
 from plkd.models.teacher import Teacher
+from plkd.utils.files import whole_file
+from plkd.utils.logs import logger
 
 Embedding = Literal["attended", "pattern"]
 

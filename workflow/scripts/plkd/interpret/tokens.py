@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.logs import logger
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.teacher import Teacher
 from plkd.predictions import read_predictions
+from plkd.utils.logs import logger
 
 Axis = Literal["principal", "sum"]
 

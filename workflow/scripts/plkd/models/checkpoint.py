@@ -28,11 +28,11 @@ from torch import Tensor
 from plkd import __version__
 from plkd.calibration import Calibration
 from plkd.errors import InputError
-from plkd.files import sha256_of, whole_folder
 from plkd.models.background import Background
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
 from plkd.settings import Settings, from_dict
+from plkd.utils.files import sha256_of, whole_folder
 
 FORMAT = 1
 _WEIGHTS, _MODEL, _HISTORY = "weights.safetensors", "model.json", "history.tsv"

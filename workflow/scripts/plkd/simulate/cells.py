@@ -15,8 +15,8 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.files import whole_file, write_json
 from plkd.simulate.world import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, World, make_world, stream
+from plkd.utils.files import whole_file, write_json
 
 DEPTH_SPREAD = 0.35
 CHUNK_VALUES = 4_000_000

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from plkd.errors import InputError
-from plkd.files import whole_file
 from plkd.simulate.world import stream
+from plkd.utils.files import whole_file
 
 # Lengths of the assembled chromosomes in base pairs: GRCh38 and GRCm38.
 CHROMOSOMES: dict[str, dict[str, int]] = {

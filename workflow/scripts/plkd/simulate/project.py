@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from plkd.errors import InputError
-from plkd.files import whole_file, writable_folder, write_json
 from plkd.simulate.cells import Simulation, simulate_cells, write_cells, write_gmt
 from plkd.simulate.world import make_world
+from plkd.utils.files import whole_file, writable_folder, write_json
 
 CONFIGURATION = "my_data.yaml"
 

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from plkd.files import whole_file, write_json
 from plkd.simulate.cells import Simulation, write_cells, write_gmt
 from plkd.simulate.genome import plant_annotation, write_gtf
 from plkd.simulate.twins import counts
 from plkd.simulate.world import World, make_world, stream
+from plkd.utils.files import whole_file, write_json
 
 N_GENES = 1200
 # Genes that no annotation lists, and symbols that two genes share, as in the published files.

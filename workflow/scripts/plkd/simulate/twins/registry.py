@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from plkd.errors import InputError
-from plkd.files import writable_folder
 from plkd.simulate.twins.common import Truth
 from plkd.simulate.twins.geo import write_bmmc, write_pan_cancer
 from plkd.simulate.twins.glue import (
@@ -17,6 +16,7 @@ from plkd.simulate.twins.glue import (
     write_muto_2021,
 )
 from plkd.simulate.twins.visium import write_dlpfc
+from plkd.utils.files import writable_folder
 
 WRITERS: dict[str, Callable[[Path, int, int], Truth]] = {
     "bmmc": write_bmmc,

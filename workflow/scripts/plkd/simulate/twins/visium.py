@@ -10,7 +10,6 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.files import whole_file, write_json
 from plkd.simulate.spatial import draw_slices, pixels_of, slide_places
 from plkd.simulate.twins.common import (
     Truth,
@@ -25,6 +24,7 @@ from plkd.simulate.twins.common import (
 )
 from plkd.simulate.twins.counts import DLPFC_LAYERS, DLPFC_SPOTS, scaled_down
 from plkd.simulate.world import stream
+from plkd.utils.files import whole_file, write_json
 
 MATRIX_URL = (
     "https://spatial-dlpfc.s3.us-east-2.amazonaws.com/h5/{slice}_filtered_feature_bc_matrix.h5"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from plkd.files import whole_file
+from plkd.utils.files import whole_file
 
 _STYLES: list[Any] = [
     {"selector": "", "props": "border-collapse: collapse; font: 14px/1.4 system-ui, sans-serif"},
