@@ -73,8 +73,8 @@ lock:
 	$(PYTHON) envs/make_locks.py
 
 schema: install
-	python -m plkd.presets > workflow/schemas/variant.schema.yaml
-	python -m plkd.preset_sources > config/presets.md
+	python -m plkd.settings.presets > workflow/schemas/variant.schema.yaml
+	python -m plkd.settings.preset_sources > config/presets.md
 
 clean:
 	rm -rf results/*/ results/*.txt results/*.html logs benchmarks

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from plkd.models.navigator import Navigator
 from plkd.models.teacher import AttentionLayer, Teacher
-from plkd.settings import TeacherSettings
+from plkd.settings.models import TeacherSettings
 
 
 @dataclass

@@ -9,8 +9,8 @@ from scipy import sparse
 
 from plkd.models.checkpoint import TrainedModel
 from plkd.pathways import UNCOVERED
-from plkd.presets import resolve
 from plkd.reference import Reference
+from plkd.settings.presets import resolve
 from plkd.training import train_student, train_teacher
 from simulated import MARKERS, make_cells
 

@@ -15,8 +15,8 @@ from plkd.annotate import annotate_file, label_table, predict_file, write_annota
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.models.checkpoint import TrainedModel, save_model
-from plkd.presets import resolve
 from plkd.reference import Reference
+from plkd.settings.presets import resolve
 from plkd.training import train_teacher
 from plkd.utils.files import sha256_of
 from simulated import make_cells

@@ -23,7 +23,7 @@ from plkd.models.checkpoint import TrainedModel, load_model, save_model
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
 from plkd.reference import Reference
-from plkd.settings import Settings, StudentSettings, TeacherSettings
+from plkd.settings.models import Settings, StudentSettings, TeacherSettings
 from simulated import make_cells
 
 N_CLASSES = 3

@@ -28,8 +28,8 @@ from plkd.models.checkpoint import (
 )
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
-from plkd.presets import resolve
-from plkd.settings import Settings
+from plkd.settings.models import Settings
+from plkd.settings.presets import resolve
 
 GENES = [f"G{i}" for i in range(30)]
 CLASSES = ["B cell", "T cell, naïve", "Monocyte"]

@@ -31,7 +31,7 @@ from plkd.interpret.patterns import pattern_genes
 from plkd.interpret.tokens import effective_weights, pattern_weights
 from plkd.models.checkpoint import TrainedModel
 from plkd.models.teacher import Teacher
-from plkd.settings import Settings, TeacherSettings
+from plkd.settings.models import Settings, TeacherSettings
 
 
 def random_network(seed: int, n: int = 9, width: int = 3, similarity: float = 0.3) -> nx.Graph:

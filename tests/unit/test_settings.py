@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator
 
 from conftest import REPOSITORY
 from plkd.errors import InputError
-from plkd.preset_sources import SOURCES, markdown, settings_of
-from plkd.presets import PRESETS, json_schema, resolve
-from plkd.settings import Settings, from_dict
+from plkd.settings.models import Settings, from_dict
+from plkd.settings.preset_sources import SOURCES, markdown, settings_of
+from plkd.settings.presets import PRESETS, json_schema, resolve
 
 
 def validator() -> Draft202012Validator:

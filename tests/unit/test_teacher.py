@@ -18,8 +18,8 @@ from dense_teacher import DenseTeacher, gradient_pairs, split_entries
 from plkd.models.navigator import Navigator
 from plkd.models.student import Student
 from plkd.models.teacher import AttentionLayer, Teacher
-from plkd.presets import AUTHORS_CODE, resolve
-from plkd.settings import StudentSettings, TeacherSettings
+from plkd.settings.models import StudentSettings, TeacherSettings
+from plkd.settings.presets import AUTHORS_CODE, resolve
 
 N_GENES = 17
 

@@ -34,9 +34,9 @@ from plkd.models.student import Student
 from plkd.models.teacher import Teacher
 from plkd.pathways import build_mask
 from plkd.predictions import prediction_table, write_predictions
-from plkd.presets import resolve
 from plkd.reference import Reference
-from plkd.settings import MaskSettings, Settings, TeacherSettings
+from plkd.settings.models import MaskSettings, Settings, TeacherSettings
+from plkd.settings.presets import resolve
 from plkd.simulate import Simulation, make_world, simulate_cells
 from plkd.training import train_teacher
 

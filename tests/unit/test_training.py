@@ -19,8 +19,8 @@ from plkd import training
 from plkd.errors import InputError
 from plkd.gene_weights import separation
 from plkd.models.checkpoint import TrainedModel
-from plkd.presets import PRESETS, resolve
-from plkd.settings import Settings, from_dict
+from plkd.settings.models import Settings, from_dict
+from plkd.settings.presets import PRESETS, resolve
 from plkd.training import (
     Reference,
     TrainingDiverged,

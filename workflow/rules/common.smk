@@ -42,16 +42,16 @@ sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
 for path in (
     "plkd/errors.py",
     "plkd/fingerprint.py",
-    "plkd/settings.py",
-    "plkd/sources.py",
-    "plkd/presets.py",
+    "plkd/settings/models.py",
+    "plkd/settings/datasets.py",
+    "plkd/settings/presets.py",
 ):
     locate(path)
 
 from plkd.errors import InputError
 from plkd.fingerprint import code_fingerprint
-from plkd.presets import resolve
-from plkd.sources import READING, sources_in
+from plkd.settings.presets import resolve
+from plkd.settings.datasets import READING, sources_in
 
 
 def code(script):

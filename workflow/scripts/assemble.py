@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from plkd.assemble import assemble
-from plkd.sources import with_paths
+from plkd.settings.datasets import with_paths
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.preprocess import PreparedPaths, prepare_dataset
-from plkd.sources import with_paths
+from plkd.settings.datasets import with_paths
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import anndata as ad
 from plkd.models.checkpoint import load_model, save_model
 from plkd.pathways import Mask
 from plkd.reference import Reference
-from plkd.settings import from_dict
+from plkd.settings.models import from_dict
 from plkd.training import train_student, train_teacher
 from plkd.utils.devices import choose_device
 from plkd.utils.files import sha256_of

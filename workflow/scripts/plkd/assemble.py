@@ -19,7 +19,7 @@ from plkd.errors import InputError
 from plkd.formats import open_text, separator_of
 from plkd.io import read_cells
 from plkd.scale import detect_scale
-from plkd.sources import READING
+from plkd.settings.datasets import READING
 from plkd.stores import existing, reading
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger

@@ -29,7 +29,7 @@ from plkd.models.student import Student
 from plkd.models.teacher import Teacher
 from plkd.reference import Reference, split_validation
 from plkd.resume import fingerprint_of_run, resume, save_progress
-from plkd.settings import Settings, TrainingSettings
+from plkd.settings.models import Settings, TrainingSettings
 from plkd.utils.logs import logger
 
 # A look at the loss makes a GPU wait for the step to end. A sum stays not finite once it is.

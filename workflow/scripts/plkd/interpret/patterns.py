@@ -21,7 +21,7 @@ from scipy.stats import false_discovery_control
 from tqdm import tqdm
 
 from plkd.gene_sets import GeneSet, match_spelling, over_representation
-from plkd.settings import MaskSettings
+from plkd.settings.models import MaskSettings
 
 # A name is given to a learnt pattern up to this adjusted p-value.
 SIGNIFICANT = 0.05

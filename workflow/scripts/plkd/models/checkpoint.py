@@ -31,7 +31,7 @@ from plkd.errors import InputError
 from plkd.models.background import Background
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
-from plkd.settings import Settings, from_dict
+from plkd.settings.models import Settings, from_dict
 from plkd.utils.files import sha256_of, whole_folder
 
 FORMAT = 1

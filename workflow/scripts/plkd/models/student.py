@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from plkd.settings import StudentSettings
+from plkd.settings.models import StudentSettings
 
 
 class Student(nn.Module):

@@ -21,7 +21,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from plkd.models.navigator import Navigator
-from plkd.settings import TeacherSettings
+from plkd.settings.models import TeacherSettings
 
 # The tokens of so many cells stay in a CPU's cache from one pass over them to the next.
 _CELLS_IN_CACHE = 64

@@ -1,6 +1,6 @@
 """What can be chosen for the models and their training, and what it means.
 
-:class:`Settings` holds all choices of one run. The presets are in :mod:`plkd.presets`.
+:class:`Settings` holds all choices of one run. The presets are in :mod:`plkd.settings.presets`.
 Standard library only: Snakemake imports this module itself.
 """
 

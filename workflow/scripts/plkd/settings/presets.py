@@ -2,7 +2,7 @@
 
 Every number of a preset stands in this module once, with the place where it comes from. A *variant*
 is a preset and a few overrides (``{"preset": "paper", "mask": {"kind": "random"}}``);
-:func:`resolve` turns it into :class:`~plkd.settings.Settings`, :func:`json_schema` describes what a
+:func:`resolve` turns it into :class:`~plkd.settings.models.Settings`, :func:`json_schema` describes what a
 variant may say. Standard library only: Snakemake imports this module itself.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plkd.errors import InputError
-from plkd.settings import (
+from plkd.settings.models import (
     MaskSettings,
     Settings,
     StudentLossSettings,
@@ -220,9 +220,7 @@ def json_schema() -> dict[str, Any]:
 def _print_schema() -> None:
     import yaml
 
-    header = (
-        "# Made by `make schema` from workflow/scripts/plkd/settings.py; a test keeps them equal."
-    )
+    header = "# Made by `make schema` from workflow/scripts/plkd/settings/models.py; a test keeps them equal."
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "PLKD variant"}
     schema |= json_schema()
     print(header)

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from plkd.presets import PRESETS
-from plkd.settings import Settings
+from plkd.settings.models import Settings
+from plkd.settings.presets import PRESETS
 
 _TRAINING = ("teacher_training", "student_training")
 _SILENT = "text silent; authors' code"

@@ -1,0 +1,1 @@
+"""What can be chosen. Standard library only: Snakemake imports this room itself."""
