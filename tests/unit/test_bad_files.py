@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io import open_cells, read_cells
+from plkd.io.cells import open_cells, read_cells
 from plkd.preprocess import PreparedPaths, prepare_dataset
 from simulated import make_cells
 from written import WRITERS
@@ -210,7 +210,7 @@ def test_mtx_that_promises_more_than_there_is(tmp_path: Path) -> None:
 def test_tables_that_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, words: str
 ) -> None:
-    monkeypatch.setattr("plkd.formats.LONGEST_LINE", 1000)
+    monkeypatch.setattr("plkd.io.formats.LONGEST_LINE", 1000)
     (tmp_path / "x.csv").write_bytes(text)
     with pytest.raises(InputError, match=rf"x\.csv.*{words}"):
         read_cells(tmp_path / "x.csv", reader="csv")
@@ -219,6 +219,6 @@ def test_tables_that_are_none(
 def test_a_sum_of_many_rows_is_not_a_long_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plkd.formats.LONGEST_LINE", 100)
+    monkeypatch.setattr("plkd.io.formats.LONGEST_LINE", 100)
     (tmp_path / "x.csv").write_text("i,A\n" + "".join(f"c{i},{i % 7}\n" for i in range(60_000)))
     assert read_cells(tmp_path / "x.csv").n_obs == 60_000

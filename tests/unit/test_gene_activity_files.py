@@ -16,8 +16,8 @@ from genome import gtf_line, write_bgzf, write_gz
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.gene_activity import write_gene_activity
+from plkd.io.normalisation import detect_scale
 from plkd.preprocess import PreparedPaths, prepare_dataset
-from plkd.scale import detect_scale
 
 GENES = [
     ("A", "chr1", 10_000, 20_000, "+"),

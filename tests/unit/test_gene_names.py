@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from plkd.errors import InputError
-from plkd.gene_names import GeneTable, resolve_gene_names
+from plkd.io.gene_names import GeneTable, resolve_gene_names
 
 TEXT = """gene_id,old,new,note
 1,SEPT2,SEPTIN2,

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from plkd.genes import (
+from plkd.io.genes import (
     GeneColumns,
     align_genes,
     clean_gene_names,
     match_genes,
     naming_hint,
 )
-from plkd.scale import detect_scale
+from plkd.io.normalisation import detect_scale
 
 GENE_NAMES = st.lists(st.sampled_from(list("AaBbCcDdEe")), unique=True, max_size=10)
 

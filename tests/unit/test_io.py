@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.io import mmwrite
 
 from plkd.errors import InputError
-from plkd.io import (
+from plkd.io.cells import (
     detect_reader,
     iterate_cells,
     open_cells,
@@ -20,8 +20,8 @@ from plkd.io import (
     read_obs,
     read_var_names,
 )
-from plkd.scale import detect_scale
-from plkd.stores import matrix_scales
+from plkd.io.normalisation import detect_scale
+from plkd.io.stores import matrix_scales
 from simulated import make_cells
 
 SCANPY_EXAMPLE = "datasets/10x_pbmc68k_reduced.h5ad"
@@ -326,7 +326,7 @@ def test_csv(
     corner: bool,
     transpose: bool,
 ) -> None:
-    monkeypatch.setattr("plkd.formats.CSV_CHUNK_VALUES", 1000)  # several chunks
+    monkeypatch.setattr("plkd.io.formats.CSV_CHUNK_VALUES", 1000)  # several chunks
     counts = cells.layers["counts"].toarray().astype(int)
     frame = pd.DataFrame(counts, index=cells.obs_names, columns=cells.var_names)
     text = (frame.T if transpose else frame).to_csv(sep=separator)

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from plkd.annotate import write_annotated
 from plkd.errors import InputError
-from plkd.io import detect_reader, open_cells, read_cells, read_obs
+from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
 from plkd.predictions import prediction_table
 from simulated import make_cells
 

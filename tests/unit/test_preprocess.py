@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import download
-import plkd.io
-import plkd.stores
+import plkd.io.cells
+import plkd.io.stores
 import prepare
 from plkd.cleaning import clean_labels
 from plkd.errors import InputError
@@ -591,9 +591,9 @@ def test_the_size_of_a_chunk_does_not_matter(
     split = {"query_fraction": 0.25, "seed": 3}
     cells = log_cp10k(reference) if stored == "log1p" else reference
     expected = bench(cells, split=split)
-    real = plkd.io.row_chunks
+    real = plkd.io.cells.row_chunks
     monkeypatch.setattr(
-        plkd.io, "row_chunks", lambda matrix, path, _, wanted: real(matrix, path, 13, wanted)
+        plkd.io.cells, "row_chunks", lambda matrix, path, _, wanted: real(matrix, path, 13, wanted)
     )
     done = bench(cells, split=split)
     for side in ("reference", "query"):
@@ -653,16 +653,16 @@ def test_one_file_is_read_once(
     bench: Workbench, reference: ad.AnnData, monkeypatch: pytest.MonkeyPatch, small: bool
 ) -> None:
     decoded = []
-    real = plkd.stores._sliced
+    real = plkd.io.stores._sliced
 
     def counted(matrix: Any, rows: slice) -> Any:
         if not sparse.issparse(matrix):
             decoded.append(rows)
         return real(matrix, rows)
 
-    monkeypatch.setattr(plkd.stores, "_sliced", counted)
+    monkeypatch.setattr(plkd.io.stores, "_sliced", counted)
     if not small:
-        monkeypatch.setattr(plkd.stores, "DECODED_VALUES", 0)
+        monkeypatch.setattr(plkd.io.stores, "DECODED_VALUES", 0)
     path = bench._write(reference, "both")
     done = bench(
         path,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io import open_cells, read_cells
+from plkd.io.cells import open_cells, read_cells
 from written import WRITERS
 
 few = settings(
@@ -87,8 +87,8 @@ def test_large_matrices_by_columns_are_scanned(
     X = sparse.random_array((50, 20), density=0.3, rng=rng, format="csr", dtype=np.float32)
     X = sparse.csr_matrix(X)
     WRITERS[f"h5ad {form}"](X, *named(X), tmp_path / "x.h5ad")
-    monkeypatch.setattr("plkd.stores.HELD_VALUES", 80)
-    monkeypatch.setattr("plkd.stores.SCANNED_VALUES", 37)
+    monkeypatch.setattr("plkd.io.stores.HELD_VALUES", 80)
+    monkeypatch.setattr("plkd.io.stores.SCANNED_VALUES", 37)
     with open_cells(tmp_path / "x.h5ad") as opened:
         parts = list(opened.chunks(chunk_size))
         assert [rows.start for rows, _ in parts] == list(range(0, 50, chunk_size))

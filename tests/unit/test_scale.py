@@ -11,7 +11,7 @@ import scanpy as sc
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.scale import (
+from plkd.io.normalisation import (
     MatrixScale,
     detect_scale,
     recover_counts,

@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
-from plkd.io import detect_reader, open_cells, read_cells
+from plkd.io.cells import detect_reader, open_cells, read_cells
+from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.io.normalisation import require_usable, to_log_normalised
+from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, reading
 from plkd.models.checkpoint import TrainedModel
 from plkd.predictions import class_names, class_probabilities, prediction_sets, prediction_table
-from plkd.scale import require_usable, to_log_normalised
-from plkd.stores import modality_group, open_hdf5, open_store, read_annotations, reading
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 
@@ -62,7 +62,7 @@ def predict_file(
     progress
         Show a progress bar.
     reading
-        How to read the query, see :func:`plkd.io.open_cells`.
+        How to read the query, see :func:`plkd.io.cells.open_cells`.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def write_annotated(
     about
         Goes into ``uns['plkd']``.
     reader, modality, reading
-        How to read the query, see :func:`plkd.io.open_cells`.
+        How to read the query, see :func:`plkd.io.cells.open_cells`.
     """
     query = Path(query)
     reader = detect_reader(query) if reader == "auto" else reader

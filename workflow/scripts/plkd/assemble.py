@@ -16,11 +16,11 @@ from anndata.io import write_elem
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.formats import open_text, separator_of
-from plkd.io import read_cells
-from plkd.scale import detect_scale
+from plkd.io.cells import read_cells
+from plkd.io.formats import open_text, separator_of
+from plkd.io.normalisation import detect_scale
+from plkd.io.stores import existing, reading
 from plkd.settings.datasets import READING
-from plkd.stores import existing, reading
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io import CellFile
-from plkd.passes import walk
-from plkd.scale import (
+from plkd.io.cells import CellFile
+from plkd.io.normalisation import (
     MatrixScale,
     ValueRange,
     detect_scale,
@@ -25,7 +24,8 @@ from plkd.scale import (
     require_usable,
     sampled_blocks,
 )
-from plkd.stores import slot_name
+from plkd.io.stores import slot_name
+from plkd.passes import walk
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
@@ -60,7 +60,7 @@ class SourceSettings:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """The options of :func:`plkd.io.open_cells` but `obs_columns`."""
+        """The options of :func:`plkd.io.cells.open_cells` but `obs_columns`."""
         return {
             "reader": self.reader,
             "layer": self.layer,

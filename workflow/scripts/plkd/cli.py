@@ -85,7 +85,7 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 
 
 def _reading(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of :func:`_add_reading` as :func:`plkd.io.open_cells` takes them."""
+    """The options of :func:`_add_reading` as :func:`plkd.io.cells.open_cells` takes them."""
     return {
         "reader": options.reader,
         "modality": options.modality,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from plkd.io import CellFile
+from plkd.io.cells import CellFile
 
 
 class SomeCells(Protocol):

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from plkd.cleaning import Side, SourceSettings, check_values, choose_cells, labelled_cells
 from plkd.errors import InputError
 from plkd.expected import compare_counts, require_expected
-from plkd.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
-from plkd.growing import growing_h5ad
-from plkd.io import CellFile, open_cells, read_obs
+from plkd.io.cells import CellFile, open_cells, read_obs
+from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.io.h5ad_writer import growing_h5ad
+from plkd.io.normalisation import TARGET_SUM, to_log_normalised
 from plkd.passes import walk
-from plkd.scale import TARGET_SUM, to_log_normalised
 from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
@@ -159,7 +159,7 @@ def prepare_dataset(
 
 
 def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How to read the file of one side (its configuration), for :func:`plkd.io.open_cells`."""
+    """How to read the file of one side (its configuration), for :func:`plkd.io.cells.open_cells`."""
     source = SourceSettings.from_config(config)
     return source.reading | {"obs_columns": source.obs_columns}
 

@@ -36,8 +36,8 @@ from plkd.gene_activity.output import (
 )
 from plkd.gene_activity.peaks import parse_peaks
 from plkd.gene_activity.weights import PEAK_RULES, UPSTREAM, peak_gene_weights
-from plkd.io import open_cells
-from plkd.stores import slot_name
+from plkd.io.cells import open_cells
+from plkd.io.stores import slot_name
 from plkd.utils.files import write_json
 from plkd.utils.logs import logger
 
@@ -69,7 +69,7 @@ def write_gene_activity(
     Parameters
     ----------
     cells_path
-        Counts of cells x peaks in any format that :func:`plkd.io.open_cells` reads, for the rules
+        Counts of cells x peaks in any format that :func:`plkd.io.cells.open_cells` reads, for the rules
         ``seurat`` and ``distance``, see :func:`~plkd.gene_activity.weights.peak_gene_weights`; or a
         file of fragments for ``signac``, see
         :func:`~plkd.gene_activity.fragments.counted_fragments`.
@@ -107,7 +107,7 @@ def write_gene_activity(
     progress
         Show progress bars.
     reading
-        How to read the peaks, see :func:`plkd.io.open_cells`; a file that holds genes as well needs
+        How to read the peaks, see :func:`plkd.io.cells.open_cells`; a file that holds genes as well needs
         its `modality`, such as ``atac``. The `reader` ``fragments`` is known here as well.
 
     Returns

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from plkd.errors import InputError
-from plkd.formats import open_text
 from plkd.gene_activity.genome import assembly_name
-from plkd.genes import clean_gene_names
-from plkd.stores import existing, reading
+from plkd.io.formats import open_text
+from plkd.io.genes import clean_gene_names
+from plkd.io.stores import existing, reading
 from plkd.utils.logs import logger
 
 # Ensembl's GFF3 calls only the protein-coding ones "gene"; its GTF calls all of them so.

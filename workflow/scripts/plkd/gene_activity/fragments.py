@@ -17,11 +17,11 @@ from scipy import sparse
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.formats import is_hdf5, open_text
 from plkd.gene_activity.genome import chromosome_keys
 from plkd.gene_activity.weights import gene_regions, overlapping
-from plkd.io import read_obs
-from plkd.stores import existing, reading
+from plkd.io.cells import read_obs
+from plkd.io.formats import is_hdf5, open_text
+from plkd.io.stores import existing, reading
 
 CHUNK_LINES = 1_000_000
 BLOCK_CELLS = 2048

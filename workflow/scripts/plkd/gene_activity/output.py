@@ -13,7 +13,7 @@ from anndata.io import sparse_dataset, write_elem
 from numpy.typing import NDArray
 from scipy import sparse
 
-from plkd.scale import TARGET_SUM
+from plkd.io.normalisation import TARGET_SUM
 from plkd.utils.files import whole_file
 
 

@@ -127,7 +127,7 @@ def attribute_genes(
         if matrix.shape[1] != len(model.genes):
             raise InputError(
                 f"the {name} have {matrix.shape[1]} genes, the model expects {len(model.genes)}: "
-                "align them to `model.genes` first (plkd.genes.align_genes)."
+                "align them to `model.genes` first (plkd.io.genes.align_genes)."
             )
     with torch.inference_mode():
         chain = _Chain(network, background, segments, device)

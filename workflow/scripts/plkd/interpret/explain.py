@@ -15,14 +15,14 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.genes import match_genes, take_genes
 from plkd.interpret.attribution import attribute_genes
 from plkd.interpret.cells import background_of
 from plkd.interpret.token_attribution import attribute_tokens, no_pathways
-from plkd.io import open_cells
+from plkd.io.cells import open_cells
+from plkd.io.genes import match_genes, take_genes
+from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.models.checkpoint import TrainedModel
 from plkd.predictions import class_probabilities, prediction_sets, prediction_table
-from plkd.scale import require_usable, to_log_normalised
 from plkd.utils.logs import logger
 
 MOST_CELLS = 200
@@ -115,7 +115,7 @@ def explain_file(
     seed
         Seed by which :data:`MOST_CELLS` cells of a larger group are drawn.
     reading
-        How to read the query, see :func:`plkd.io.open_cells`.
+        How to read the query, see :func:`plkd.io.cells.open_cells`.
 
     Raises
     ------

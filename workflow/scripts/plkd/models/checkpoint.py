@@ -130,7 +130,7 @@ class TrainedModel:
         if cells.shape[1] != len(self.genes):
             raise InputError(
                 f"the cells have {cells.shape[1]} genes, the model expects {len(self.genes)}: "
-                "align them to `model.genes` first (plkd.genes.align_genes)."
+                "align them to `model.genes` first (plkd.io.genes.align_genes)."
             )
         n_cells = cells.shape[0]
         probabilities = np.empty((n_cells, len(self.classes)), dtype=np.float32)

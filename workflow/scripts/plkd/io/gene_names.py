@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from plkd.errors import InputError
-from plkd.formats import open_text, separator_of
-from plkd.genes import as_text, clean_gene_names
-from plkd.stores import existing, reading
+from plkd.io.formats import open_text, separator_of
+from plkd.io.genes import as_text, clean_gene_names
+from plkd.io.stores import existing, reading
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def resolve_gene_names(
     for the name as it is, and where it does not list that, for the name without regard to upper
     and lower case, if that leads to one new name. Names that the table is ambiguous about or does
     not list stay as they are, or are left out with ``only_listed``. Columns that end with the same
-    name are one gene and are added up (:class:`plkd.genes.GeneColumns`).
+    name are one gene and are added up (:class:`plkd.io.genes.GeneColumns`).
 
     Parameters
     ----------

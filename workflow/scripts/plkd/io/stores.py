@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.scale import MatrixScale, detect_scale, sampled_blocks
+from plkd.io.normalisation import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
 
 CHUNK_ROWS = 4096

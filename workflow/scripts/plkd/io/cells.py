@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.formats import (
+from plkd.io.formats import (
     is_hdf5,
     open_text,
     read_10x_h5,
@@ -25,10 +25,10 @@ from plkd.formats import (
     read_loom,
     separator_of,
 )
-from plkd.gene_names import GeneTable, resolve_gene_names
-from plkd.genes import GeneColumns
-from plkd.scale import SAMPLED_ROWS, MatrixScale, detect_scale
-from plkd.stores import (
+from plkd.io.gene_names import GeneTable, resolve_gene_names
+from plkd.io.genes import GeneColumns
+from plkd.io.normalisation import SAMPLED_ROWS, MatrixScale, detect_scale
+from plkd.io.stores import (
     CHUNK_ROWS,
     RNA_MODALITIES,
     check_shape,
@@ -65,7 +65,7 @@ class CellFile:
         Table of the genes (or peaks), its index :attr:`genes`; of columns that were added up, the
         row of the first.
     names_report
-        What became of the names in the file, see :func:`plkd.gene_names.resolve_gene_names`.
+        What became of the names in the file, see :func:`plkd.io.gene_names.resolve_gene_names`.
     """
 
     path: Path
@@ -164,7 +164,7 @@ def open_cells(
     gene_symbols_key
         Column of `var` with the gene names, instead of its index.
     gene_table
-        A table that renames genes: the arguments of :meth:`plkd.gene_names.GeneTable.read`.
+        A table that renames genes: the arguments of :meth:`plkd.io.gene_names.GeneTable.read`.
     transpose
         The rows of a ``csv`` are genes and its columns cells.
     obs_columns

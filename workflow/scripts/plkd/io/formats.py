@@ -19,7 +19,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.stores import open_hdf5, reading
+from plkd.io.stores import open_hdf5, reading
 
 CSV_CHUNK_VALUES = 20_000_000
 LONGEST_LINE = 2**26  # characters: a value for each of ten million cells is not published as text

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from plkd.scale import MatrixScale
+from plkd.io.normalisation import MatrixScale
 
 ENSEMBL = re.compile(r"(ENS[A-Z]{0,4}[GTP]\d{11})(\.\d+)?(_PAR_Y)?")
 LISTED_MISSING = 20

@@ -1,0 +1,1 @@
+"""Formats, names and scales: from a file to clean cells x genes."""
