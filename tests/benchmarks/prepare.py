@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[2] / "workflow" / "scripts")]
 from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E402
 
 from plkd.io.h5ad_writer import growing_h5ad  # noqa: E402
-from plkd.preprocess import PreparedPaths, prepare_dataset  # noqa: E402
+from plkd.preparation.prepare import PreparedPaths, prepare_dataset  # noqa: E402
 
 CELLS = (10_000, 100_000, 1_000_000)
 GENES, LABELS, BATCHES = 20_000, 10, 5

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from plkd.assemble import assemble
 from plkd.errors import InputError
+from plkd.preparation.assemble import assemble
 
 GENES = {"a": ["G1", "G2", "G3", "G4"], "b": ["G4", "G2", "G5"]}
 IDS = {"a": ["AAAC-1", "AAAG-1", "AAAT-1"], "b": ["AAAC-1", "CCCC-1"]}

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import open_cells, read_cells
-from plkd.preprocess import PreparedPaths, prepare_dataset
+from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from simulated import make_cells
 from written import WRITERS
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from plkd.errors import InputError
-from plkd.expected import compare_counts, counts_table, require_expected
+from plkd.preparation.expected_counts import compare_counts, counts_table, require_expected
 from plkd.utils.tables import write_html
 
 REPORT: dict[str, Any] = {

@@ -17,7 +17,7 @@ from plkd.cli import main
 from plkd.errors import InputError
 from plkd.gene_activity import write_gene_activity
 from plkd.io.normalisation import detect_scale
-from plkd.preprocess import PreparedPaths, prepare_dataset
+from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 
 GENES = [
     ("A", "chr1", 10_000, 20_000, "+"),

@@ -21,10 +21,10 @@ import download
 import plkd.io.cells
 import plkd.io.stores
 import prepare
-from plkd.cleaning import clean_labels
 from plkd.errors import InputError
-from plkd.preprocess import PreparedPaths, prepare_dataset
-from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells
+from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+from plkd.preparation.side import clean_labels
+from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes, split_cells
 from simulated import MARKERS, make_cells
 
 

@@ -6,7 +6,7 @@ import anndata as ad
 
 from plkd.annotate import label_table, write_annotated
 from plkd.predictions import read_predictions
-from plkd.preprocess import reading_options, source_rows
+from plkd.preparation.prepare import reading_options, source_rows
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
 

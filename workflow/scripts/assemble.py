@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from plkd.assemble import assemble
+from plkd.preparation.assemble import assemble
 from plkd.settings.datasets import with_paths
 from plkd.utils.logs import run_script
 

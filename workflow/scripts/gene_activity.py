@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from plkd.cleaning import SourceSettings
 from plkd.gene_activity import write_gene_activity
+from plkd.preparation.side import SourceSettings
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.preprocess import PreparedPaths, prepare_dataset
+from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from plkd.settings.datasets import with_paths
 from plkd.utils.logs import run_script
 

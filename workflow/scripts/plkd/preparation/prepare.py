@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from plkd.cleaning import Side, SourceSettings, check_values, choose_cells, labelled_cells
 from plkd.errors import InputError
-from plkd.expected import compare_counts, require_expected
 from plkd.io.cells import CellFile, open_cells, read_obs
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io.h5ad_writer import growing_h5ad
 from plkd.io.normalisation import TARGET_SUM, to_log_normalised
-from plkd.passes import walk
-from plkd.selection import GeneSums, merge_small_batches, select_genes, split_cells
+from plkd.preparation.chunks import walk
+from plkd.preparation.expected_counts import compare_counts, require_expected
+from plkd.preparation.side import Side, SourceSettings, check_values, choose_cells, labelled_cells
+from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes, split_cells
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
 

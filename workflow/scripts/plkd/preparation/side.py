@@ -25,7 +25,7 @@ from plkd.io.normalisation import (
     sampled_blocks,
 )
 from plkd.io.stores import slot_name
-from plkd.passes import walk
+from plkd.preparation.chunks import walk
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"

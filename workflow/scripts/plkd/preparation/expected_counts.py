@@ -29,7 +29,7 @@ def compare_counts(expected: Mapping[str, Any], report: Mapping[str, Any]) -> pd
         [least, most], names, or numbers of cells by name; `cells_of_label`: numbers of cells of
         some labels.
     report
-        What :func:`plkd.preprocess.prepare_dataset` reports.
+        What :func:`plkd.preparation.prepare.prepare_dataset` reports.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def counts_table(
     Parameters
     ----------
     reports
-        What :func:`plkd.preprocess.prepare_dataset` reports, by data set.
+        What :func:`plkd.preparation.prepare.prepare_dataset` reports, by data set.
     paper_names
         Name of each data set in Table 1, or None.
     paper

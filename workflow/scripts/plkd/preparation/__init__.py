@@ -1,0 +1,1 @@
+"""From published files to cells that a model can take."""
