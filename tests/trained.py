@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from plkd.models.checkpoint import TrainedModel
-from plkd.pathways import UNCOVERED
+from plkd.pathways.mask import UNCOVERED
 from plkd.reference import Reference
 from plkd.settings.presets import resolve
 from plkd.training import train_student, train_teacher

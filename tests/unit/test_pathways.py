@@ -16,7 +16,7 @@ from scipy.stats import fisher_exact, hypergeom
 
 from plkd.errors import InputError
 from plkd.figures.patterns import plot_patterns, readable_name
-from plkd.pathways import (
+from plkd.pathways.mask import (
     GeneSet,
     Mask,
     build_mask,

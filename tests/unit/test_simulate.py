@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from plkd.cli import main
 from plkd.errors import InputError
-from plkd.gene_sets import read_gmt
+from plkd.pathways.gene_sets import read_gmt
 from plkd.simulate import Simulation, make_world, simulate_cells
 
 

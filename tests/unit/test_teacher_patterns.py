@@ -12,7 +12,6 @@ from scipy import sparse
 from scipy.stats import hypergeom, mannwhitneyu
 
 from plkd.errors import InputError
-from plkd.gene_sets import GeneSet, read_gmts
 from plkd.interpret.networks import label_networks
 from plkd.interpret.patterns import (
     name_patterns,
@@ -32,7 +31,8 @@ from plkd.interpret.tokens import (
 from plkd.models.checkpoint import TrainedModel
 from plkd.models.student import Student
 from plkd.models.teacher import Teacher
-from plkd.pathways import build_mask
+from plkd.pathways.gene_sets import GeneSet, read_gmts
+from plkd.pathways.mask import build_mask
 from plkd.predictions import prediction_table, write_predictions
 from plkd.reference import Reference
 from plkd.settings.models import MaskSettings, Settings, TeacherSettings

@@ -17,7 +17,7 @@ import scanpy as sc
 import yaml
 
 from plkd.errors import InputError
-from plkd.gene_sets import read_gmt
+from plkd.pathways.gene_sets import read_gmt
 from plkd.simulate.twins.common import ANNOTATION_URLS, GENE_SET_URLS, Truth, place_of
 from plkd.simulate.twins.counts import MUTO_BATCHES, scaled_down
 from plkd.simulate.twins.registry import WRITERS, write_twin

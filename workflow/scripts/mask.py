@@ -9,7 +9,7 @@ from anndata.io import read_elem
 
 from plkd.errors import InputError
 from plkd.figures.patterns import plot_patterns
-from plkd.pathways import build_mask, read_gmts
+from plkd.pathways.mask import build_mask, read_gmts
 from plkd.utils.logs import logger, run_script
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from plkd.figures import save_figure, style
 from plkd.figures.pattern_tokens import plot_attention, plot_label_patterns
-from plkd.gene_sets import read_gmts
 from plkd.interpret.patterns import (
     name_patterns,
     pattern_genes,
@@ -21,6 +20,7 @@ from plkd.interpret.tokens import (
     token_statistics,
 )
 from plkd.models.checkpoint import load_model
+from plkd.pathways.gene_sets import read_gmts
 from plkd.utils.devices import choose_device
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger, run_script

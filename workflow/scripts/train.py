@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 
 from plkd.models.checkpoint import load_model, save_model
-from plkd.pathways import Mask
+from plkd.pathways.mask import Mask
 from plkd.reference import Reference
 from plkd.settings.models import from_dict
 from plkd.training import train_student, train_teacher

@@ -37,7 +37,7 @@ def plot_patterns(
     Parameters
     ----------
     table
-        Patterns as :func:`plkd.gene_sets.select_patterns` gives them, best first.
+        Patterns as :func:`plkd.pathways.gene_sets.select_patterns` gives them, best first.
     png_path, pdf_path
         Where to write the figure.
     top

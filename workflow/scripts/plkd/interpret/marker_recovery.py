@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from plkd.errors import InputError
-from plkd.gene_sets import read_gmt
 from plkd.interpret.cells import AttributedCells
+from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.logs import logger
 
 Markers = dict[str, list[str]]

@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 from tqdm import tqdm
 
-from plkd.gene_sets import GeneSet, match_spelling, over_representation
+from plkd.pathways.gene_sets import GeneSet, match_spelling, over_representation
 from plkd.settings.models import MaskSettings
 
 # A name is given to a learnt pattern up to this adjusted p-value.
@@ -85,7 +85,7 @@ def name_patterns(
 ) -> pd.DataFrame:
     """Find the gene set that every pattern looks most like.
 
-    Over-representation (:func:`plkd.gene_sets.over_representation`) of the pattern's genes against
+    Over-representation (:func:`plkd.pathways.gene_sets.over_representation`) of the pattern's genes against
     all genes of the model; p-values are adjusted over all sets and all patterns together.
 
     Parameters

@@ -23,7 +23,7 @@ from plkd.interpret.tokens import teacher_of
 from plkd.models.background import Background
 from plkd.models.checkpoint import TrainedModel, dense_batch
 from plkd.models.teacher import Teacher
-from plkd.pathways import UNCOVERED
+from plkd.pathways.mask import UNCOVERED
 
 POINTS = (16, 64, 256)
 """Points of the Gauss-Legendre quadrature; more are taken for cells whose error is too large."""

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.gene_sets import (
+from plkd.pathways.gene_sets import (
     PATTERN_COLUMNS,
     GeneSet,
     RankBy,

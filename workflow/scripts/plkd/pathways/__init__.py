@@ -1,0 +1,1 @@
+"""Which genes feed which token."""
