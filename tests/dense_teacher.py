@@ -1,6 +1,6 @@
 """The Teacher written the plain way: dense masked layer, full token matrix, torch's own attention.
 
-It shares nothing with plkd.models.teacher, so the two can be compared value by value, gradient by
+It shares nothing with plkd.model.teacher, so the two can be compared value by value, gradient by
 gradient and, in tests/benchmarks, second by second. Slow and memory-hungry by nature.
 """
 
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plkd.models.navigator import Navigator
-from plkd.models.teacher import AttentionLayer, Teacher
+from plkd.model.navigator import Navigator
+from plkd.model.teacher import AttentionLayer, Teacher
 from plkd.settings.models import TeacherSettings
 
 

@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 from scipy import sparse
 
-from plkd.models.checkpoint import TrainedModel
+from plkd.model.folder import TrainedModel
+from plkd.model.reference import Reference
+from plkd.model.training import train_student, train_teacher
 from plkd.pathways.mask import UNCOVERED
-from plkd.reference import Reference
 from plkd.settings.presets import resolve
-from plkd.training import train_student, train_teacher
 from simulated import MARKERS, make_cells
 
 TYPES = 4

@@ -28,7 +28,7 @@ from measuring import Table, as_text  # noqa: E402
 
 from plkd.interpret.attribution import attribute_genes  # noqa: E402
 from plkd.interpret.cells import background_of  # noqa: E402
-from plkd.models.checkpoint import TrainedModel, load_model  # noqa: E402
+from plkd.model.folder import TrainedModel, load_model  # noqa: E402
 
 
 class Logits(nn.Module):

@@ -25,10 +25,10 @@ from measuring import Table, as_text  # noqa: E402
 from plkd.interpret.attribution import attribute_genes  # noqa: E402
 from plkd.interpret.cells import background_of, draw_cells  # noqa: E402
 from plkd.interpret.faithfulness import curve_areas, student_curves, summarise_areas  # noqa: E402
-from plkd.models.background import Background  # noqa: E402
-from plkd.models.checkpoint import load_model  # noqa: E402
+from plkd.model.background import Background  # noqa: E402
+from plkd.model.folder import load_model  # noqa: E402
+from plkd.model.reference import Reference  # noqa: E402
 from plkd.predictions import read_predictions  # noqa: E402
-from plkd.reference import Reference  # noqa: E402
 
 
 class Unweighted(Background):

@@ -23,7 +23,7 @@ from measuring import Table, as_text  # noqa: E402
 
 from plkd.interpret.networks import gene_embeddings  # noqa: E402
 from plkd.interpret.tokens import teacher_of  # noqa: E402
-from plkd.models.checkpoint import load_model  # noqa: E402
+from plkd.model.folder import load_model  # noqa: E402
 
 EMBEDDINGS = ("attended", "pattern")
 

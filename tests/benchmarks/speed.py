@@ -26,12 +26,12 @@ from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E40
 
 from dense_teacher import DenseTeacher  # noqa: E402
 from plkd import losses  # noqa: E402
-from plkd.models.student import Student  # noqa: E402
-from plkd.models.teacher import Teacher  # noqa: E402
-from plkd.reference import Reference  # noqa: E402
+from plkd.model.reference import Reference  # noqa: E402
+from plkd.model.student import Student  # noqa: E402
+from plkd.model.teacher import Teacher  # noqa: E402
+from plkd.model.training import train_student, train_teacher  # noqa: E402
 from plkd.settings.models import MaskSettings, TeacherSettings  # noqa: E402
 from plkd.settings.presets import PRESETS  # noqa: E402
-from plkd.training import train_student, train_teacher  # noqa: E402
 
 GENES, PATTERNS, CLASSES, WIDTH = 2000, 300, 22, 48
 NONZERO = 0.1  # share of a cell's genes with counts

@@ -18,11 +18,11 @@ from plkd.errors import InputError
 from plkd.interpret.attribution import TOLERANCE, attribute_genes
 from plkd.interpret.cells import AttributedCells, attribute_query, background_of, draw_cells
 from plkd.interpret.token_attribution import attribute_tokens, mean_tokens
-from plkd.models.background import Background
-from plkd.models.checkpoint import TrainedModel, load_model, save_model
-from plkd.models.student import Student
-from plkd.models.teacher import Teacher
-from plkd.reference import Reference
+from plkd.model.background import Background
+from plkd.model.folder import TrainedModel, load_model, save_model
+from plkd.model.reference import Reference
+from plkd.model.student import Student
+from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, StudentSettings, TeacherSettings
 from simulated import make_cells
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plkd.calibration import Calibration, calibrate
+from plkd.model.calibration import Calibration, calibrate
 
 
 def draw(n_cells: int, n_classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -16,18 +16,18 @@ import torch
 from safetensors.torch import load_file
 from scipy import sparse
 
-from plkd.calibration import Calibration
 from plkd.errors import InputError
-from plkd.models.background import Background
-from plkd.models.checkpoint import (
+from plkd.model.background import Background
+from plkd.model.calibration import Calibration
+from plkd.model.folder import (
     TrainedModel,
     dense_batch,
     dense_from_csr,
     load_model,
     save_model,
 )
-from plkd.models.student import Student
-from plkd.models.teacher import Teacher
+from plkd.model.student import Student
+from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
 

@@ -161,11 +161,11 @@ def test_every_script_of_the_workflow_has_a_fingerprint(script):
 def test_training_depends_on_losses_and_not_on_figures_or_metrics():
     reached = set(reachable_modules("train.py", locate_script))
     assert {
-        "plkd/losses.py",
-        "plkd/models/navigator.py",
-        "plkd/models/teacher.py",
+        "plkd/model/losses.py",
+        "plkd/model/navigator.py",
+        "plkd/model/teacher.py",
         "plkd/models/__init__.py",
-        "plkd/calibration.py",
+        "plkd/model/calibration.py",
         "plkd/settings/models.py",
     } <= reached
     assert not [name for name in reached if "figures" in name or "metrics" in name]

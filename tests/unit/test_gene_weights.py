@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from plkd.gene_weights import label_distance, separation
-from plkd.reference import Reference
+from plkd.model.gene_weights import label_distance, separation
+from plkd.model.reference import Reference
 
 
 def cells_of(seed: int = 0, n_cells: int = 60, n_genes: int = 12) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plkd.losses import (
+from plkd.model.losses import (
     clustering_loss,
     cross_entropy_loss,
     distillation_loss,

@@ -29,8 +29,8 @@ from plkd.interpret.networks import (
 )
 from plkd.interpret.patterns import pattern_genes
 from plkd.interpret.tokens import effective_weights, pattern_weights
-from plkd.models.checkpoint import TrainedModel
-from plkd.models.teacher import Teacher
+from plkd.model.folder import TrainedModel
+from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, TeacherSettings
 
 

@@ -15,9 +15,9 @@ from scipy import sparse
 from torch import Tensor
 
 from dense_teacher import DenseTeacher, gradient_pairs, split_entries
-from plkd.models.navigator import Navigator
-from plkd.models.student import Student
-from plkd.models.teacher import AttentionLayer, Teacher
+from plkd.model.navigator import Navigator
+from plkd.model.student import Student
+from plkd.model.teacher import AttentionLayer, Teacher
 from plkd.settings.models import StudentSettings, TeacherSettings
 from plkd.settings.presets import AUTHORS_CODE, resolve
 

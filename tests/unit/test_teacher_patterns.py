@@ -28,17 +28,17 @@ from plkd.interpret.tokens import (
     teacher_of,
     token_statistics,
 )
-from plkd.models.checkpoint import TrainedModel
-from plkd.models.student import Student
-from plkd.models.teacher import Teacher
+from plkd.model.folder import TrainedModel
+from plkd.model.reference import Reference
+from plkd.model.student import Student
+from plkd.model.teacher import Teacher
+from plkd.model.training import train_teacher
 from plkd.pathways.gene_sets import GeneSet, read_gmts
 from plkd.pathways.mask import build_mask
 from plkd.predictions import prediction_table, write_predictions
-from plkd.reference import Reference
 from plkd.settings.models import MaskSettings, Settings, TeacherSettings
 from plkd.settings.presets import resolve
 from plkd.simulate import Simulation, make_world, simulate_cells
-from plkd.training import train_teacher
 
 N_GENES, N_PATTERNS, WIDTH = 14, 6, 8
 

@@ -15,19 +15,19 @@ import pytest
 import torch
 from scipy import sparse
 
-from plkd import training
 from plkd.errors import InputError
-from plkd.gene_weights import separation
-from plkd.models.checkpoint import TrainedModel
-from plkd.settings.models import Settings, from_dict
-from plkd.settings.presets import PRESETS, resolve
-from plkd.training import (
+from plkd.model import training
+from plkd.model.folder import TrainedModel
+from plkd.model.gene_weights import separation
+from plkd.model.training import (
     Reference,
     TrainingDiverged,
     split_validation,
     train_student,
     train_teacher,
 )
+from plkd.settings.models import Settings, from_dict
+from plkd.settings.presets import PRESETS, resolve
 from simulated import HOUSEKEEPING, MARKERS, make_cells
 
 QUICK = {

@@ -16,7 +16,7 @@ from plkd.interpret.faithfulness import (
     teacher_curves,
 )
 from plkd.interpret.key_genes import write_gene_table
-from plkd.models.checkpoint import load_model
+from plkd.model.folder import load_model
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
 

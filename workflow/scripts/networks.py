@@ -8,7 +8,7 @@ import pandas as pd
 from plkd.figures import save_figure, style
 from plkd.figures.networks import plot_networks
 from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
-from plkd.models.checkpoint import load_model
+from plkd.model.folder import load_model
 from plkd.utils.files import whole_file, whole_folder
 from plkd.utils.logs import run_script
 

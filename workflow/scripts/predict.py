@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.annotate import embed_prepared, predict_prepared
-from plkd.models.checkpoint import load_model
+from plkd.model.folder import load_model
 from plkd.predictions import write_predictions
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from plkd.figures import save_figure, style
 from plkd.figures.key_genes import plot_stability
 from plkd.interpret.key_genes import read_gene_table, stability, write_gene_table
-from plkd.models.checkpoint import load_model
+from plkd.model.folder import load_model
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
-from plkd.models.checkpoint import load_model, save_model
+from plkd.model.folder import load_model, save_model
+from plkd.model.reference import Reference
+from plkd.model.training import train_student, train_teacher
 from plkd.pathways.mask import Mask
-from plkd.reference import Reference
 from plkd.settings.models import from_dict
-from plkd.training import train_student, train_teacher
 from plkd.utils.devices import choose_device
 from plkd.utils.files import sha256_of
 from plkd.utils.logs import run_script

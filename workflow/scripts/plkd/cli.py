@@ -127,7 +127,7 @@ def _explain(options: argparse.Namespace) -> None:
     from plkd.figures import save_figure, style
     from plkd.figures.explain import plot_explanation
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
-    from plkd.models.checkpoint import load_model
+    from plkd.model.folder import load_model
     from plkd.utils.files import whole_file, writable_folder
 
     if options.top < 1:
@@ -278,7 +278,7 @@ def _simulate_twin(options: argparse.Namespace) -> None:
 def _annotate(options: argparse.Namespace) -> None:
     # imported here so that --help and mistakes in the arguments answer at once
     from plkd.annotate import annotate_file
-    from plkd.models.checkpoint import load_model
+    from plkd.model.folder import load_model
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
 

@@ -5,7 +5,7 @@ background::
 
     sum over genes of phi_g = f_c(x) - E_b f_c(b)
 
-with f_c the logit and b the cells of the model's :class:`~plkd.models.background.Background`. They
+with f_c the logit and b the cells of the model's :class:`~plkd.model.background.Background`. They
 are found by the recursion of the paper (section 2.4), DeepLIFT's chain of multipliers, which is
 also what ``shap.DeepExplainer`` computes: between a cell and a background cell, the change of a
 layer's output is written as *multiplier x change of its input*, and the multipliers of the layers
@@ -47,9 +47,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.models.background import Background
-from plkd.models.checkpoint import TrainedModel
-from plkd.models.student import Student
+from plkd.model.background import Background
+from plkd.model.folder import TrainedModel
+from plkd.model.student import Student
 
 SEGMENTS = 2  # one step is farther from the Shapley values; twenty are hardly closer
 TOLERANCE = 1e-9

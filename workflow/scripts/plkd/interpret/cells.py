@@ -13,8 +13,8 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.interpret.attribution import attribute_genes
-from plkd.models.background import Background
-from plkd.models.checkpoint import TrainedModel
+from plkd.model.background import Background
+from plkd.model.folder import TrainedModel
 from plkd.utils.files import whole_file
 
 

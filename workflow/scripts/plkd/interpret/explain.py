@@ -21,7 +21,7 @@ from plkd.interpret.token_attribution import attribute_tokens, no_pathways
 from plkd.io.cells import open_cells
 from plkd.io.genes import match_genes, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised
-from plkd.models.checkpoint import TrainedModel
+from plkd.model.folder import TrainedModel
 from plkd.predictions import class_probabilities, prediction_sets, prediction_table
 from plkd.utils.logs import logger
 

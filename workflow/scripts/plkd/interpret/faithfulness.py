@@ -21,8 +21,8 @@ from torch import Tensor
 
 from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, no_pathways
 from plkd.interpret.tokens import teacher_of
-from plkd.models.background import Background
-from plkd.models.checkpoint import TrainedModel, dense_batch
+from plkd.model.background import Background
+from plkd.model.folder import TrainedModel, dense_batch
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
 """How many genes or tokens are replaced; the area is over this range."""

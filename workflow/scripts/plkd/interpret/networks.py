@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from plkd.errors import InputError
 from plkd.interpret.rank_aggregation import aggregate
 from plkd.interpret.tokens import effective_weights, reads_centred, teacher_of
-from plkd.models.checkpoint import TrainedModel
-from plkd.models.teacher import Teacher
+from plkd.model.folder import TrainedModel
+from plkd.model.teacher import Teacher
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 

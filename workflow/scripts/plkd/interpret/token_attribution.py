@@ -20,9 +20,9 @@ from scipy import sparse
 from torch import Tensor
 
 from plkd.interpret.tokens import teacher_of
-from plkd.models.background import Background
-from plkd.models.checkpoint import TrainedModel, dense_batch
-from plkd.models.teacher import Teacher
+from plkd.model.background import Background
+from plkd.model.folder import TrainedModel, dense_batch
+from plkd.model.teacher import Teacher
 from plkd.pathways.mask import UNCOVERED
 
 POINTS = (16, 64, 256)

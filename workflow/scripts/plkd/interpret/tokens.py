@@ -34,8 +34,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.models.checkpoint import TrainedModel, dense_batch
-from plkd.models.teacher import Teacher
+from plkd.model.folder import TrainedModel, dense_batch
+from plkd.model.teacher import Teacher
 from plkd.predictions import read_predictions
 from plkd.utils.logs import logger
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plkd.models.checkpoint import TrainedModel
-from plkd.reference import Reference
+from plkd.model.folder import TrainedModel
+from plkd.model.reference import Reference
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 

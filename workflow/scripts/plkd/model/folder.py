@@ -26,11 +26,11 @@ from scipy import sparse
 from torch import Tensor
 
 from plkd import __version__
-from plkd.calibration import Calibration
 from plkd.errors import InputError
-from plkd.models.background import Background
-from plkd.models.student import Student
-from plkd.models.teacher import Teacher
+from plkd.model.background import Background
+from plkd.model.calibration import Calibration
+from plkd.model.student import Student
+from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, from_dict
 from plkd.utils.files import sha256_of, whole_folder
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, nn
 
-from plkd.models.navigator import Navigator
+from plkd.model.navigator import Navigator
 from plkd.settings.models import TeacherSettings
 
 # The tokens of so many cells stay in a CPU's cache from one pass over them to the next.

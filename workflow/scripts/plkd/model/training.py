@@ -19,16 +19,16 @@ from scipy import sparse
 from torch import Tensor
 from tqdm import tqdm
 
-from plkd import losses
-from plkd.calibration import calibrate
 from plkd.errors import InputError
-from plkd.gene_weights import label_distance, separation
-from plkd.models.background import Background
-from plkd.models.checkpoint import TrainedModel, dense_batch
-from plkd.models.student import Student
-from plkd.models.teacher import Teacher
-from plkd.reference import Reference, split_validation
-from plkd.resume import fingerprint_of_run, resume, save_progress
+from plkd.model import losses
+from plkd.model.background import Background
+from plkd.model.calibration import calibrate
+from plkd.model.folder import TrainedModel, dense_batch
+from plkd.model.gene_weights import label_distance, separation
+from plkd.model.reference import Reference, split_validation
+from plkd.model.resume import fingerprint_of_run, resume, save_progress
+from plkd.model.student import Student
+from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, TrainingSettings
 from plkd.utils.logs import logger
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from plkd.reference import Reference
+from plkd.model.reference import Reference
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""Teacher and Student, their parts, and the folder a trained model is kept in."""
