@@ -28,7 +28,7 @@ from plkd.interpret.faithfulness import curve_areas, student_curves, summarise_a
 from plkd.model.background import Background  # noqa: E402
 from plkd.model.folder import load_model  # noqa: E402
 from plkd.model.reference import Reference  # noqa: E402
-from plkd.predictions import read_predictions  # noqa: E402
+from plkd.prediction.table import read_predictions  # noqa: E402
 
 
 class Unweighted(Background):

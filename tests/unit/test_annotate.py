@@ -11,12 +11,12 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from plkd.annotate import annotate_file, label_table, predict_file, write_annotated
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.model.folder import TrainedModel, save_model
 from plkd.model.reference import Reference
 from plkd.model.training import train_teacher
+from plkd.prediction.annotate import annotate_file, label_table, predict_file, write_annotated
 from plkd.settings.presets import resolve
 from plkd.utils.files import sha256_of
 from simulated import make_cells

@@ -14,7 +14,7 @@ from plkd.baselines import BASELINES, logistic_regression, majority, random, tru
 from plkd.errors import InputError
 from plkd.evaluation import evaluate
 from plkd.metrics import annotation_metrics
-from plkd.predictions import prediction_table
+from plkd.prediction.table import prediction_table
 from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"

@@ -23,7 +23,7 @@ from plkd.figures.pattern_tokens import pattern_labels, plot_attention, plot_lab
 from plkd.figures.per_class import plot_per_class
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.interpret.networks import build_network, choose_genes, rank_genes
-from plkd.predictions import prediction_table
+from plkd.prediction.table import prediction_table
 
 ODD_NAMES = [
     "CD4+ T / naïve",

@@ -22,7 +22,7 @@ from plkd.metrics import (
     per_class_table,
     reliability,
 )
-from plkd.predictions import prediction_table
+from plkd.prediction.table import prediction_table
 
 REFERENCE = ["A", "B", "C", "D"]
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from plkd.annotate import write_annotated
 from plkd.errors import InputError
 from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
-from plkd.predictions import prediction_table
+from plkd.prediction.annotate import write_annotated
+from plkd.prediction.table import prediction_table
 from simulated import make_cells
 
 PEAKS = ["chr1:100-200", "chr1:300-400", "chr2:5-50"]

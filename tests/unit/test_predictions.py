@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from plkd.errors import InputError
-from plkd.predictions import (
+from plkd.prediction.table import (
     PROBABILITY,
     class_names,
     class_probabilities,

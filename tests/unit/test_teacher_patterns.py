@@ -35,7 +35,7 @@ from plkd.model.teacher import Teacher
 from plkd.model.training import train_teacher
 from plkd.pathways.gene_sets import GeneSet, read_gmts
 from plkd.pathways.mask import build_mask
-from plkd.predictions import prediction_table, write_predictions
+from plkd.prediction.table import prediction_table, write_predictions
 from plkd.settings.models import MaskSettings, Settings, TeacherSettings
 from plkd.settings.presets import resolve
 from plkd.simulate import Simulation, make_world, simulate_cells

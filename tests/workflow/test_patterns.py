@@ -11,7 +11,7 @@ import networkx as nx
 import pandas as pd
 import pytest
 
-from plkd.predictions import read_predictions
+from plkd.prediction.table import read_predictions
 from project import Project, planned_rules
 from simulated import MARKERS
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plkd.predictions import read_predictions
+from plkd.prediction.table import read_predictions
 from plkd.utils.files import sha256_of
 from project import REPOSITORY, Project, planned_rules
 

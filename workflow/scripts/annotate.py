@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
-from plkd.annotate import label_table, write_annotated
-from plkd.predictions import read_predictions
+from plkd.prediction.annotate import label_table, write_annotated
+from plkd.prediction.table import read_predictions
 from plkd.preparation.prepare import reading_options, source_rows
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script

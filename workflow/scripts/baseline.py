@@ -7,7 +7,7 @@ import anndata as ad
 
 from plkd.baselines import BASELINES
 from plkd.errors import InputError
-from plkd.predictions import prediction_table, write_predictions
+from plkd.prediction.table import prediction_table, write_predictions
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

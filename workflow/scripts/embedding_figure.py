@@ -16,7 +16,7 @@ from plkd.embeddings import (
 from plkd.evaluation import label_counts
 from plkd.figures import save_figure, style
 from plkd.figures.embedding import plot_embedding
-from plkd.predictions import read_predictions
+from plkd.prediction.table import read_predictions
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
 

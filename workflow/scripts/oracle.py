@@ -6,7 +6,7 @@ import pandas as pd
 
 from plkd.baselines import true_labels
 from plkd.evaluation import label_counts
-from plkd.predictions import prediction_table, write_predictions
+from plkd.prediction.table import prediction_table, write_predictions
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.annotate import embed_prepared, predict_prepared
 from plkd.model.folder import load_model
-from plkd.predictions import write_predictions
+from plkd.prediction.annotate import embed_prepared, predict_prepared
+from plkd.prediction.table import write_predictions
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
 

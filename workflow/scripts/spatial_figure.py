@@ -11,7 +11,7 @@ from plkd.evaluation import label_counts
 from plkd.figures import style
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.io.cells import open_cells
-from plkd.predictions import read_predictions
+from plkd.prediction.table import read_predictions
 from plkd.utils.files import whole_file, whole_folder
 from plkd.utils.logs import run_script
 

@@ -277,8 +277,8 @@ def _simulate_twin(options: argparse.Namespace) -> None:
 
 def _annotate(options: argparse.Namespace) -> None:
     # imported here so that --help and mistakes in the arguments answer at once
-    from plkd.annotate import annotate_file
     from plkd.model.folder import load_model
+    from plkd.prediction.annotate import annotate_file
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
 
@@ -386,7 +386,7 @@ def _gene_activity(options: argparse.Namespace) -> None:
 
 
 def _write_table(predictions, path: Path) -> None:  # type: ignore[no-untyped-def]
-    from plkd.predictions import prediction_sets, write_predictions
+    from plkd.prediction.table import prediction_sets, write_predictions
     from plkd.utils.files import whole_file
 
     if path.suffix == ".parquet":

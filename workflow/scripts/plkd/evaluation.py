@@ -16,7 +16,7 @@ from plkd.metrics import (
     confusion_table,
     per_class_table,
 )
-from plkd.predictions import read_predictions
+from plkd.prediction.table import read_predictions
 
 RUN_COLUMNS = ["dataset", "variant", "seed", "method"]
 

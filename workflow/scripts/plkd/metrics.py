@@ -26,7 +26,7 @@ from sklearn.metrics import (
 )
 
 from plkd.errors import InputError
-from plkd.predictions import prediction_sets
+from plkd.prediction.table import prediction_sets
 
 ABUNDANCE_GROUPS = ("high", "medium", "low")
 
@@ -37,7 +37,7 @@ def match_truth(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     predictions
-        Prediction table (:mod:`plkd.predictions`).
+        Prediction table (:mod:`plkd.prediction.table`).
     truth
         Columns `cell_id` and `label` (str, null where the label is not known), in any order.
 

@@ -22,7 +22,7 @@ from plkd.io.cells import open_cells
 from plkd.io.genes import match_genes, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.model.folder import TrainedModel
-from plkd.predictions import class_probabilities, prediction_sets, prediction_table
+from plkd.prediction.table import class_probabilities, prediction_sets, prediction_table
 from plkd.utils.logs import logger
 
 MOST_CELLS = 200
@@ -105,7 +105,7 @@ def explain_file(
     student, teacher
         Trained models; the Teacher adds the pathways.
     query
-        File or folder of cells, as for :func:`plkd.annotate.predict_file`.
+        File or folder of cells, as for :func:`plkd.prediction.annotate.predict_file`.
     cell
         Barcode of the cell to explain; or
     group

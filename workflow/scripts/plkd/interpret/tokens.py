@@ -36,7 +36,7 @@ from tqdm import tqdm
 from plkd.errors import InputError
 from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher
-from plkd.predictions import read_predictions
+from plkd.prediction.table import read_predictions
 from plkd.utils.logs import logger
 
 Axis = Literal["principal", "sum"]

@@ -27,7 +27,12 @@ from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, t
 from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, reading
 from plkd.model.folder import TrainedModel
-from plkd.predictions import class_names, class_probabilities, prediction_sets, prediction_table
+from plkd.prediction.table import (
+    class_names,
+    class_probabilities,
+    prediction_sets,
+    prediction_table,
+)
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 

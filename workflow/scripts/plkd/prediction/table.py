@@ -147,7 +147,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(
             f"cannot read the predictions in '{path}': {error}. Expected a parquet file that "
-            "plkd.predictions.write_predictions wrote."
+            "plkd.prediction.table.write_predictions wrote."
         ) from error
     table = arrow.to_pandas(
         ignore_metadata=True,
