@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "script
 from measuring import Table, as_text  # noqa: E402
 
 from plkd.interpret.networks import gene_embeddings  # noqa: E402
-from plkd.interpret.tokens import teacher_of  # noqa: E402
+from plkd.interpret.pathway_scores import teacher_of  # noqa: E402
 from plkd.model.folder import load_model  # noqa: E402
 
 EMBEDDINGS = ("attended", "pattern")

@@ -15,9 +15,14 @@ import torch
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.interpret.attribution import TOLERANCE, attribute_genes
-from plkd.interpret.cells import AttributedCells, attribute_query, background_of, draw_cells
-from plkd.interpret.token_attribution import attribute_tokens, mean_tokens
+from plkd.interpret.attributed_cells import (
+    AttributedCells,
+    attribute_query,
+    background_of,
+    draw_cells,
+)
+from plkd.interpret.gene_attribution import TOLERANCE, attribute_genes
+from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens
 from plkd.model.background import Background
 from plkd.model.folder import TrainedModel, load_model, save_model
 from plkd.model.reference import Reference

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from plkd.interpret.attribution import attribute_genes
 from plkd.interpret.faithfulness import (
     curve_areas,
     places,
@@ -19,7 +18,8 @@ from plkd.interpret.faithfulness import (
     summarise_curves,
     teacher_curves,
 )
-from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, no_pathways
+from plkd.interpret.gene_attribution import attribute_genes
+from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no_pathways
 from simulated import make_cells
 from trained import TYPES, logged, trained_pair
 

@@ -13,7 +13,7 @@ from plkd.figures import save_figure, style
 from plkd.figures.attribution import plot_beeswarm, plot_top_genes
 from plkd.figures.faithfulness import plot_faithfulness
 from plkd.figures.key_genes import plot_key_genes, plot_recovery, plot_stability
-from plkd.interpret.cells import AttributedCells
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.faithfulness import summarise_areas, summarise_curves
 from plkd.interpret.key_genes import gene_table, key_genes, stability
 from plkd.interpret.marker_recovery import recovery_table

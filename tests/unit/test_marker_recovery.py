@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse, stats
 
 from plkd.errors import InputError
-from plkd.interpret.cells import AttributedCells
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.marker_recovery import (
     match_labels,
     read_markers,

@@ -27,8 +27,8 @@ from plkd.interpret.networks import (
     rank_genes,
     write_graphml,
 )
-from plkd.interpret.patterns import pattern_genes
-from plkd.interpret.tokens import effective_weights, pattern_weights
+from plkd.interpret.pathway_names import pattern_genes
+from plkd.interpret.pathway_scores import effective_weights, pattern_weights
 from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, TeacherSettings

@@ -13,13 +13,13 @@ from scipy.stats import hypergeom, mannwhitneyu
 
 from plkd.errors import InputError
 from plkd.interpret.networks import label_networks
-from plkd.interpret.patterns import (
+from plkd.interpret.pathway_names import (
     name_patterns,
     pattern_genes,
     summarise_names,
     usable_gene_sets,
 )
-from plkd.interpret.tokens import (
+from plkd.interpret.pathway_scores import (
     labelled_cells,
     pattern_scores,
     pattern_weights,

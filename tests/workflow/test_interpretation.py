@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plkd.interpret.cells import AttributedCells
+from plkd.interpret.attributed_cells import AttributedCells
 from project import REPOSITORY, Project, planned_rules
 from simulated import MARKERS
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from plkd.figures import save_figure, style
 from plkd.figures.faithfulness import plot_faithfulness
-from plkd.interpret.cells import AttributedCells, background_of, draw_cells
+from plkd.interpret.attributed_cells import AttributedCells, background_of, draw_cells
 from plkd.interpret.faithfulness import (
     curve_areas,
     student_curves,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from plkd.figures import save_figure, style
 from plkd.figures.key_genes import plot_recovery
-from plkd.interpret.cells import AttributedCells
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.key_genes import read_gene_table, write_gene_table
 from plkd.interpret.marker_recovery import (
     gene_rankings,

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 from plkd.figures import save_figure, style
 from plkd.figures.pattern_tokens import plot_attention, plot_label_patterns
-from plkd.interpret.patterns import (
+from plkd.interpret.pathway_names import (
     name_patterns,
     pattern_genes,
     summarise_names,
     usable_gene_sets,
 )
-from plkd.interpret.tokens import (
+from plkd.interpret.pathway_scores import (
     labelled_cells,
     pattern_scores,
     pattern_weights,

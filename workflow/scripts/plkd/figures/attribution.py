@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from plkd.figures import PALETTE, SEQUENTIAL
 from plkd.figures.labels import plain
 from plkd.figures.panels import label_panels
-from plkd.interpret.cells import AttributedCells
+from plkd.interpret.attributed_cells import AttributedCells
 
 PRESENT, ABSENT = PALETTE[0], PALETTE[5]
 PRESENCE = {

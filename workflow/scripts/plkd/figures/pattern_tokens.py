@@ -59,7 +59,7 @@ def plot_label_patterns(
     Parameters
     ----------
     table
-        Patterns of the labels (:func:`plkd.interpret.tokens.rank_label_patterns`).
+        Patterns of the labels (:func:`plkd.interpret.pathway_scores.rank_label_patterns`).
     names
         pattern -> name.
     per_label
@@ -123,7 +123,7 @@ def plot_attention(
     Parameters
     ----------
     table
-        Patterns of the labels (:func:`plkd.interpret.tokens.rank_label_patterns`).
+        Patterns of the labels (:func:`plkd.interpret.pathway_scores.rank_label_patterns`).
     names
         pattern -> name.
     top

@@ -15,9 +15,9 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.interpret.attribution import attribute_genes
-from plkd.interpret.cells import background_of
-from plkd.interpret.token_attribution import attribute_tokens, no_pathways
+from plkd.interpret.attributed_cells import background_of
+from plkd.interpret.gene_attribution import attribute_genes
+from plkd.interpret.pathway_attribution import attribute_tokens, no_pathways
 from plkd.io.cells import open_cells
 from plkd.io.genes import match_genes, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised

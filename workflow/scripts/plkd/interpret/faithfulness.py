@@ -19,8 +19,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from plkd.interpret.token_attribution import attribute_tokens, mean_tokens, no_pathways
-from plkd.interpret.tokens import teacher_of
+from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no_pathways
+from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
 from plkd.model.folder import TrainedModel, dense_batch
 

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
-from plkd.interpret.cells import AttributedCells
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.utils.files import whole_file
 
 TOP_GENES = 10

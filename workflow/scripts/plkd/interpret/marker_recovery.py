@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from plkd.errors import InputError
-from plkd.interpret.cells import AttributedCells
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.logs import logger
 

@@ -33,8 +33,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plkd.errors import InputError
+from plkd.interpret.pathway_scores import effective_weights, reads_centred, teacher_of
 from plkd.interpret.rank_aggregation import aggregate
-from plkd.interpret.tokens import effective_weights, reads_centred, teacher_of
 from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
 from plkd.utils.files import whole_file
@@ -63,9 +63,9 @@ def label_networks(
     model
         A Teacher.
     ranked
-        Patterns of the labels (:func:`plkd.interpret.tokens.rank_label_patterns`).
+        Patterns of the labels (:func:`plkd.interpret.pathway_scores.rank_label_patterns`).
     members
-        Genes of the patterns (:func:`plkd.interpret.patterns.pattern_genes`).
+        Genes of the patterns (:func:`plkd.interpret.pathway_names.pattern_genes`).
     genes_per_pattern, embedding, similarity
         See :func:`choose_genes`, the module and :func:`build_network`.
 

@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from plkd.interpret.tokens import teacher_of
+from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
 from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher

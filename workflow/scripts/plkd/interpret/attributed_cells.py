@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.interpret.attribution import attribute_genes
+from plkd.interpret.gene_attribution import attribute_genes
 from plkd.model.background import Background
 from plkd.model.folder import TrainedModel
 from plkd.utils.files import whole_file
@@ -132,7 +132,7 @@ def attribute_query(
     seed
         Seed of their choice.
     device, progress
-        As of :func:`plkd.interpret.attribution.attribute_genes`.
+        As of :func:`plkd.interpret.gene_attribution.attribute_genes`.
 
     Raises
     ------

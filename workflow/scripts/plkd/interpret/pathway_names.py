@@ -1,6 +1,6 @@
 """Patterns of the Teacher as gene sets, and the names of these (paper, section 2.4).
 
-P_j weighs the genes of pattern j (:func:`plkd.interpret.tokens.pattern_weights`). A gene belongs to
+P_j weighs the genes of pattern j (:func:`plkd.interpret.pathway_scores.pattern_weights`). A gene belongs to
 the pattern where ``|P_j|`` lies above its mean over all genes of the model, as in the text, but for
 the sign: a gene that lowers the score is as much part of what the token tells apart as one that
 raises it. With a mask the many zeros outside pull the mean down, so nearly the whole pathway
