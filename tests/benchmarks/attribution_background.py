@@ -22,8 +22,8 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "script
 
 from measuring import Table, as_text  # noqa: E402
 
+from plkd.evaluation.faithfulness import curve_areas, student_curves, summarise_areas  # noqa: E402
 from plkd.interpret.attributed_cells import background_of, draw_cells  # noqa: E402
-from plkd.interpret.faithfulness import curve_areas, student_curves, summarise_areas  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
 from plkd.model.background import Background  # noqa: E402
 from plkd.model.folder import load_model  # noqa: E402

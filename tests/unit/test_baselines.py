@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import scanpy as sc
 
-from plkd.baselines import BASELINES, logistic_regression, majority, random, true_labels
 from plkd.errors import InputError
-from plkd.evaluation import evaluate
-from plkd.metrics import annotation_metrics
+from plkd.evaluation.baselines import BASELINES, logistic_regression, majority, random, true_labels
+from plkd.evaluation.metrics import annotation_metrics
+from plkd.evaluation.tables import evaluate
 from plkd.prediction.table import prediction_table
 from simulated import make_cells
 

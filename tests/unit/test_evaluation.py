@@ -19,9 +19,14 @@ import evaluate as evaluate_script
 import evaluate_figures
 import oracle
 import plot_history
-from plkd.embeddings import principal_components, read_cells_of_run, read_embedding, sample_cells
 from plkd.errors import InputError
-from plkd.evaluation import label_counts, overall, summarise
+from plkd.evaluation.embeddings import (
+    principal_components,
+    read_cells_of_run,
+    read_embedding,
+    sample_cells,
+)
+from plkd.evaluation.tables import label_counts, overall, summarise
 from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from plkd.interpret.faithfulness import (
+from plkd.evaluation.faithfulness import (
     curve_areas,
     places,
     removal_curves,

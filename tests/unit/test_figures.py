@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from plkd.evaluation import evaluate
+from plkd.evaluation.tables import evaluate
 from plkd.figures import save_figure, style
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.confidence import plot_confidence

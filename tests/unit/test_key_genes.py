@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from plkd.errors import InputError
-from plkd.interpret.key_genes import key_genes, pool_sizes, stability
-from plkd.interpret.marker_recovery import (
+from plkd.evaluation.marker_recovery import (
     match_labels,
     read_markers,
     recovery_summary,
     recovery_table,
 )
+from plkd.interpret.key_genes import key_genes, pool_sizes, stability
 
 GENES = pd.DataFrame(
     {

@@ -10,8 +10,7 @@ import pytest
 from scipy import sparse, stats
 
 from plkd.errors import InputError
-from plkd.interpret.attributed_cells import AttributedCells
-from plkd.interpret.marker_recovery import (
+from plkd.evaluation.marker_recovery import (
     match_labels,
     read_markers,
     read_planted,
@@ -19,6 +18,7 @@ from plkd.interpret.marker_recovery import (
     recovery_table,
     wilcoxon_table,
 )
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.simulate import simulate_cells
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plkd.errors import InputError
-from plkd.metrics import (
+from plkd.evaluation.metrics import (
     abundance_table,
     annotation_metrics,
     calibration_error,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plkd.interpret.proofs import proofs_table
+from plkd.evaluation.explanations import proofs_table
 
 
 def areas_of(dataset: str, seed: int, attribution: float, random: float) -> pd.DataFrame:

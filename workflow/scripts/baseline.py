@@ -1,12 +1,12 @@
-"""Annotate the query by one of the baselines of plkd.baselines."""
+"""Annotate the query by one of the baselines of plkd.evaluation.baselines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
 
-from plkd.baselines import BASELINES
 from plkd.errors import InputError
+from plkd.evaluation.baselines import BASELINES
 from plkd.prediction.table import prediction_table, write_predictions
 from plkd.utils.logs import run_script
 

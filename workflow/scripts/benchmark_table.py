@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation import overall, summarise
+from plkd.evaluation.tables import overall, summarise
 from plkd.figures import save_figure, style
 from plkd.figures.benchmark import plot_benchmark
 from plkd.utils.files import whole_file

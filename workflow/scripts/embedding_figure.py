@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.embeddings import (
+from plkd.evaluation.embeddings import (
     map_spaces,
     principal_components,
     read_cells_of_run,
@@ -13,7 +13,7 @@ from plkd.embeddings import (
     sample_cells,
     score_spaces,
 )
-from plkd.evaluation import label_counts
+from plkd.evaluation.tables import label_counts
 from plkd.figures import save_figure, style
 from plkd.figures.embedding import plot_embedding
 from plkd.prediction.table import read_predictions

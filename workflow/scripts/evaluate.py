@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation import evaluate, label_counts, read_methods
+from plkd.evaluation.tables import evaluate, label_counts, read_methods
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation import evaluate, label_counts, read_methods
+from plkd.evaluation.tables import evaluate, label_counts, read_methods
 from plkd.figures import save_figure, style
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.figures import save_figure, style
-from plkd.figures.faithfulness import plot_faithfulness
-from plkd.interpret.attributed_cells import AttributedCells, background_of, draw_cells
-from plkd.interpret.faithfulness import (
+from plkd.evaluation.faithfulness import (
     curve_areas,
     student_curves,
     summarise_areas,
     summarise_curves,
     teacher_curves,
 )
+from plkd.figures import save_figure, style
+from plkd.figures.faithfulness import plot_faithfulness
+from plkd.interpret.attributed_cells import AttributedCells, background_of, draw_cells
 from plkd.interpret.key_genes import write_gene_table
 from plkd.model.folder import load_model
 from plkd.utils.devices import choose_device

@@ -2,11 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from plkd.figures import save_figure, style
-from plkd.figures.key_genes import plot_recovery
-from plkd.interpret.attributed_cells import AttributedCells
-from plkd.interpret.key_genes import read_gene_table, write_gene_table
-from plkd.interpret.marker_recovery import (
+from plkd.evaluation.marker_recovery import (
     gene_rankings,
     match_labels,
     pattern_rankings,
@@ -16,6 +12,10 @@ from plkd.interpret.marker_recovery import (
     recovery_table,
     wilcoxon_table,
 )
+from plkd.figures import save_figure, style
+from plkd.figures.key_genes import plot_recovery
+from plkd.interpret.attributed_cells import AttributedCells
+from plkd.interpret.key_genes import read_gene_table, write_gene_table
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.baselines import true_labels
-from plkd.evaluation import label_counts
+from plkd.evaluation.baselines import true_labels
+from plkd.evaluation.tables import label_counts
 from plkd.prediction.table import prediction_table, write_predictions
 from plkd.utils.logs import run_script
 

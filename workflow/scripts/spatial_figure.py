@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.backends.backend_pdf import PdfPages
 
 from plkd.errors import InputError
-from plkd.evaluation import label_counts
+from plkd.evaluation.tables import label_counts
 from plkd.figures import style
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.io.cells import open_cells

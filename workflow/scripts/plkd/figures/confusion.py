@@ -22,7 +22,7 @@ def plot_confusion(
     Parameters
     ----------
     confusion
-        Columns `true`, `predicted`, `n` of one method (:func:`plkd.metrics.confusion_table`).
+        Columns `true`, `predicted`, `n` of one method (:func:`plkd.evaluation.metrics.confusion_table`).
     reference_classes
         Labels of the reference, in the order to show them. Those that the query neither holds nor
         gets are left out; true labels that are not among them come last, below a line.

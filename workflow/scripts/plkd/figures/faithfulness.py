@@ -27,9 +27,9 @@ def plot_faithfulness(curves: pd.DataFrame, areas: pd.DataFrame) -> Figure:
     Parameters
     ----------
     curves
-        As of :func:`plkd.interpret.faithfulness.summarise_curves`.
+        As of :func:`plkd.evaluation.faithfulness.summarise_curves`.
     areas
-        As of :func:`plkd.interpret.faithfulness.summarise_areas`.
+        As of :func:`plkd.evaluation.faithfulness.summarise_areas`.
     """
     sets = list(dict.fromkeys(map(tuple, curves[["model", "items", "replaced_by"]].to_numpy())))
     figure, axes = new_figure(

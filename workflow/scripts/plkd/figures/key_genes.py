@@ -104,7 +104,7 @@ def plot_recovery(recovery: pd.DataFrame, *, item: str = "gene") -> Figure:
     Parameters
     ----------
     recovery
-        As of :func:`plkd.interpret.marker_recovery.recovery_table`.
+        As of :func:`plkd.evaluation.marker_recovery.recovery_table`.
     item
         Column that names the markers.
     """

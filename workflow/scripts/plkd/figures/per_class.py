@@ -21,7 +21,7 @@ def plot_per_class(per_class: pd.DataFrame, methods: Mapping[str, str]) -> Figur
     ----------
     per_class
         Columns `method`, `class`, `n`, `n_reference`, `f1`, `abundance`
-        (:func:`plkd.metrics.per_class_table` with the method's id).
+        (:func:`plkd.evaluation.metrics.per_class_table` with the method's id).
     methods
         Names to show of the methods to draw, by id, in the order of the legend.
     """

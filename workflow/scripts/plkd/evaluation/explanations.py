@@ -21,10 +21,10 @@ def proofs_table(
     Parameters
     ----------
     areas
-        Rows of :func:`plkd.interpret.faithfulness.summarise_areas`, with the columns `dataset`,
+        Rows of :func:`plkd.evaluation.faithfulness.summarise_areas`, with the columns `dataset`,
         `variant` and `seed` in front, as all of these have.
     markers, pathways
-        Rows of :func:`plkd.interpret.marker_recovery.recovery_summary`.
+        Rows of :func:`plkd.evaluation.marker_recovery.recovery_summary`.
     origins
         `origin_first_share` of ``patterns.json``, the share of the patterns made from a pathway
         that name it first (missing without a mask).

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.metrics import embedding_metrics
+from plkd.evaluation.metrics import embedding_metrics
 
 
 def read_cells_of_run(
@@ -190,7 +190,7 @@ def score_spaces(
     -------
     DataFrame
         `space`, `cells` (all or query), `mixed` (what plays the batch: `batch`, or `role` where all
-        cells bear the same batch) and the scores of :func:`plkd.metrics.embedding_metrics`.
+        cells bear the same batch) and the scores of :func:`plkd.evaluation.metrics.embedding_metrics`.
     """
     rows = []
     subsets = {"all": np.ones(len(cells), bool), "query": (cells["role"] == "query").to_numpy()}

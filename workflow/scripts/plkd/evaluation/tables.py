@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from plkd.errors import InputError
-from plkd.metrics import (
+from plkd.evaluation.metrics import (
     abundance_table,
     annotation_metrics,
     confusion_table,
