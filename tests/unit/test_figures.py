@@ -19,7 +19,7 @@ from plkd.figures.embedding import plot_embedding
 from plkd.figures.history import plot_history
 from plkd.figures.labels import class_colours, plain, short
 from plkd.figures.networks import plot_networks
-from plkd.figures.pattern_tokens import pattern_labels, plot_attention, plot_label_patterns
+from plkd.figures.pathways import pattern_labels, plot_attention, plot_label_patterns
 from plkd.figures.per_class import plot_per_class
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.interpret.networks import build_network, choose_genes, rank_genes

@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.stats import fisher_exact, hypergeom
 
 from plkd.errors import InputError
-from plkd.figures.patterns import plot_patterns, readable_name
+from plkd.figures.mask import plot_patterns, readable_name
 from plkd.pathways.mask import (
     GeneSet,
     Mask,

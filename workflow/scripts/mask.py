@@ -8,7 +8,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from plkd.errors import InputError
-from plkd.figures.patterns import plot_patterns
+from plkd.figures.mask import plot_patterns
 from plkd.pathways.mask import build_mask, read_gmts
 from plkd.utils.logs import logger, run_script
 

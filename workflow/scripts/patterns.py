@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.figures import save_figure, style
-from plkd.figures.pattern_tokens import plot_attention, plot_label_patterns
+from plkd.figures.pathways import plot_attention, plot_label_patterns
 from plkd.interpret.pathway_names import (
     name_patterns,
     pattern_genes,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from plkd.figures import PALETTE, new_figure
 from plkd.figures.attribution import name_rows
 from plkd.figures.labels import short
-from plkd.figures.pattern_tokens import pattern_labels
+from plkd.figures.pathways import pattern_labels
 from plkd.interpret.explain import Explanation
 
 _FOR, _AGAINST = PALETTE[0], PALETTE[1]

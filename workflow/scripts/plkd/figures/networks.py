@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from plkd.figures import new_figure
 from plkd.figures.labels import class_colours, plain, short
-from plkd.figures.pattern_tokens import pattern_labels
+from plkd.figures.pathways import pattern_labels
 
 _WIDTH, _HEIGHT = 7.4, 3.5  # of one label, inches
 

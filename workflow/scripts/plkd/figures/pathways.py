@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from plkd.figures import new_figure
 from plkd.figures.labels import plain, short
-from plkd.figures.patterns import readable_name
+from plkd.figures.mask import readable_name
 
 DIVERGING = "PuOr_r"  # orange above zero, purple below; safe with every kind of colour blindness
 
