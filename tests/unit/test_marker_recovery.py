@@ -19,7 +19,7 @@ from plkd.evaluation.marker_recovery import (
     wilcoxon_table,
 )
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.simulate import simulate_cells
+from plkd.simulation import simulate_cells
 
 
 def test_three_forms_of_one_list(tmp_path):

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.pathways.gene_sets import read_gmt
-from plkd.simulate import Simulation, make_world, simulate_cells
+from plkd.simulation import Simulation, make_world, simulate_cells
 
 
 @pytest.fixture(scope="module")

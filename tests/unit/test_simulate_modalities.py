@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from plkd.errors import InputError
-from plkd.simulate import (
+from plkd.simulation import (
     Simulation,
     make_world,
     plant_annotation,
@@ -22,7 +22,7 @@ from plkd.simulate import (
     write_fragments,
     write_gtf,
 )
-from plkd.simulate.genome import CHROMOSOMES, write_bgzf
+from plkd.simulation.genome import CHROMOSOMES, write_bgzf
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from plkd.pathways.mask import build_mask
 from plkd.prediction.table import prediction_table, write_predictions
 from plkd.settings.models import MaskSettings, Settings, TeacherSettings
 from plkd.settings.presets import resolve
-from plkd.simulate import Simulation, make_world, simulate_cells
+from plkd.simulation import Simulation, make_world, simulate_cells
 
 N_GENES, N_PATTERNS, WIDTH = 14, 6, 8
 

@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from plkd.simulate.twins.common import Truth
-from plkd.simulate.twins.registry import WRITERS, write_twin
+from plkd.simulation.twins.common import Truth
+from plkd.simulation.twins.registry import WRITERS, write_twin
 from project import REPOSITORY, SETTINGS, snakemake
 from serving import serving
 

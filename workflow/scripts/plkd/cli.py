@@ -223,7 +223,7 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _simulate_cells(options: argparse.Namespace) -> None:
-    from plkd.simulate.project import CONFIGURATION, write_project
+    from plkd.simulation.project import CONFIGURATION, write_project
 
     reference, query = write_project(
         options.folder,
@@ -260,7 +260,7 @@ def _simulate_cells(options: argparse.Namespace) -> None:
 
 
 def _simulate_twin(options: argparse.Namespace) -> None:
-    from plkd.simulate.twins.registry import write_twin
+    from plkd.simulation.twins.registry import write_twin
 
     truth = write_twin(options.name, options.folder, n_cells=options.cells, seed=options.seed)
     logger.info(

@@ -11,9 +11,10 @@ import pandas as pd
 from anndata.utils import make_index_unique
 from sklearn.decomposition import TruncatedSVD
 
-from plkd.simulate.atac import simulate_atac
-from plkd.simulate.cells import Simulation, draw_cells, write_cells
-from plkd.simulate.twins.common import (
+from plkd.simulation.atac import simulate_atac
+from plkd.simulation.cells import Simulation, draw_cells, write_cells
+from plkd.simulation.design import stream
+from plkd.simulation.twins.common import (
     BLUEPRINTS,
     GENOMES,
     Truth,
@@ -27,7 +28,6 @@ from plkd.simulate.twins.common import (
     world_of,
     write_shared,
 )
-from plkd.simulate.world import stream
 
 URL = "http://download.gao-lab.org/GLUE/dataset/{name}-{part}.h5ad"
 N_VARIABLE = 400

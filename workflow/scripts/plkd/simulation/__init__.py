@@ -3,14 +3,14 @@
 A :class:`World` holds what cells have in common: genes, labels with markers and pathway
 programmes, batches. :func:`simulate_cells` draws cells from it; :func:`simulate_atac` gives the
 accessibility of the same cells; :func:`simulate_spatial` draws spots on slices. The miniatures of
-the data sets of the paper are in :mod:`plkd.simulate.twins`.
+the data sets of the paper are in :mod:`plkd.simulation.twins`.
 """
 
-from plkd.simulate.atac import simulate_atac, write_fragments
-from plkd.simulate.cells import Simulation, draw_cells, simulate_cells
-from plkd.simulate.genome import plant_annotation, write_gtf
-from plkd.simulate.spatial import draw_slices, simulate_spatial
-from plkd.simulate.world import World, make_world
+from plkd.simulation.atac import simulate_atac, write_fragments
+from plkd.simulation.cells import Simulation, draw_cells, simulate_cells
+from plkd.simulation.design import World, make_world
+from plkd.simulation.genome import plant_annotation, write_gtf
+from plkd.simulation.spatial import draw_slices, simulate_spatial
 
 __all__ = [
     "Simulation",

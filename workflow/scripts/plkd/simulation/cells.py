@@ -15,7 +15,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.simulate.world import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, World, make_world, stream
+from plkd.simulation.design import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, World, make_world, stream
 from plkd.utils.files import whole_file, write_json
 
 DEPTH_SPREAD = 0.35
@@ -123,7 +123,7 @@ def simulate_cells(
     seed
         Seed of the draw.
     world
-        Seed of the world, or a world from :func:`plkd.simulate.make_world`.
+        Seed of the world, or a world from :func:`plkd.simulation.make_world`.
     depth
         Mean total count of a cell.
     batches
@@ -138,7 +138,7 @@ def simulate_cells(
     progress
         Show a progress bar.
     **settings
-        Settings of :func:`plkd.simulate.make_world`: `n_genes`, `n_labels`, `n_batches`,
+        Settings of :func:`plkd.simulation.make_world`: `n_genes`, `n_labels`, `n_batches`,
         `n_programmes`, `programme_size`, `programmes_per_label`, `n_markers`, `batch_effect`, ..
 
     Returns
@@ -208,7 +208,7 @@ def draw_cells(
     Parameters
     ----------
     world
-        From :func:`plkd.simulate.make_world`.
+        From :func:`plkd.simulation.make_world`.
     labels, batches
         Of each cell; batches may be any names.
     seed

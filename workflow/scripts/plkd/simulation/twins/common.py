@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from plkd.simulate.cells import Simulation, write_cells, write_gmt
-from plkd.simulate.genome import plant_annotation, write_gtf
-from plkd.simulate.twins import counts
-from plkd.simulate.world import World, make_world, stream
+from plkd.simulation.cells import Simulation, write_cells, write_gmt
+from plkd.simulation.design import World, make_world, stream
+from plkd.simulation.genome import plant_annotation, write_gtf
+from plkd.simulation.twins import counts
 from plkd.utils.files import whole_file, write_json
 
 N_GENES = 1200

@@ -12,8 +12,8 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from plkd.errors import InputError
-from plkd.simulate.cells import Simulation, draw_cells
-from plkd.simulate.world import World, make_world
+from plkd.simulation.cells import Simulation, draw_cells
+from plkd.simulation.design import World, make_world
 
 Arrangement = Literal["layers", "niches"]
 
@@ -47,7 +47,7 @@ def simulate_spatial(
     seed
         Seed of the draw.
     world
-        Seed of the world, or a world from :func:`plkd.simulate.make_world`.
+        Seed of the world, or a world from :func:`plkd.simulation.make_world`.
     arrangement
         ``layers``: bands across the slice in the order of the world's labels; ``niches``: a
         mosaic of patches.
@@ -58,7 +58,7 @@ def simulate_spatial(
     leave_out
         Slice -> labels that it lacks.
     **settings
-        Settings of :func:`plkd.simulate.make_world`.
+        Settings of :func:`plkd.simulation.make_world`.
 
     Returns
     -------

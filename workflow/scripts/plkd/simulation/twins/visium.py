@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.simulate.spatial import draw_slices, pixels_of, slide_places
-from plkd.simulate.twins.common import (
+from plkd.simulation.design import stream
+from plkd.simulation.spatial import draw_slices, pixels_of, slide_places
+from plkd.simulation.twins.common import (
     Truth,
     barcodes,
     cell_table,
@@ -22,8 +23,7 @@ from plkd.simulate.twins.common import (
     write_shared,
     write_text,
 )
-from plkd.simulate.twins.counts import DLPFC_LAYERS, DLPFC_SPOTS, scaled_down
-from plkd.simulate.world import stream
+from plkd.simulation.twins.counts import DLPFC_LAYERS, DLPFC_SPOTS, scaled_down
 from plkd.utils.files import whole_file, write_json
 
 MATRIX_URL = (

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from plkd.errors import InputError
-from plkd.simulate.cells import Simulation, simulate_cells, write_cells, write_gmt
-from plkd.simulate.world import make_world
+from plkd.simulation.cells import Simulation, simulate_cells, write_cells, write_gmt
+from plkd.simulation.design import make_world
 from plkd.utils.files import whole_file, writable_folder, write_json
 
 CONFIGURATION = "my_data.yaml"
@@ -51,7 +51,7 @@ def write_project(
     progress
         Show progress bars.
     **settings
-        Settings of :func:`plkd.simulate.make_world`.
+        Settings of :func:`plkd.simulation.make_world`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from plkd.errors import InputError
-from plkd.simulate.world import stream
+from plkd.simulation.design import stream
 from plkd.utils.files import whole_file
 
 # Lengths of the assembled chromosomes in base pairs: GRCh38 and GRCm38.

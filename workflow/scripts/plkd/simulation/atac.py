@@ -13,9 +13,9 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.simulate.cells import CHUNK_VALUES, DEPTH_SPREAD, Simulation, gamma_poisson
-from plkd.simulate.genome import write_bgzf
-from plkd.simulate.world import stream
+from plkd.simulation.cells import CHUNK_VALUES, DEPTH_SPREAD, Simulation, gamma_poisson
+from plkd.simulation.design import stream
+from plkd.simulation.genome import write_bgzf
 
 PROMOTER = 2_000
 PEAK_WIDTHS = (300, 900)

@@ -10,9 +10,10 @@ import pandas as pd
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
-from plkd.simulate.atac import simulate_atac
-from plkd.simulate.cells import Simulation, draw_cells
-from plkd.simulate.twins.common import (
+from plkd.simulation.atac import simulate_atac
+from plkd.simulation.cells import Simulation, draw_cells
+from plkd.simulation.design import stream
+from plkd.simulation.twins.common import (
     Truth,
     annotation_of,
     barcodes,
@@ -25,7 +26,6 @@ from plkd.simulate.twins.common import (
     write_packed_h5ad,
     write_shared,
 )
-from plkd.simulate.world import stream
 
 GEO = "https://ftp.ncbi.nlm.nih.gov/geo/series"
 BMMC_URL = (
