@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
-import plkd.transfer
+import plkd.pipeline.transfer
 from misbehaving import Page, Site, serving
-from plkd.download import Published, fetch
 from plkd.errors import InputError
+from plkd.pipeline.download import Published, fetch
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 HALF = len(CONTENT) // 2
@@ -35,7 +35,7 @@ SHA256 = sha256(CONTENT)
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(plkd.transfer, "TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(plkd.pipeline.transfer, "TIMEOUT_SECONDS", 1.0)
     with serving() as running:
         running.pages["/good"] = Page(CONTENT)
         yield running
@@ -138,7 +138,7 @@ def test_goes_on_where_a_transfer_broke(site: Site, tmp_path: Path) -> None:
 def test_goes_on_after_the_process_was_stopped(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plkd.transfer, "ATTEMPTS", 1)
+    monkeypatch.setattr(plkd.pipeline.transfer, "ATTEMPTS", 1)
     published = publish(site, "/x", Page(CONTENT, stops=[HALF]), sha256=SHA256)
     with pytest.raises(InputError, match="150000 bytes read, 150000 more"):
         fetch(published, tmp_path / "x", pause=0)
@@ -152,7 +152,7 @@ def test_goes_on_after_the_process_was_stopped(
 def test_begins_anew_where_it_cannot_go_on(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    monkeypatch.setattr(plkd.transfer, "ATTEMPTS", 1)
+    monkeypatch.setattr(plkd.pipeline.transfer, "ATTEMPTS", 1)
     page = Page(CONTENT, stops=[HALF])
     published = publish(site, "/x", page)
     with pytest.raises(InputError):
@@ -167,7 +167,7 @@ def test_begins_anew_where_it_cannot_go_on(
         page.shift = 1
     else:
         page.body = expected = CONTENT[:HALF]
-    monkeypatch.setattr(plkd.transfer, "ATTEMPTS", 3)
+    monkeypatch.setattr(plkd.pipeline.transfer, "ATTEMPTS", 3)
     fetch(published, tmp_path / "x", pause=0)
     assert (tmp_path / "x").read_bytes() == expected
 
@@ -270,7 +270,7 @@ def test_a_full_disk_is_seen_before_the_transfer(
     class Usage:
         free = 200_000_000
 
-    monkeypatch.setattr(plkd.transfer.shutil, "disk_usage", lambda folder: Usage)
+    monkeypatch.setattr(plkd.pipeline.transfer.shutil, "disk_usage", lambda folder: Usage)
     huge = Page(CONTENT, headers={"Content-Length": "150000000"}, lengths=False)
     with pytest.raises(InputError, match=r"0\.1 GB.*0\.2 GB free"):
         fetch(publish(site, "/x", huge), tmp_path / "x", pause=0)
@@ -418,7 +418,7 @@ def test_ftp_goes_on(
     url, folder = ftp
     (folder / "x.bin").write_bytes(CONTENT)
     received: list[int] = []
-    receive = plkd.transfer.ResumingDownloader._receive
+    receive = plkd.pipeline.transfer.ResumingDownloader._receive
 
     def breaks_once(self, url, start, total, mark, blocks):  # type: ignore[no-untyped-def]
         def some() -> Iterator[bytes]:
@@ -428,7 +428,7 @@ def test_ftp_goes_on(
         received.append(start)
         receive(self, url, start, total, mark, some() if len(received) == 1 else blocks)
 
-    monkeypatch.setattr(plkd.transfer.ResumingDownloader, "_receive", breaks_once)
+    monkeypatch.setattr(plkd.pipeline.transfer.ResumingDownloader, "_receive", breaks_once)
     fetch(Published(f"{url}/x.bin", sha256=SHA256), tmp_path / "x", pause=0)
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert received[0] == 0

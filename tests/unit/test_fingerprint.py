@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from plkd.fingerprint import code_fingerprint, reachable_modules
+from plkd.pipeline.fingerprint import code_fingerprint, reachable_modules
 
 SOURCES = {
     "script.py": """

@@ -30,7 +30,7 @@ def source_file(path):
 
 
 def locate(path):
-    """Local path of a file beside the scripts, or None; see plkd.fingerprint."""
+    """Local path of a file beside the scripts, or None; see plkd.pipeline.fingerprint."""
     try:
         place = Path(source_file(f"workflow/scripts/{path}"))
     except (WorkflowError, OSError):
@@ -41,7 +41,7 @@ def locate(path):
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
 for path in (
     "plkd/errors.py",
-    "plkd/fingerprint.py",
+    "plkd/pipeline/fingerprint.py",
     "plkd/settings/models.py",
     "plkd/settings/datasets.py",
     "plkd/settings/presets.py",
@@ -49,7 +49,7 @@ for path in (
     locate(path)
 
 from plkd.errors import InputError
-from plkd.fingerprint import code_fingerprint
+from plkd.pipeline.fingerprint import code_fingerprint
 from plkd.settings.presets import resolve
 from plkd.settings.datasets import READING, sources_in
 

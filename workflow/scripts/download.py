@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.download import Published, fetch
+from plkd.pipeline.download import Published, fetch
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

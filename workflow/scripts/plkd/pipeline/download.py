@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm.auto import tqdm
 
-from plkd.checksums import ChecksumLock
 from plkd.errors import InputError
-from plkd.transfer import BLOCK_BYTES, ResumingDownloader, TransferError
+from plkd.pipeline.checksums import ChecksumLock
+from plkd.pipeline.transfer import BLOCK_BYTES, ResumingDownloader, TransferError
 from plkd.utils.files import sha256_of, whole_file, writable_folder
 from plkd.utils.logs import logger
 
@@ -84,7 +84,7 @@ def fetch(
     repository
         Root folder of the repository, needed for ``repository:``.
     checksums
-        Lock file of downloads, see :class:`plkd.checksums.ChecksumLock`.
+        Lock file of downloads, see :class:`plkd.pipeline.checksums.ChecksumLock`.
     offline_folder
         Folder of files that were fetched by hand; nothing is downloaded then.
     pause
