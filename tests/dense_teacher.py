@@ -24,26 +24,26 @@ class DenseOutput:
     embedding: Tensor
     tokens: Tensor  # as they leave the Navigator
     updated: Tensor  # after the last layer
-    attention: Tensor | None  # of the last layer, (cells, heads, patterns + 1, patterns + 1)
+    attention: Tensor | None  # of the last layer, (cells, heads, tokens + 1, tokens + 1)
 
 
 class MaskedLinear(nn.Linear):
     """A dense layer from genes to all tokens; what lies outside the mask is multiplied by zero."""
 
     def __init__(self, navigator: Navigator) -> None:
-        mask = torch.from_numpy(navigator.mask().toarray())  # (genes, patterns)
-        n_genes, n_patterns = mask.shape
+        mask = torch.from_numpy(navigator.mask().toarray())  # (genes, tokens)
+        n_genes, n_tokens = mask.shape
         width, dtype = navigator.width, navigator.weight.dtype
-        super().__init__(n_genes, n_patterns * width, dtype=dtype)
+        super().__init__(n_genes, n_tokens * width, dtype=dtype)
         self.inside: Tensor
         self.register_buffer("inside", mask.T.repeat_interleave(width, dim=0).to(dtype))
         self.masked_once = False
         with torch.no_grad():
             self.weight.normal_()  # weights outside the mask must not matter
-            for pattern, entries in enumerate(split_entries(navigator)):
-                rows = slice(pattern * width, (pattern + 1) * width)
-                self.weight[rows, mask[:, pattern]] = entries.T
-            self.bias.copy_(navigator.pattern_bias().flatten())
+            for token, entries in enumerate(split_entries(navigator)):
+                rows = slice(token * width, (token + 1) * width)
+                self.weight[rows, mask[:, token]] = entries.T
+            self.bias.copy_(navigator.token_bias().flatten())
 
     def mask_once(self) -> None:
         """For inference alone: mask the weights now and not in every pass."""
@@ -173,7 +173,7 @@ class DenseTeacher(nn.Module):
 
 
 def split_entries(navigator: Navigator) -> list[Tensor]:
-    """Weights of every pattern's genes, (genes of the pattern, width), genes in ascending order."""
+    """Weights of every token's genes, (genes of the token, width), genes in ascending order."""
     starts = navigator.mask().indptr
     return list(navigator.entry_weights().split((starts[1:] - starts[:-1]).tolist()))
 
@@ -199,7 +199,7 @@ def gradient_pairs(teacher: Teacher, dense: DenseTeacher) -> dict[str, tuple[Ten
     inside = [shaped[j][:, mask[:, j]].T for j in range(mask.shape[1])]
     pairs["navigator.weight"] = (gradients.entry_weights(), torch.cat(inside))
     pairs["navigator.bias"] = (
-        gradients.pattern_bias(),
+        gradients.token_bias(),
         dense.navigator.bias.grad.view(-1, width),
     )
     return pairs

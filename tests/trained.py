@@ -24,15 +24,15 @@ def logged(cells) -> sparse.csr_matrix:
 
 @cache
 def trained_pair(other: str | None = UNCOVERED) -> tuple[TrainedModel, TrainedModel]:
-    """Teacher and Student of four types and 110 genes; one pattern for the markers of each type.
+    """Teacher and Student of four types and 110 genes; one token for the markers of each type.
 
     `other` is the token that is no pathway: of the genes that are no markers, or of every gene.
     """
     cells = make_cells(400, 110, types=TYPES, seed=1)
     genes = list(cells.var_names)
     reference = Reference.from_names(logged(cells), cells.obs["cell_type"], genes)
-    patterns = [*MARKERS, *([other] if other else [])]
-    mask = np.ones((len(genes), len(patterns)), dtype=bool)
+    tokens = [*MARKERS, *([other] if other else [])]
+    mask = np.ones((len(genes), len(tokens)), dtype=bool)
     for column, markers in enumerate(MARKERS.values()):
         mask[:, column] = np.isin(genes, markers)
     if other == UNCOVERED:
@@ -47,8 +47,6 @@ def trained_pair(other: str | None = UNCOVERED) -> tuple[TrainedModel, TrainedMo
             "background_cells": 40,
         }
     )
-    teacher, _ = train_teacher(
-        reference, sparse.csc_array(mask), patterns, settings, progress=False
-    )
+    teacher, _ = train_teacher(reference, sparse.csc_array(mask), tokens, settings, progress=False)
     student, _ = train_student(reference, teacher, settings, progress=False)
     return teacher, student

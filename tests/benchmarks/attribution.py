@@ -100,7 +100,7 @@ def main() -> None:
             model, cells[i], background, targets[i : i + 1, None], segments=segments, progress=False
         ).values[0, 0]
 
-    def of_shap(explainer: type, **options: object) -> Callable[[int], np.ndarray]:
+    def of_attribution(explainer: type, **options: object) -> Callable[[int], np.ndarray]:
         def found(i: int) -> np.ndarray:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -117,8 +117,8 @@ def main() -> None:
     halves = iter([half for _, half in truth])
     methods: dict[str, Callable[[int], np.ndarray]] = {
         **{f"here, {n} step(s)": of_segments(n) for n in (1, 2, 4, 16)},
-        "shap.DeepExplainer": of_shap(shap.DeepExplainer, check_additivity=False),
-        "shap.GradientExplainer": of_shap(shap.GradientExplainer, nsamples=1000),
+        "shap.DeepExplainer": of_attribution(shap.DeepExplainer, check_additivity=False),
+        "shap.GradientExplainer": of_attribution(shap.GradientExplainer, nsamples=1000),
         "sampled, half of the orders": lambda i: next(halves),
     }
     table: Table = [["method", "distance", "correlation", "top 10 shared", "additivity error", "s"]]

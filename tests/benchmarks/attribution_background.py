@@ -40,9 +40,9 @@ class Unweighted(Background):
 
 
 def as_they_come(reference: Reference, n_cells: int, seed: int) -> Background:
-    rows = np.random.default_rng(seed).choice(len(reference.labels), n_cells, replace=False)
+    rows = np.random.default_rng(seed).choice(len(reference.codes), n_cells, replace=False)
     rows = np.sort(rows)
-    cells, labels = sparse.csr_matrix(reference.cells[rows]), reference.labels[rows]
+    cells, labels = sparse.csr_matrix(reference.cells[rows]), reference.codes[rows]
     return Unweighted(cells, labels, Background.sample(reference, 0, seed).label_means)
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     predictions = read_predictions(run / "predictions" / "student.parquet")
     rows = draw_cells(predictions["label"].to_numpy(), options.cells, 0)
     query = sparse.csr_matrix(ad.read_h5ad(options.results / "prepared" / "query.h5ad").X)[rows]
-    labels = pd.Index(model.classes).get_indexer(pd.Index(predictions["label"].iloc[rows]))
+    labels = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
 
     def top_genes(values: np.ndarray) -> dict[int, set[int]]:
         return {

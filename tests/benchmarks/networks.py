@@ -25,30 +25,30 @@ from plkd.interpret.networks import gene_embeddings  # noqa: E402
 from plkd.interpret.pathway_scores import teacher_of  # noqa: E402
 from plkd.model.folder import load_model  # noqa: E402
 
-EMBEDDINGS = ("attended", "pattern")
+EMBEDDINGS = ("attended", "pathway")
 
 
 def rows_of(run: Path, reference: ad.AnnData) -> Table:
     """Spread of the cosines, and rho, of every choice of an embedding."""
     model = load_model(run / "teacher")
     folder = run / "interpretation"
-    patterns, genes = (
+    pathways, genes = (
         pd.read_csv(folder / f"{name}.tsv", sep="\t", keep_default_na=False)
-        for name in ("label_patterns", "network_genes")
+        for name in ("label_pathways", "network_genes")
     )
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in EMBEDDINGS}
-    for label, table in patterns.groupby("label", sort=False):
+    for label, table in pathways.groupby("label", sort=False):
         here = genes[genes["label"] == label]
         members = {
             gene: joined.split(";")
-            for gene, joined in zip(here["gene"], here["pattern"], strict=True)
+            for gene, joined in zip(here["gene"], here["pathway"], strict=True)
         }
-        attention = table.set_index("pattern")["attention"].reindex(model.patterns).to_numpy()
+        attention = table.set_index("pathway")["attention"].reindex(model.tokens).to_numpy()
         pairs = np.triu_indices(len(members), 1)
         together = np.corrcoef(reference[:, list(members)].X.toarray().T)[pairs]
         for name in EMBEDDINGS:
             vectors = gene_embeddings(
-                teacher_of(model), members, model.genes, model.patterns, attention, embedding=name
+                teacher_of(model), members, model.genes, model.tokens, attention, embedding=name
             )
             vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
             cosines = (vectors @ vectors.T)[pairs]

@@ -33,19 +33,19 @@ from plkd.model.training import train_student, train_teacher  # noqa: E402
 from plkd.settings.models import MaskSettings, TeacherSettings  # noqa: E402
 from plkd.settings.presets import PRESETS  # noqa: E402
 
-GENES, PATTERNS, CLASSES, WIDTH = 2000, 300, 22, 48
+GENES, PATHWAYS, LABELS, WIDTH = 2000, 300, 22, 48
 NONZERO = 0.1  # share of a cell's genes with counts
 BATCHES = (8, 64, 256)
 CELLS = (3250, 6500, 13000, 26000)
 
 
 def make_mask(settings: MaskSettings | None = None) -> sparse.csc_array:
-    """About 8,000 gene-pattern pairs; sizes with a heavy tail, 5 to 150 genes, as Reactome's.
+    """About 8,000 gene-pathway pairs; sizes with a heavy tail, 5 to 150 genes, as Reactome's.
 
     With the tokens beside the pathways that the settings ask for.
     """
     rng = np.random.default_rng(0)
-    sizes = np.minimum(5 + (9 * rng.pareto(1.25, PATTERNS)).astype(int), 150)
+    sizes = np.minimum(5 + (9 * rng.pareto(1.25, PATHWAYS)).astype(int), 150)
     columns = [np.sort(rng.choice(GENES, size, replace=False)) for size in sizes]
     if settings is not None:
         columns += [np.arange(GENES)] * settings.n_fully_connected
@@ -65,9 +65,9 @@ def make_reference(n_cells: int) -> Reference:
     values = rng.gamma(2.0, 0.8, len(indices)).astype(np.float32)
     cells = sparse.csr_matrix((values, indices.astype(np.int32), indptr.astype(np.int32)))
     cells.sort_indices()
-    labels = np.arange(n_cells) % CLASSES
-    genes, classes = ([f"{x}{i}" for i in range(n)] for x, n in (("g", GENES), ("c", CLASSES)))
-    return Reference(cells, labels, genes, classes)
+    labels = np.arange(n_cells) % LABELS
+    genes, label_names = ([f"{x}{i}" for i in range(n)] for x, n in (("g", GENES), ("c", LABELS)))
+    return Reference(cells, labels, genes, label_names)
 
 
 # ------------------------------------------------------------------------- a step, an inference
@@ -77,10 +77,10 @@ def make_side(side: str, *, inference: bool) -> nn.Module:
     """``"plkd 1"``, ``"dense 2"`` (the number is the depth) or ``"student"``."""
     torch.manual_seed(0)
     if side == "student":
-        return Student(GENES, CLASSES, PRESETS["default"].student).train(not inference)
+        return Student(GENES, LABELS, PRESETS["default"].student).train(not inference)
     kind, depth = side.split()
     settings = TeacherSettings(width=WIDTH, depth=int(depth))  # the default's block, no dropout
-    teacher = Teacher(make_mask(), CLASSES, settings)
+    teacher = Teacher(make_mask(), LABELS, settings)
     network: nn.Module = teacher if kind == "plkd" else DenseTeacher(teacher, settings)
     if inference and isinstance(network, DenseTeacher):
         network.navigator.mask_once()
@@ -92,7 +92,7 @@ def make_work(side: str, batch: int, *, inference: bool) -> Callable[[], None]:
     network = make_side(side, inference=inference)
     reference = make_reference(batch)
     x = torch.from_numpy(reference.cells.toarray())
-    labels = torch.from_numpy(reference.labels)
+    labels = torch.from_numpy(reference.codes)
 
     def outputs() -> tuple[torch.Tensor, torch.Tensor]:
         found = network(x)
@@ -170,13 +170,13 @@ def cost_of_training(preset: str, n_cells: int, threads: int) -> tuple[float, fl
     settings = PRESETS[preset]
     reference = make_reference(n_cells)
     mask = make_mask(settings.mask)
-    patterns = [f"pattern{i}" for i in range(mask.shape[1])]
+    pathways = [f"pathway{i}" for i in range(mask.shape[1])]
     small = make_reference(200)  # what torch loads on first use is not the training's
     quick = replace(settings, teacher_training=replace(settings.teacher_training, min_steps=0))
-    train_teacher(small, mask, patterns, quick, progress=False)
+    train_teacher(small, mask, pathways, quick, progress=False)
     before = peak_memory()
     start = time.perf_counter()
-    teacher, history = train_teacher(reference, mask, patterns, settings, progress=False)
+    teacher, history = train_teacher(reference, mask, pathways, settings, progress=False)
     middle = time.perf_counter()
     train_student(reference, teacher, settings, progress=False)
     end = time.perf_counter()
@@ -246,8 +246,8 @@ def main() -> None:
     }
     pairs = make_mask().nnz
     texts = [
-        f"{machine(choice.threads)}.\n{GENES} genes, {PATTERNS} patterns with {pairs} genes in "
-        f"all, width {WIDTH}, {CLASSES} classes, {NONZERO:.0%} of the input non-zero.\n"
+        f"{machine(choice.threads)}.\n{GENES} genes, {PATHWAYS} pathways with {pairs} genes in "
+        f"all, width {WIDTH}, {LABELS} labels, {NONZERO:.0%} of the input non-zero.\n"
     ]
     print(texts[0])
     for part in choice.only:

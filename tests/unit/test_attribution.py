@@ -31,7 +31,7 @@ from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, StudentSettings, TeacherSettings
 from simulated import make_cells
 
-N_CLASSES = 3
+N_LABELS = 3
 HIDDEN = [(), (1,), (12,), (16, 8), (8, 8, 8)]
 
 
@@ -41,7 +41,7 @@ def make_student(
     """A Student with random weights, norms and factors per gene included."""
     torch.manual_seed(seed)
     settings = Settings(student=StudentSettings(hidden=hidden))
-    network = Student(n_genes, N_CLASSES, settings.student, torch.rand(n_genes) + 0.5)
+    network = Student(n_genes, N_LABELS, settings.student, torch.rand(n_genes) + 0.5)
     with torch.no_grad():
         for layer in network.hidden:
             if isinstance(layer, torch.nn.LayerNorm):
@@ -59,9 +59,9 @@ def make_expression(n_cells: int, n_genes: int, seed: int) -> sparse.csr_matrix:
 
 
 def make_background(n_cells: int, n_genes: int, seed: int = 100) -> Background:
-    labels = np.arange(n_cells) % N_CLASSES
+    labels = np.arange(n_cells) % N_LABELS
     labels[-2:] = 0  # labels of different size: cells have different weights
-    means = np.zeros((N_CLASSES, n_genes), dtype=np.float32)
+    means = np.zeros((N_LABELS, n_genes), dtype=np.float32)
     return Background(make_expression(n_cells, n_genes, seed), labels, means)
 
 
@@ -112,7 +112,7 @@ def test_attributions_add_up(hidden: tuple[int, ...], segments: int) -> None:
     np.testing.assert_allclose(total, (logits - base)[:, [2, 0, 1]], atol=rounding + 1e-9 * size)
 
 
-def test_predicted_class_is_the_default_target() -> None:
+def test_predicted_label_is_the_default_target() -> None:
     model, cells = make_student((12,), 20, gain=10), make_expression(15, 20, 1)
     found = attribute_genes(model, cells, make_background(9, 20), progress=False)
     predicted = logits_of(model, cells.toarray()).argmax(axis=1)
@@ -162,7 +162,7 @@ def test_close_to_enumerated_shapley_values(hidden: tuple[int, ...]) -> None:
 
 def trained_student(seed: int) -> tuple[TrainedModel, Background, sparse.csr_matrix]:
     """A network that tells three types apart by eight genes, and four cells."""
-    cells = make_cells(300, 110, types=N_CLASSES, seed=seed)
+    cells = make_cells(300, 110, types=N_LABELS, seed=seed)
     values = cells.X.toarray()
     values = np.log1p(values / values.sum(axis=1, keepdims=True) * 1e4)
     genes = ["MS4A1", "CD79A", "IL7R", "CD4", "CD8A", "CD8B", "ACTB", "GNLY"]
@@ -170,7 +170,7 @@ def trained_student(seed: int) -> tuple[TrainedModel, Background, sparse.csr_mat
     labels = cells.obs["cell_type"].cat.codes.to_numpy().astype(int)
     torch.manual_seed(seed)
     settings = Settings(student=StudentSettings(hidden=(32, 16), dropout=0.1))
-    network = Student(len(genes), N_CLASSES, settings.student)
+    network = Student(len(genes), N_LABELS, settings.student)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     rng = np.random.default_rng(seed)
     for _ in range(200):
@@ -181,7 +181,7 @@ def trained_student(seed: int) -> tuple[TrainedModel, Background, sparse.csr_mat
         loss.backward()
         optimiser.step()
     reference = Reference(sparse.csr_matrix(x), labels, genes, ["a", "b", "c"])
-    model = TrainedModel(network, genes, reference.classes, settings)
+    model = TrainedModel(network, genes, reference.labels, settings)
     return model, Background.sample(reference, 9, seed), reference.cells[:4]
 
 
@@ -234,7 +234,7 @@ def test_order_of_genes_does_not_matter(hidden: tuple[int, ...]) -> None:
         network.input_scale.copy_(network.input_scale[order])
     turned = dataclasses.replace(model, network=network, genes=[model.genes[i] for i in order])
     moved = Background(
-        background.cells[:, order], background.labels, background.label_means[:, order]
+        background.cells[:, order], background.codes, background.label_means[:, order]
     )
     expected = attribute_genes(model, cells, background, progress=False)
     found = attribute_genes(turned, cells[:, order], moved, progress=False)
@@ -266,7 +266,7 @@ def test_what_cannot_matter_gets_nothing(hidden: tuple[int, ...]) -> None:
 
 def test_a_cell_like_its_background_has_nothing_to_explain() -> None:
     model, cell = make_student((16, 8), 20), make_expression(1, 20, 3)
-    background = Background(cell, np.array([0]), np.zeros((N_CLASSES, 20), dtype=np.float32))
+    background = Background(cell, np.array([0]), np.zeros((N_LABELS, 20), dtype=np.float32))
     found = attribute_genes(model, cell, background, progress=False)
     np.testing.assert_allclose(found.values, 0, atol=1e-12)
 
@@ -293,7 +293,7 @@ def make_teacher(n_genes: int = 20) -> TrainedModel:
     settings = Settings(teacher=TeacherSettings(width=8, heads=2))
     mask = np.random.default_rng(0).random((n_genes, 5)) < 0.4
     mask[0] = True
-    network = Teacher(sparse.csc_array(mask), N_CLASSES, settings.teacher)
+    network = Teacher(sparse.csc_array(mask), N_LABELS, settings.teacher)
     genes = [f"G{i}" for i in range(n_genes)]
     return TrainedModel(network, genes, ["a", "b", "c"], settings, list("vwxyz"))
 
@@ -308,7 +308,7 @@ def test_a_teacher_has_tokens_and_no_genes() -> None:
 
 def test_contributions_of_tokens_add_up() -> None:
     teacher, cells, background = make_teacher(), make_expression(20, 20, 1), make_background(70, 20)
-    targets = np.arange(20) % N_CLASSES
+    targets = np.arange(20) % N_LABELS
     found = attribute_tokens(teacher, cells, background, targets)
     with torch.no_grad():
         tokens = teacher.network.tokens(torch.from_numpy(background.cells.toarray()))
@@ -335,23 +335,23 @@ def make_reference() -> Reference:
 
 def test_background_is_even_over_labels() -> None:
     reference = make_reference()
-    sizes = np.bincount(reference.labels)
+    sizes = np.bincount(reference.codes)
     background = Background.sample(reference, 40, seed=0)
-    drawn = np.bincount(background.labels, minlength=4)
+    drawn = np.bincount(background.codes, minlength=4)
     assert drawn.sum() == 40
     assert (drawn <= sizes).all()
     # who has not given all gives as many as the others, but for what does not divide
     assert np.ptp(drawn[drawn < sizes]) <= 1
     for label in range(4):
-        assert background.weights[background.labels == label].sum() == pytest.approx(0.25)
+        assert background.weights[background.codes == label].sum() == pytest.approx(0.25)
         np.testing.assert_allclose(
             background.label_means[label],
-            reference.cells.toarray()[reference.labels == label].mean(axis=0),
+            reference.cells.toarray()[reference.codes == label].mean(axis=0),
             rtol=1e-5,
         )
     rows = {row.tobytes(): code for row, code in
-            zip(reference.cells.toarray(), reference.labels, strict=True)}  # fmt: skip
-    for row, code in zip(background.cells.toarray(), background.labels, strict=True):
+            zip(reference.cells.toarray(), reference.codes, strict=True)}  # fmt: skip
+    for row, code in zip(background.cells.toarray(), background.codes, strict=True):
         assert rows[row.tobytes()] == code
     again = Background.sample(reference, 40, seed=0)
     assert (again.cells != background.cells).nnz == 0
@@ -362,7 +362,7 @@ def test_background_is_even_over_labels() -> None:
 def test_background_of_extreme_sizes(asked: int, given: int) -> None:
     background = Background.sample(make_reference(), asked, seed=0)
     assert background.cells.shape[0] == given
-    assert set(background.labels) == {0, 1, 2, 3}
+    assert set(background.codes) == {0, 1, 2, 3}
 
 
 def test_background_without_cells_is_the_labels_means() -> None:
@@ -374,7 +374,7 @@ def test_background_without_cells_is_the_labels_means() -> None:
 def test_background_travels_with_the_model(tmp_path: Path) -> None:
     background = Background.sample(make_reference(), 20, seed=0)
     model = make_student((8,), 30)
-    model.classes = ["a", "b", "c", "d"]
+    model.labels = ["a", "b", "c", "d"]
     model.network.classifier = torch.nn.Linear(8, 4)
     model.background = background
     cells = make_expression(3, 30, 1)
@@ -383,7 +383,7 @@ def test_background_travels_with_the_model(tmp_path: Path) -> None:
     loaded = load_model(tmp_path / "model")
     kept = background_of(loaded)
     assert (kept.cells != background.cells).nnz == 0
-    np.testing.assert_array_equal(kept.labels, background.labels)
+    np.testing.assert_array_equal(kept.codes, background.codes)
     np.testing.assert_array_equal(kept.label_means, background.label_means)
     after = attribute_genes(loaded, cells, kept, progress=False)
     np.testing.assert_array_equal(after.values, before.values)
@@ -417,23 +417,23 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
         expression, obs=pd.DataFrame(index=names), var=pd.DataFrame(index=model.genes)
     )
     cells.write_h5ad(tmp_path / "query.h5ad")
-    labels = np.array(model.classes)[np.arange(30) % 2]
+    labels = np.array(model.labels)[np.arange(30) % 2]
     predictions = pd.DataFrame({"cell_id": names, "label": labels})
     found = attribute_query(
         model, tmp_path / "query.h5ad", predictions, per_label=4, seed=0, progress=False
     )
-    assert np.bincount(found.labels).tolist() == [4, 4]
+    assert np.bincount(found.codes).tolist() == [4, 4]
     rows = [names.index(name) for name in found.cell_ids]
     assert (found.cells != expression[rows]).nnz == 0
     expected = attribute_genes(
-        model, expression[rows], model.background, found.labels[:, None], progress=False
+        model, expression[rows], model.background, found.codes[:, None], progress=False
     )
     np.testing.assert_array_equal(found.values, expected.values[:, 0])
     found.save(tmp_path / "values.npz")
     loaded = AttributedCells.load(tmp_path / "values.npz")
-    for name in ("cell_ids", "labels", "values", "background_mean", "error"):
+    for name in ("cell_ids", "codes", "values", "background_mean", "error"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(found, name))
-    assert (loaded.genes, loaded.classes) == (model.genes, model.classes)
+    assert (loaded.genes, loaded.labels) == (model.genes, model.labels)
     assert (loaded.cells != found.cells).nnz == 0
 
     foreign = predictions.assign(label="unheard of")

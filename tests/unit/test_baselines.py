@@ -50,9 +50,9 @@ def truth_of(query: ad.AnnData) -> pd.DataFrame:
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_keeps_the_contract_and_its_seed(name, reference, query):
     before = query.copy()
-    classes, probabilities = BASELINES[name](reference, query, 3)
-    assert sorted(classes) == sorted(reference.obs["label"].unique())
-    prediction_table(query.obs_names, classes, probabilities)
+    labels, probabilities = BASELINES[name](reference, query, 3)
+    assert sorted(labels) == sorted(reference.obs["label"].unique())
+    prediction_table(query.obs_names, labels, probabilities)
     np.testing.assert_array_equal(BASELINES[name](reference, query, 3)[1], probabilities)
     assert (query.X != before.X).nnz == 0
     pd.testing.assert_frame_equal(query.obs, before.obs)
@@ -67,9 +67,9 @@ def test_majority_gives_the_most_frequent_label_at_its_frequency(reference, quer
 
 def test_random_draws_with_the_frequencies_of_the_reference(reference):
     many = ad.AnnData(np.zeros((20_000, 1), dtype=np.float32))
-    classes, probabilities = random(reference, many, 0)
+    labels, probabilities = random(reference, many, 0)
     frequencies = reference.obs["label"].value_counts(normalize=True)
-    np.testing.assert_allclose(probabilities.mean(axis=0), frequencies[classes], atol=0.02)
+    np.testing.assert_allclose(probabilities.mean(axis=0), frequencies[labels], atol=0.02)
     assert (random(reference, many, 1)[1] != probabilities).any()
 
 
@@ -81,13 +81,13 @@ def test_classifiers_find_the_planted_types(name, reference, query):
 
 
 def test_logistic_regression_is_the_minimum_of_its_loss(reference, query):
-    """No class's weights can be moved to raise the penalised likelihood: the gradient is zero."""
+    """No label's weights can be moved to raise the penalised likelihood: the gradient is zero."""
     from sklearn.linear_model import LogisticRegression
 
     labels = reference.obs["label"].astype(str).to_numpy()
-    classes, probabilities = logistic_regression(reference, reference)
+    label_names, probabilities = logistic_regression(reference, reference)
     model = LogisticRegression(C=1.0, max_iter=1000).fit(reference.X, labels)
-    truth = np.array([[float(name == label) for name in classes] for label in labels])
+    truth = np.array([[float(name == label) for name in label_names] for label in labels])
     gradient = (probabilities - truth).T @ reference.X + model.coef_
     assert abs(gradient).max() < 0.05
 
@@ -124,11 +124,11 @@ def test_nearest_neighbours_vote(query):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_two_classes_and_one_class(name, query):
+def test_two_classes_and_one_label(name, query):
     for types in (1, 2):
         reference = prepared(60, 2, types=types)
-        classes, probabilities = BASELINES[name](reference, query, 0)
-        assert len(classes) == types
+        labels, probabilities = BASELINES[name](reference, query, 0)
+        assert len(labels) == types
         assert probabilities.shape == (query.n_obs, types)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
@@ -171,7 +171,7 @@ def test_controls_enclose_the_baseline(reference, query):
     tables = evaluate(predictions, truth, counts)
     accuracy = tables["metrics"].set_index("method")["accuracy"]
     assert accuracy["random"] < accuracy["majority"] < accuracy["logistic_regression"] <= 1
-    assert set(tables["per_class"]["method"]) == set(BASELINES)
+    assert set(tables["per_label"]["method"]) == set(BASELINES)
     assert tables["confusion"].groupby("method")["n"].sum().eq(query.n_obs).all()
 
 

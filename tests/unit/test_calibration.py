@@ -12,10 +12,10 @@ from torch import Tensor
 from plkd.model.calibration import Calibration, calibrate
 
 
-def draw(n_cells: int, n_classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
+def draw(n_cells: int, n_labels: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Logits whose softmax is the truth: labels are drawn from it."""
     generator = torch.Generator().manual_seed(seed)
-    logits = 1.5 * torch.randn(n_cells, n_classes, generator=generator)
+    logits = 1.5 * torch.randn(n_cells, n_labels, generator=generator)
     labels = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
     return logits, labels
 
@@ -36,29 +36,29 @@ def test_probabilities_sum_to_one_for_any_logits():
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
 
 
-@pytest.mark.parametrize("error_rate", [0.05, 0.2])
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
 @pytest.mark.parametrize("n_cells", [19, 40])
-def test_prediction_sets_cover_fresh_cells_as_promised_and_not_much_more(n_cells, error_rate):
+def test_prediction_sets_cover_fresh_cells_as_promised_and_not_much_more(n_cells, alpha):
     """Split conformal sets cover between 1 - a and 1 - a + 1/(n + 1) on average."""
     covered = []
     for seed in range(150):
         logits, labels = draw(n_cells + 100, seed=seed)
-        calibration = calibrate(logits[:n_cells], labels[:n_cells], error_rate)
+        calibration = calibrate(logits[:n_cells], labels[:n_cells], alpha)
         probabilities = calibration.probabilities(logits[n_cells:])
         own = probabilities[torch.arange(100), labels[n_cells:]]
         covered.append((own >= 1 - calibration.conformal_threshold).float().mean().item())
     tolerance = 4 * np.std(covered) / math.sqrt(len(covered))
-    assert np.mean(covered) >= 1 - error_rate - tolerance
-    assert np.mean(covered) <= 1 - error_rate + 1 / (n_cells + 1) + tolerance
+    assert np.mean(covered) >= 1 - alpha - tolerance
+    assert np.mean(covered) <= 1 - alpha + 1 / (n_cells + 1) + tolerance
 
 
-@pytest.mark.parametrize("error_rate", [0.01, 0.05, 0.1, 0.25])
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1, 0.25])
 @pytest.mark.parametrize("n_cells", [9, 19, 20, 39, 60, 99, 100, 199])
-def test_the_threshold_is_the_score_of_its_rank(n_cells, error_rate):
+def test_the_threshold_is_the_score_of_its_rank(n_cells, alpha):
     logits, labels = draw(n_cells)
-    calibration = calibrate(logits, labels, error_rate)
+    calibration = calibrate(logits, labels, alpha)
     own = calibration.probabilities(logits)[torch.arange(n_cells), labels].numpy()
-    rank = math.ceil(round((n_cells + 1) * (1 - error_rate), 9))
+    rank = math.ceil(round((n_cells + 1) * (1 - alpha), 9))
     within = int((own >= np.float32(1 - calibration.conformal_threshold)).sum())
     assert within == min(rank, n_cells)
     assert (calibration.conformal_threshold == 1.0) == (rank > n_cells)
@@ -83,11 +83,11 @@ def test_equally_confident_cells_are_not_flagged():
 
 def test_no_held_out_cells_change_nothing_and_flag_nothing():
     calibration = calibrate(torch.empty(0, 3), torch.empty(0, dtype=torch.long), 0.1)
-    assert calibration == Calibration(error_rate=0.1)
+    assert calibration == Calibration(alpha=0.1)
     logits = torch.randn(4, 3)
     torch.testing.assert_close(calibration.probabilities(logits), logits.softmax(dim=1))
     assert calibration.unknown_threshold == 0.0
-    assert calibration.conformal_threshold == 1.0  # every class is in the set
+    assert calibration.conformal_threshold == 1.0  # every label is in the set
 
 
 @pytest.mark.parametrize("n_cells", [1, 2, 3])

@@ -88,7 +88,7 @@ def metrics(run, prepared) -> dict[str, Path]:
         )
     )
     oracle.main(job(input=prepared, output={"table": predictions[1]}))
-    output = {name: run / f"{name}.tsv" for name in ("metrics", "per_class", "abundance")}
+    output = {name: run / f"{name}.tsv" for name in ("metrics", "per_label", "abundance")}
     output["confusion"] = run / "confusion.tsv"
     evaluate_script.main(
         job(
@@ -111,13 +111,13 @@ def test_tables_of_a_run(metrics):
     assert (table["n_cells"] + table["n_unseen"]).eq(160).all()
     confusion = pd.read_csv(metrics["confusion"], sep="\t")
     assert confusion.groupby("method")["n"].sum().eq(160).all()
-    assert len(pd.read_csv(metrics["per_class"], sep="\t")) == 6
+    assert len(pd.read_csv(metrics["per_label"], sep="\t")) == 6
 
 
 def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
     figures = {
         f"{name}_{suffix}": run / f"{name}.{suffix}"
-        for name in ("confusion", "per_class", "confidence")
+        for name in ("confusion", "per_label", "confidence")
         for suffix in ("png", "pdf")
     }
     evaluate_figures.main(

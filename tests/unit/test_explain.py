@@ -61,7 +61,7 @@ def test_one_cell(folder, query):
     x = np.log1p(row.to_numpy() / total * 1e4).astype(np.float32)
     both = [sparse.csr_matrix(x), model.background.cells]
     logits = [np.concatenate([batch for batch, _ in model.logits(part)]) for part in both]
-    code, other = (model.classes.index(name) for name in (found.label, found.runner_up))
+    code, other = (model.labels.index(name) for name in (found.label, found.runner_up))
     mean = model.background.weights @ logits[1]
     expected = (logits[0][0, code] - logits[0][0, other]) - (mean[code] - mean[other])
     assert found.genes["against_runner_up"].sum() == pytest.approx(expected, abs=1e-3)
@@ -69,8 +69,8 @@ def test_one_cell(folder, query):
     np.testing.assert_allclose(genes["expression"].reindex(model.genes), x[0], atol=1e-5)
     assert genes.loc[MARKERS[found.label][0], "typical"] > 0
     assert found.genes["against_runner_up"].abs().is_monotonic_decreasing
-    assert set(found.pathways["pattern"]) == set(load_model(folder / "teacher").patterns)
-    assert (~found.pathways["pathway"]).sum() == 1
+    assert set(found.pathways["pathway"]) == set(load_model(folder / "teacher").tokens)
+    assert (~found.pathways["is_pathway"]).sum() == 1
 
 
 def test_groups(folder, query):

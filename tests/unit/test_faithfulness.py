@@ -113,7 +113,7 @@ def test_tokens_of_the_teacher(cells, other):
         atol=1e-2,
     )
     others = no_pathways(teacher)
-    assert np.asarray(teacher.patterns)[others].tolist() == ([other] if other else [])
+    assert np.asarray(teacher.tokens)[others].tolist() == ([other] if other else [])
     alone = attribute_tokens(teacher, cells, teacher.background, labels, left_out=others)
     assert (alone.contributions[:, others] == 0).all()
 

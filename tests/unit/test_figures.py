@@ -1,4 +1,4 @@
-"""Figures: whole files in both formats for any number of classes and any names."""
+"""Figures: whole files in both formats for any number of labels and any names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
 from plkd.figures.embedding import plot_embedding
 from plkd.figures.history import plot_history
-from plkd.figures.labels import class_colours, plain, short
+from plkd.figures.labels import label_colours, plain, short
 from plkd.figures.networks import plot_networks
-from plkd.figures.pathways import pattern_labels, plot_attention, plot_label_patterns
-from plkd.figures.per_class import plot_per_class
+from plkd.figures.pathways import pathway_labels, plot_attention, plot_label_pathways
+from plkd.figures.per_label import plot_per_label
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.interpret.networks import build_network, choose_genes, rank_genes
 from plkd.prediction.table import prediction_table
@@ -47,11 +47,11 @@ def strict():
         yield
 
 
-def case(n_classes: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, int]]:
-    """Predictions of two methods; with more than two classes the reference lacks the last."""
+def case(n_labels: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, int]]:
+    """Predictions of two methods; with more than two labels the reference lacks the last."""
     rng = np.random.default_rng(0)
-    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_classes]
-    known = names if n_classes <= 2 else names[:-1]
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_labels]
+    known = names if n_labels <= 2 else names[:-1]
     cells = [f"c{i}" for i in range(200)]
     truth = pd.DataFrame({"cell_id": cells, "label": rng.choice(names, size=200)})
     predictions = {
@@ -93,16 +93,16 @@ def texts(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
 
 
-@pytest.mark.parametrize("n_classes", [1, 2, 30])
-def test_evaluation_figures(n_classes, tmp_path):
-    predictions, truth, counts = case(n_classes)
+@pytest.mark.parametrize("n_labels", [1, 2, 30])
+def test_evaluation_figures(n_labels, tmp_path):
+    predictions, truth, counts = case(n_labels)
     tables = evaluate(predictions, truth, counts)
     confusion = tables["confusion"].query("method == 'student'")
     figure = plot_confusion(confusion, sorted(counts), title="Student $x$")
     saved(figure, tmp_path)
     shown = texts(figure)
     assert all(short(name) in shown for name in truth["label"].unique())
-    saved(plot_per_class(tables["per_class"], METHODS), tmp_path)
+    saved(plot_per_label(tables["per_label"], METHODS), tmp_path)
     named = {METHODS[method]: table for method, table in predictions.items()}
     saved(plot_confidence(named, truth, set(counts)), tmp_path)
 
@@ -122,29 +122,29 @@ def test_figures_without_cells_to_score(tmp_path):
     truth = pd.DataFrame({"cell_id": ["c1"], "label": ["new"]})
     tables = evaluate({"student": table}, truth, {"A": 3})
     saved(plot_confusion(tables["confusion"], ["A"]), tmp_path)
-    saved(plot_per_class(tables["per_class"], METHODS), tmp_path)
+    saved(plot_per_label(tables["per_label"], METHODS), tmp_path)
     saved(plot_confidence({"Student": table}, truth, {"A"}), tmp_path)
 
 
-@pytest.mark.parametrize("n_classes", [1, 2, 30])
+@pytest.mark.parametrize("n_labels", [1, 2, 30])
 @pytest.mark.parametrize("batches", [["batch0"], ["_a", "$b$", "c"]])
-def test_embedding_figure(n_classes, batches, tmp_path):
-    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_classes]
+def test_embedding_figure(n_labels, batches, tmp_path):
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_labels]
     figure = plot_embedding(coordinates(names, batches), names[:-1], subtitle="120 cells, $0")
     saved(figure, tmp_path)
     shown = texts(figure)
-    assert f"{n_classes} {short(names[-1])} *" in shown
+    assert f"{n_labels} {short(names[-1])} *" in shown
     if len(batches) > 1:
         assert all(plain(batch) in shown for batch in batches)
 
 
-def slides(n_slices: int, n_classes: int, *, known: bool = True) -> pd.DataFrame:
-    """Cells of slices, 30 each; the last class is not in the reference."""
+def slides(n_slices: int, n_labels: int, *, known: bool = True) -> pd.DataFrame:
+    """Cells of slices, 30 each; the last label is not in the reference."""
     rng = np.random.default_rng(0)
-    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_classes]
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_labels]
     n = 30 * n_slices
     cells = [f"c{i}" for i in range(n)]
-    predictions = prediction_table(cells, names[:-1], rng.dirichlet(np.ones(n_classes - 1), n))
+    predictions = prediction_table(cells, names[:-1], rng.dirichlet(np.ones(n_labels - 1), n))
     labels = rng.choice(names, size=n) if known else np.full(n, None)
     truth = pd.DataFrame(
         {"cell_id": cells, "label": labels, "batch": [f"slice{i // 30:02d}" for i in range(n)]}
@@ -240,11 +240,11 @@ def test_benchmark_figure_draws_baselines_once_and_our_variants_apart(tmp_path):
 
 
 def test_thirty_classes_have_thirty_different_colours():
-    colours = class_colours([str(i) for i in range(30)])
+    colours = label_colours([str(i) for i in range(30)])
     rgb = np.array([to_rgb(colour) for colour in colours.values()])
     distance = np.linalg.norm(rgb[:, None] - rgb[None], axis=2)
     assert distance[~np.eye(30, dtype=bool)].min() > 0.1
-    assert len(class_colours([str(i) for i in range(45)])) == 45
+    assert len(label_colours([str(i) for i in range(45)])) == 45
 
 
 def test_long_names_keep_their_ends():
@@ -255,11 +255,11 @@ def test_long_names_keep_their_ends():
     assert short("short") == "short"
 
 
-def label_patterns(n_labels: int, n_patterns: int) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Patterns of labels with odd names; the last label has none of its own."""
+def label_pathways(n_labels: int, n_tokens: int) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Pathways of labels with odd names; the last label has none of its own."""
     rng = np.random.default_rng(0)
     labels = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_labels]
-    names = {f"PATH_{'LONG_' * i}NAME": f"PATH_{'LONG_' * i}NAME" for i in range(n_patterns - 1)}
+    names = {f"PATH_{'LONG_' * i}NAME": f"PATH_{'LONG_' * i}NAME" for i in range(n_tokens - 1)}
     names["fully_connected_1"] = "PATH_WITH_$_AND_\\frac"
     parts = []
     for label in labels:
@@ -269,7 +269,7 @@ def label_patterns(n_labels: int, n_patterns: int) -> tuple[pd.DataFrame, dict[s
             pd.DataFrame(
                 {
                     "label": label,
-                    "pattern": order,
+                    "pathway": order,
                     "rank": rank,
                     "top": (rank <= 10) & (label != labels[-1] or n_labels == 1),
                     "mean": rng.normal(size=len(order)),
@@ -281,27 +281,27 @@ def label_patterns(n_labels: int, n_patterns: int) -> tuple[pd.DataFrame, dict[s
     return pd.concat(parts, ignore_index=True), names
 
 
-@pytest.mark.parametrize(("n_labels", "n_patterns"), [(1, 1), (2, 3), (9, 40), (25, 60)])
-def test_patterns_of_labels(n_labels, n_patterns, tmp_path):
-    table, names = label_patterns(n_labels, n_patterns)
-    figure = plot_label_patterns(table, names, title="Patterns of the labels")
+@pytest.mark.parametrize(("n_labels", "n_tokens"), [(1, 1), (2, 3), (9, 40), (25, 60)])
+def test_pathways_of_labels(n_labels, n_tokens, tmp_path):
+    table, names = label_pathways(n_labels, n_tokens)
+    figure = plot_label_pathways(table, names, title="Pathways of the labels")
     saved(figure, tmp_path)
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == list(
         map(short, dict.fromkeys(table["label"]))
     )
     own = table[table["top"] & (table["rank"] <= 5)]
-    assert len(axes.get_yticklabels()) == own["pattern"].nunique()
+    assert len(axes.get_yticklabels()) == own["pathway"].nunique()
     saved(plot_attention(table, names, top=30), tmp_path)
 
 
 def test_networks_of_labels(tmp_path):
     rng = np.random.default_rng(0)
-    table, names = label_patterns(5, 12)
+    table, names = label_pathways(5, 12)
     genes_of = {name: [f"G${i}" for i in rng.permutation(60)[:20]] for name in names}
     networks, parts, own = {}, [], {}
     for i, (label, part) in enumerate(table.groupby("label", sort=False)):
-        own[label] = list(part.loc[part["top"], "pattern"])
+        own[label] = list(part.loc[part["top"], "pathway"])
         genes = choose_genes(own[label], genes_of)
         vectors = rng.normal(size=(len(genes), 3))
         networks[label] = build_network(list(genes), vectors, similarity=0.5 if i else 1.0)
@@ -313,18 +313,18 @@ def test_networks_of_labels(tmp_path):
         assert {plain(gene) for gene in graph} <= texts
 
 
-def test_names_of_patterns_are_words_and_never_alike():
+def test_names_of_pathways_are_words_and_never_alike():
     names = {
         "REACTOME_TCR_SIGNALING": "REACTOME_TCR_SIGNALING",
         "REACTOME_CELL_CYCLE": "REACTOME_CELL_CYCLE",
         "fully_connected_1": "REACTOME_CELL_CYCLE",
         "dense_2": "dense_2",
     }
-    assert list(pattern_labels(names).values()) == [
+    assert list(pathway_labels(names).values()) == [
         "TCR signaling", "Cell cycle", "Fully connected 1: Cell cycle", "Dense 2",
     ]  # fmt: skip
     long = {f"A_{'X' * 70}_{i}": f"A_{'X' * 70}_{i}" for i in range(4)}
-    assert len(set(pattern_labels(long).values())) == 4
-    assert pattern_labels({"A_B": "A_B", "C_D": "C_D"}) == {"A_B": "A B", "C_D": "C D"}
+    assert len(set(pathway_labels(long).values())) == 4
+    assert pathway_labels({"A_B": "A_B", "C_D": "C_D"}) == {"A_B": "A B", "C_D": "C D"}
     numbered = {name: name for name in ("PROGRAMME_03", "PROGRAMME_24")}
-    assert list(pattern_labels(numbered).values()) == ["Programme 03", "Programme 24"]
+    assert list(pathway_labels(numbered).values()) == ["Programme 03", "Programme 24"]

@@ -99,7 +99,7 @@ EDITS: dict[str, tuple[Callable[[str], str], bool]] = {
     "docstring of the module": (lambda text: text.replace("A module.", "The module."), False),
     "docstring of a function": (lambda text: text.replace("What it does.", "Adds."), False),
     "docstring removed": (lambda text: text.replace('    """What it does."""\n', ""), False),
-    "docstring of a class": (lambda text: text.replace("Only described.", "Empty."), False),
+    "docstring of a label": (lambda text: text.replace("Only described.", "Empty."), False),
     "only a docstring or only pass": (
         lambda text: text.replace('"""Only described."""', "pass"),
         False,
@@ -164,7 +164,7 @@ def test_training_depends_on_losses_and_not_on_figures_or_metrics():
         "plkd/model/losses.py",
         "plkd/model/navigator.py",
         "plkd/model/teacher.py",
-        "plkd/models/__init__.py",
+        "plkd/model/__init__.py",
         "plkd/model/calibration.py",
         "plkd/settings/models.py",
     } <= reached

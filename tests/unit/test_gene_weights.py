@@ -67,11 +67,11 @@ def test_label_noise_gives_a_share_of_the_cells_another_label(share):
     cells = sparse.csr_matrix((1000, 1), dtype=np.float32)
     reference = Reference(cells, labels, ["g"], ["a", "b", "c"])
     noisy = reference.with_label_noise(share, seed=1)
-    changed = noisy.labels != labels
+    changed = noisy.codes != labels
     assert changed.sum() == min(round(1000 * share), 997)
-    assert np.array_equal(reference.labels, labels)
-    assert set(noisy.labels[~changed]) == {0, 1, 2}  # no label is lost
+    assert np.array_equal(reference.codes, labels)
+    assert set(noisy.codes[~changed]) == {0, 1, 2}  # no label is lost
     if share == 0.5:  # the two other labels are equally likely
-        to = np.bincount(noisy.labels[changed & (labels == 0)], minlength=3)
+        to = np.bincount(noisy.codes[changed & (labels == 0)], minlength=3)
         assert abs(to[1] - to[2]) < 4 * np.sqrt(to.sum())
-    assert np.array_equal(noisy.labels, reference.with_label_noise(share, seed=1).labels)
+    assert np.array_equal(noisy.codes, reference.with_label_noise(share, seed=1).codes)

@@ -90,7 +90,7 @@ def test_no_key_gene_at_all(tmp_path):
 def test_recovery_and_stability(tmp_path):
     table = gene_table(make_cells(4, 40))
     expected = {label: ["g_0$", "away", "g_7$"] for label in table["label"].unique()}
-    figure = plot_recovery(recovery_table(expected, {"shap": table}, ["g_0$", "g_7$"]))
+    figure = plot_recovery(recovery_table(expected, {"attribution": table}, ["g_0$", "g_7$"]))
     assert texts(figure).count("not in the model") == 4
     saved(figure, tmp_path)
     saved(plot_stability(stability({"a": table, "b": table}, 15)), tmp_path)

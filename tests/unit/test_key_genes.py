@@ -24,8 +24,8 @@ GENES = pd.DataFrame(
         "label": ["B"] * 4 + ["T"] * 3,
         "gene": ["b1", "b2", "x", "b3", "t1", "x", "t2"],
         "rank": [1, 2, 3, 4, 1, 2, 3],
-        "mean_abs_shap": [4.0, 3.0, 2.0, 1.0, 5.0, 5.0, 1.0],
-        "mean_shap": [4.0, 3.0, -2.0, 1.0, 5.0, 5.0, 1.0],
+        "mean_abs_attribution": [4.0, 3.0, 2.0, 1.0, 5.0, 5.0, 1.0],
+        "mean_attribution": [4.0, 3.0, -2.0, 1.0, 5.0, 5.0, 1.0],
         "present": [True, True, False, True, True, True, True],
     }
 )
@@ -101,17 +101,17 @@ def test_known_markers_found_and_missed() -> None:
     )
     candidates = [f"g{i}" for i in range(100)]
     expected = {"B": ["g0", "g14", "g50", "elsewhere"], "unknown label": ["g1"]}
-    table = recovery_table(expected, {"shap": ranking}, candidates)
-    assert list(table["shap_rank"].fillna(0)) == [1, 15, 0, 0]
+    table = recovery_table(expected, {"attribution": ranking}, candidates)
+    assert list(table["attribution_rank"].fillna(0)) == [1, 15, 0, 0]
     assert list(table["measured"]) == [True, True, True, False]
-    summary = recovery_summary(table, {"shap": ranking}, candidates)
+    summary = recovery_summary(table, {"attribution": ranking}, candidates)
     ten = summary[(summary["label"] == "B") & (summary["top"] == 10)].iloc[0]
     twenty = summary[(summary["label"] == "B") & (summary["top"] == 20)].iloc[0]
     assert (ten["found"], ten["precision"], ten["expected"]) == (1, 0.1, 3)
     assert (twenty["found"], twenty["recall"]) == (2, pytest.approx(2 / 3))
     assert ten["chance"] == pytest.approx(3 / 100)  # mean over all draws of ten
-    nothing = recovery_table({"B": ["elsewhere"]}, {"shap": ranking}, candidates)
-    assert recovery_summary(nothing, {"shap": ranking}, candidates).empty
+    nothing = recovery_table({"B": ["elsewhere"]}, {"attribution": ranking}, candidates)
+    assert recovery_summary(nothing, {"attribution": ranking}, candidates).empty
 
 
 def test_lists_of_markers(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_lists_of_markers(tmp_path: Path) -> None:
     assert read_markers(table) == {"B cells": ["MS4A1", "CD79A"], "CD19+ B": ["MS4A1"]}
     assert read_markers(gmt) == {"B cells": ["MS4A1", "CD79A"]}
     assert read_markers(truth) == {"B": ["g1"]}
-    assert read_markers(truth, "pattern") == {"B": ["P"]}
+    assert read_markers(truth, "pathway") == {"B": ["P"]}
     matched = match_labels(read_markers(table), ["b cell", "CD19+ B", "NK"])
     assert matched == {"b cell": ["MS4A1", "CD79A"], "CD19+ B": ["MS4A1"]}
     with pytest.raises(InputError, match="none of the labels"):

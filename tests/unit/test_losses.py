@@ -23,7 +23,7 @@ from plkd.model.losses import (
 CLUSTERING = [
     {"assignments": assignments, "kernel": kernel, "prefactor": prefactor}
     for assignments, kernel, prefactor in itertools.product(
-        ["logits", "softmax"], ["fixed", "median"], ["classes", "pairs"]
+        ["logits", "softmax"], ["fixed", "median"], ["labels", "pairs"]
     )
 ]
 SELF_ENTROPY = [
@@ -33,11 +33,11 @@ SELF_ENTROPY = [
 
 
 def draw(
-    seed: int = 0, n_cells: int = 12, n_classes: int = 4, width: int = 5
+    seed: int = 0, n_cells: int = 12, n_labels: int = 4, width: int = 5
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     embedding = 0.4 * torch.randn(n_cells, width, dtype=torch.float64, generator=generator)
-    logits = torch.randn(n_cells, n_classes, dtype=torch.float64, generator=generator)
+    logits = torch.randn(n_cells, n_labels, dtype=torch.float64, generator=generator)
     return embedding, logits
 
 
@@ -71,7 +71,7 @@ def textbook_clustering(
         )
 
     total = sum(m(a, b) / math.sqrt(m(a, a) * m(b, b)) for a in range(k) for b in range(a + 1, k))
-    return total / k if prefactor == "classes" else total * 2 / (k * (k - 1))
+    return total / k if prefactor == "labels" else total * 2 / (k * (k - 1))
 
 
 def textbook_kl(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
@@ -93,7 +93,7 @@ def textbook_entropy_of_mean(logits: np.ndarray, mean_of: str) -> float:
 @pytest.mark.parametrize("options", CLUSTERING)
 @pytest.mark.parametrize("seed", range(3))
 def test_clustering_loss_is_the_textbook_sum(options, seed):
-    embedding, logits = draw(seed, n_cells=9 + seed, n_classes=2 + seed)
+    embedding, logits = draw(seed, n_cells=9 + seed, n_labels=2 + seed)
     expected = textbook_clustering(embedding.numpy(), logits.numpy(), **options)
     assert clustering_loss(embedding, logits, **options).item() == pytest.approx(
         expected, rel=1e-10
@@ -102,14 +102,14 @@ def test_clustering_loss_is_the_textbook_sum(options, seed):
 
 @pytest.mark.parametrize("options", [o for o in CLUSTERING if o["kernel"] == "fixed"])
 def test_clustering_gradient_is_that_of_finite_differences(options):
-    embedding, logits = draw(n_cells=5, n_classes=3, width=2)
+    embedding, logits = draw(n_cells=5, n_labels=3, width=2)
     inputs = (embedding.requires_grad_(), logits.requires_grad_())
     assert torch.autograd.gradcheck(lambda c, y: clustering_loss(c, y, **options), inputs)
 
 
 def test_median_width_takes_no_gradient():
     """With s^2 held at the value it has, finite differences must see the same gradient."""
-    embedding, logits = draw(n_cells=6, n_classes=3, width=2)
+    embedding, logits = draw(n_cells=6, n_labels=3, width=2)
     squares = torch.cdist(embedding, embedding).pow(2)
     root = math.sqrt(0.3 * squares.flatten().sort().values[(36 - 1) // 2].item())
     scaled = (embedding / root).requires_grad_()
@@ -120,12 +120,12 @@ def test_median_width_takes_no_gradient():
 
 
 @pytest.mark.parametrize("options", CLUSTERING)
-def test_clustering_loss_does_not_depend_on_the_order_of_cells_or_classes(options):
+def test_clustering_loss_does_not_depend_on_the_order_of_cells_or_labels(options):
     embedding, logits = draw()
     expected = clustering_loss(embedding, logits, **options)
     cells = torch.randperm(12, generator=torch.Generator().manual_seed(1))
-    classes = torch.tensor([2, 0, 3, 1])
-    permuted = clustering_loss(embedding[cells], logits[cells][:, classes], **options)
+    labels = torch.tensor([2, 0, 3, 1])
+    permuted = clustering_loss(embedding[cells], logits[cells][:, labels], **options)
     torch.testing.assert_close(permuted, expected)
 
 
@@ -141,7 +141,7 @@ def test_clustering_loss_does_not_depend_on_the_order_of_cells_or_classes(option
 def test_clustering_loss_is_bounded_and_finite_for_any_batch(
     seed, n_cells, spread, offset, height, options
 ):
-    """Every term is a cosine, so the sum over pairs of k classes lies within -+ k (k - 1) / 2."""
+    """Every term is a cosine, so the sum over pairs of k labels lies within -+ k (k - 1) / 2."""
     embedding, logits = (tensor.float() for tensor in draw(seed, n_cells))
     embedding = (offset + spread * embedding).requires_grad_()
     logits = (height * logits).requires_grad_()
@@ -190,8 +190,8 @@ def test_clustering_loss_is_smallest_for_separate_clusters():
 
 
 @pytest.mark.parametrize("options", CLUSTERING)
-def test_clustering_loss_of_one_class_is_zero(options):
-    embedding, logits = draw(n_classes=1)
+def test_clustering_loss_of_one_label_is_zero(options):
+    embedding, logits = draw(n_labels=1)
     loss = clustering_loss(embedding.requires_grad_(), logits.requires_grad_(), **options)
     loss.backward()
     assert loss.item() == 0.0
@@ -251,18 +251,18 @@ def test_a_step_down_the_self_entropy_loss_goes_the_way_it_says(options):
 
 @pytest.mark.parametrize("options", SELF_ENTROPY)
 def test_self_entropy_gradient_is_that_of_finite_differences(options):
-    logits = draw(n_cells=4, n_classes=3)[1].requires_grad_()
+    logits = draw(n_cells=4, n_labels=3)[1].requires_grad_()
     assert torch.autograd.gradcheck(lambda y: self_entropy_loss(y, **options), (logits,))
 
 
 EXTREME = {
-    "one class in the batch": torch.tensor([[9.0, 0.0, 0.0]] * 6),
+    "one label in the batch": torch.tensor([[9.0, 0.0, 0.0]] * 6),
     "a single cell": torch.tensor([[1.0, -2.0, 0.5]]),
-    "one class only": torch.randn(6, 1, generator=torch.Generator().manual_seed(0)),
+    "one label only": torch.randn(6, 1, generator=torch.Generator().manual_seed(0)),
     "zeros": torch.zeros(5, 3),
     "logits of 1e4": 1e4 * torch.tensor([[1.0, -1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 1.0, -3.0]]),
     "logits of 1e20": 1e20 * torch.tensor([[1.0, -1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 1.0, -3.0]]),
-    "a class nobody has": torch.tensor([[0.0, 1.0, -1e20]] * 4),
+    "a label nobody has": torch.tensor([[0.0, 1.0, -1e20]] * 4),
 }
 
 

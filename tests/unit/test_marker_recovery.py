@@ -36,7 +36,7 @@ def test_three_forms_of_one_list(tmp_path):
     truth.write_text(json.dumps({"labels": about}))
     for path in (table, gmt, truth):
         assert read_markers(path) == expected
-    assert read_markers(truth, "pattern") == {label: ["P"] for label in expected}
+    assert read_markers(truth, "pathway") == {label: ["P"] for label in expected}
 
 
 def test_what_is_no_list_of_markers(tmp_path):
@@ -121,11 +121,11 @@ def test_planted_genes_of_simulated_cells(tmp_path):
     simulation = simulate_cells(n_genes=300, n_labels=3, n_cells=60, n_programmes=9, seed=1)
     simulation.save(tmp_path)
     planted = read_planted(tmp_path / "truth.json")
-    world = simulation.world
-    active = world.label_activity > world.label_activity.min()
-    raised = (world.label_effects > 0) | (active @ (world.loadings > 0))
-    for row, label in enumerate(world.labels):
-        assert set(planted[label]) == set(np.asarray(world.genes)[raised[row]].tolist())
+    design = simulation.design
+    active = design.label_activity > design.label_activity.min()
+    raised = (design.label_effects > 0) | (active @ (design.loadings > 0))
+    for row, label in enumerate(design.labels):
+        assert set(planted[label]) == set(np.asarray(design.genes)[raised[row]].tolist())
     listed = tmp_path / "markers.tsv"
     listed.write_text("label\tgene\nB\tMS4A1\n")
     assert read_planted(listed) is None

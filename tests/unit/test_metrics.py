@@ -19,7 +19,7 @@ from plkd.evaluation.metrics import (
     confusion_table,
     embedding_metrics,
     match_truth,
-    per_class_table,
+    per_label_table,
     reliability,
 )
 from plkd.prediction.table import prediction_table
@@ -41,9 +41,9 @@ def random_case(seed: int, n: int = 60) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def one_hot_case(true: list[str | None], predicted: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     cells = [f"c{i}" for i in range(len(true))]
-    classes = sorted(set(predicted)) or ["A"]
-    matrix = np.array([[float(name == label) for name in classes] for label in predicted])
-    table = prediction_table(cells, classes, matrix.reshape(len(cells), len(classes)))
+    labels = sorted(set(predicted)) or ["A"]
+    matrix = np.array([[float(name == label) for name in labels] for label in predicted])
+    table = prediction_table(cells, labels, matrix.reshape(len(cells), len(labels)))
     return table, pd.DataFrame({"cell_id": cells, "label": pd.Series(true, dtype=object)})
 
 
@@ -98,11 +98,11 @@ def test_scores_agree_with_loops(seed):
     known = [t == row.label for t, row in shared if not row.unknown]
     assert metrics["accuracy_when_known"] == pytest.approx(np.mean(known))
 
-    per_class = per_class_table(table, truth, dict.fromkeys(REFERENCE, 10)).set_index("class")
-    assert sorted(per_class.index) == present
+    per_label = per_label_table(table, truth, dict.fromkeys(REFERENCE, 10)).set_index("label")
+    assert sorted(per_label.index) == present
     for name in present:
         np.testing.assert_allclose(
-            per_class.loc[name, ["precision", "recall", "f1"]].astype(float), scores[name]
+            per_label.loc[name, ["precision", "recall", "f1"]].astype(float), scores[name]
         )
 
     confusion = confusion_table(table, truth)
@@ -141,15 +141,15 @@ def test_perfect_predictions_score_one():
     assert math.isnan(metrics["auroc_unseen"])
 
 
-def test_a_class_that_only_is_predicted_does_not_enter_the_macro_mean():
+def test_a_label_that_only_is_predicted_does_not_enter_the_macro_mean():
     metrics = annotation_metrics(*one_hot_case(["A", "A"], ["A", "D"]), REFERENCE)
     assert metrics["macro_f1"] == pytest.approx(2 / 3)
 
 
-def test_a_class_that_is_never_predicted_counts_as_zero():
+def test_a_label_that_is_never_predicted_counts_as_zero():
     case = one_hot_case(["A", "B"], ["A", "A"])
     assert annotation_metrics(*case, REFERENCE)["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
-    b = per_class_table(*case, dict.fromkeys(REFERENCE, 1)).set_index("class").loc["B"]
+    b = per_label_table(*case, dict.fromkeys(REFERENCE, 1)).set_index("label").loc["B"]
     assert list(b[["precision", "recall", "f1"]]) == [0, 0, 0]
 
 
@@ -172,12 +172,12 @@ def test_nothing_to_score_gives_nan_and_empty_tables(true, predicted):
     metrics = annotation_metrics(*case, REFERENCE)
     assert metrics["n_cells"] == 0
     assert all(math.isnan(metrics[name]) for name in ("accuracy", "macro_f1", "calibration_error"))
-    per_class = per_class_table(*case, {"A": 5})
-    assert per_class.empty
-    assert abundance_table(per_class).empty
+    per_label = per_label_table(*case, {"A": 5})
+    assert per_label.empty
+    assert abundance_table(per_label).empty
 
 
-def test_one_class_only():
+def test_one_label_only():
     metrics = annotation_metrics(*one_hot_case(["A", "A"], ["A", "A"]), ["A"])
     assert metrics["accuracy"] == metrics["macro_f1"] == metrics["adjusted_rand_index"] == 1
 
@@ -185,11 +185,11 @@ def test_one_class_only():
 def test_abundance_groups_count_reference_and_query():
     case = one_hot_case(["A", "B", "C", "D"], ["A", "B", "C", "A"])
     counts = {"A": 5000, "B": 4999, "C": 999, "D": 998}
-    table = per_class_table(*case, counts)
-    assert list(table["class"]) == ["A", "B", "C", "D"]
+    table = per_label_table(*case, counts)
+    assert list(table["label"]) == ["A", "B", "C", "D"]
     assert list(table["abundance"]) == ["high", "medium", "medium", "low"]
     groups = abundance_table(table).set_index("abundance")
-    assert list(groups["n_classes"]) == [1, 2, 1]
+    assert list(groups["n_labels"]) == [1, 2, 1]
     assert groups.loc["high", "f1"] == pytest.approx(2 / 3)
     assert groups.loc["medium", "f1"] == 1
 

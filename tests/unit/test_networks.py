@@ -27,8 +27,8 @@ from plkd.interpret.networks import (
     rank_genes,
     write_graphml,
 )
-from plkd.interpret.pathway_names import pattern_genes
-from plkd.interpret.pathway_scores import effective_weights, pattern_weights
+from plkd.interpret.pathway_names import pathway_genes
+from plkd.interpret.pathway_scores import effective_weights, pathway_weights
 from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, TeacherSettings
@@ -187,16 +187,16 @@ def test_edges_are_the_cosines_above_the_threshold() -> None:
 # ----------------------------------------------------------------------- choice of genes
 
 
-def test_genes_that_better_patterns_brought_in_are_passed_over() -> None:
+def test_genes_that_better_pathways_brought_in_are_passed_over() -> None:
     genes_of = {"p": ["a", "b", "c"], "q": ["b", "a", "d", "e"], "r": ["a"], "s": ()}
     chosen = choose_genes(["p", "q", "r", "s"], genes_of)
     assert chosen == {"a": ["p", "q", "r"], "b": ["p", "q"], "d": ["q"], "e": ["q"]}
     assert list(choose_genes(["q", "p"], genes_of)) == ["b", "a", "c"]
-    assert list(choose_genes(["p", "q"], genes_of, genes_per_pattern=1)) == ["a", "b"]
+    assert list(choose_genes(["p", "q"], genes_of, genes_per_pathway=1)) == ["a", "b"]
     assert choose_genes([], genes_of) == {}
 
 
-def test_ten_patterns_with_two_genes_each_give_twenty() -> None:
+def test_ten_tokens_with_two_genes_each_give_twenty() -> None:
     genes_of = {f"p{i}": [f"g{j}" for j in range(i, i + 30)] for i in range(10)}
     assert len(choose_genes(list(genes_of), genes_of)) == 20
 
@@ -235,12 +235,12 @@ def test_attended_embedding_is_the_change_of_the_attended_tokens(block: str) -> 
 
     expected = torch.autograd.functional.jacobian(attended, torch.rand(12)).T
     found = gene_embeddings(
-        model.network, {gene: [] for gene in model.genes}, model.genes, model.patterns, attention
+        model.network, {gene: [] for gene in model.genes}, model.genes, model.tokens, attention
     )
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_pattern_embedding_is_the_gene_s_row_in_its_patterns() -> None:
+def test_pathway_embedding_is_the_gene_s_row_in_its_pathways() -> None:
     model = small_model("bare")
     mask, weights = effective_weights(model.network)
     dense = np.zeros((12, 5, 6))
@@ -248,7 +248,7 @@ def test_pattern_embedding_is_the_gene_s_row_in_its_patterns() -> None:
     dense[mask.indices, columns] = weights
     genes = {"G0": ["P1", "P3"], "G4": ["P2"]}
     found = gene_embeddings(
-        model.network, genes, model.genes, model.patterns, np.zeros(5), embedding="pattern"
+        model.network, genes, model.genes, model.tokens, np.zeros(5), embedding="pathway"
     )
     np.testing.assert_allclose(found, [dense[0, 1] + dense[0, 3], dense[4, 2]])
 
@@ -257,14 +257,14 @@ def test_pattern_embedding_is_the_gene_s_row_in_its_patterns() -> None:
 
 
 def tables(model: TrainedModel) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Patterns of two labels; the second has none of its own."""
+    """Pathways of two labels; the second has none of its own."""
     axes = np.random.default_rng(2).normal(size=(5, 6))
-    axes *= np.sign(pattern_weights(model.network, axes).sum(axis=0))[:, None]  # some gene raises
-    members = pattern_genes(pattern_weights(model.network, axes), model.genes, model.patterns)
+    axes *= np.sign(pathway_weights(model.network, axes).sum(axis=0))[:, None]  # some gene raises
+    members = pathway_genes(pathway_weights(model.network, axes), model.genes, model.tokens)
     ranked = pd.DataFrame(
         {
             "label": ["A / B+"] * 5 + ["C"] * 5,
-            "pattern": ["P2", "P0", "P4", "P1", "P3"] * 2,
+            "pathway": ["P2", "P0", "P4", "P1", "P3"] * 2,
             "rank": [1, 2, 3, 4, 5] * 2,
             "top": [True, True, False, False, False] + [False] * 5,
             "attention": 0.1,
@@ -273,23 +273,23 @@ def tables(model: TrainedModel) -> tuple[pd.DataFrame, pd.DataFrame]:
     return ranked, members
 
 
-def test_networks_of_labels_with_few_patterns_or_none() -> None:
+def test_networks_of_labels_with_few_pathways_or_none() -> None:
     model = small_model()
     ranked, members = tables(model)
     networks, table = label_networks(model, ranked, members, similarity=0.01)
     assert list(networks) == ["A / B+", "C"]
     assert len(networks["C"]) == 0
-    raising = members[members["weight"] > 0].groupby("pattern")["gene"].apply(list)
+    raising = members[members["weight"] > 0].groupby("pathway")["gene"].apply(list)
     first_two = raising["P2"][:2]
     own = table[table["label"] == "A / B+"]
     assert set(first_two) <= set(own["gene"])
     assert len(own) <= 4
     assert set(table["label"]) == {"A / B+"}
-    for gene, patterns in zip(own["gene"], own["pattern"], strict=True):
-        assert all(gene in raising[name] for name in patterns.split(";"))
+    for gene, pathways in zip(own["gene"], own["pathway"], strict=True):
+        assert all(gene in raising[name] for name in pathways.split(";"))
 
 
-def test_order_of_the_patterns_in_the_model_changes_nothing() -> None:
+def test_order_of_the_pathways_in_the_model_changes_nothing() -> None:
     """The same Teacher with its tokens in another order gives the same networks."""
     model = small_model()
     ranked, members = tables(model)
@@ -305,7 +305,7 @@ def test_order_of_the_patterns_in_the_model_changes_nothing() -> None:
     other.network.navigator.load_entry_weights(
         torch.cat([entries[bounds[i] : bounds[i + 1]] for i in order])
     )
-    other.patterns = [model.patterns[i] for i in order]
+    other.tokens = [model.tokens[i] for i in order]
     _, found = label_networks(other, ranked, members, similarity=0.01)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 
@@ -313,7 +313,7 @@ def test_order_of_the_patterns_in_the_model_changes_nothing() -> None:
 def test_tables_of_another_teacher_are_refused() -> None:
     model = small_model()
     ranked, members = tables(model)
-    with pytest.raises(InputError, match=r"patterns.*'P9'"):
+    with pytest.raises(InputError, match=r"pathways.*'P9'"):
         label_networks(model, ranked.replace("P2", "P9"), members)
     with pytest.raises(InputError, match="genes"):
         label_networks(model, ranked, members.assign(gene="CD3D"))
@@ -335,7 +335,7 @@ def test_graphml_is_read_back_by_networkx(tmp_path) -> None:
     )
     first = table.iloc[0]
     node = back.nodes[first["gene"]]
-    assert node["pattern"] == "PATH_A;PATH_B & <C>"
+    assert node["pathway"] == "PATH_A;PATH_B & <C>"
     assert node["q"] == pytest.approx(first["q"])
     assert node["rank"] == 1
     assert set(CENTRALITIES) <= set(node)

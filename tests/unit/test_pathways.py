@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.stats import fisher_exact, hypergeom
 
 from plkd.errors import InputError
-from plkd.figures.mask import plot_patterns, readable_name
+from plkd.figures.mask import plot_pathways, readable_name
 from plkd.pathways.mask import (
     GeneSet,
     Mask,
@@ -24,7 +24,7 @@ from plkd.pathways.mask import (
     over_representation,
     read_gmt,
     read_gmts,
-    select_patterns,
+    select_pathways,
 )
 
 SHIPPED = Path(__file__).parents[2] / "resources" / "gene_sets" / "blood_programmes.gmt"
@@ -148,13 +148,13 @@ class TestOverRepresentation:
         assert over_representation(["A"], {}, ["A", "B"]).empty
 
 
-class TestSelectPatterns:
+class TestSelectPathways:
     @pytest.mark.parametrize("rank_by", ["enrichment", "coverage"])
     @pytest.mark.parametrize("seed", [0, 1])
     def test_equals_brute_force(self, rank_by, seed):
         sets, genes, background = random_case(seed)
-        table = select_patterns(
-            sets, genes, background, min_genes=6, max_genes=40, max_patterns=12, rank_by=rank_by
+        table = select_pathways(
+            sets, genes, background, min_genes=6, max_genes=40, max_pathways=12, rank_by=rank_by
         )
         keys = []
         for name, gene_set in sets.items():
@@ -173,15 +173,15 @@ class TestSelectPatterns:
     def test_limits_are_inclusive(self):
         genes = [f"G{i}" for i in range(10)]
         sets = collection({"five": genes[:5], "four": genes[:4], "nine": genes[:9]})
-        chosen = select_patterns(sets, genes, [*genes, "Z"], min_genes=5, max_genes=9)
+        chosen = select_pathways(sets, genes, [*genes, "Z"], min_genes=5, max_genes=9)
         assert set(chosen["name"]) == {"five", "nine"}
-        chosen = select_patterns(sets, genes, [*genes, "Z"], min_genes=5, max_genes=8)
+        chosen = select_pathways(sets, genes, [*genes, "Z"], min_genes=5, max_genes=8)
         assert set(chosen["name"]) == {"five"}
 
     def test_all_measured_genes_selected_ranks_by_overlap_then_name(self):
         genes = [f"G{i}" for i in range(20)]
         sets = collection({"c": genes[:6], "b": genes[:9], "a": genes[3:9]})
-        table = select_patterns(sets, genes, genes)
+        table = select_pathways(sets, genes, genes)
         assert table["name"].tolist() == ["b", "a", "c"]
         assert (table["p_value"] == 1).all()
         assert (table["adjusted_p_value"] == 1).all()
@@ -190,8 +190,8 @@ class TestSelectPatterns:
         sets, genes, background = random_case(3)
         backwards = dict(reversed(sets.items()))
         pd.testing.assert_frame_equal(
-            select_patterns(sets, genes, background),
-            select_patterns(backwards, genes[::-1], background[::-1]),
+            select_pathways(sets, genes, background),
+            select_pathways(backwards, genes[::-1], background[::-1]),
         )
 
     def test_sets_with_the_same_selected_genes(self):
@@ -204,20 +204,20 @@ class TestSelectPatterns:
                 "other": genes[5:11],
             }
         )
-        table = select_patterns(sets, genes, genes + others).set_index("name")
+        table = select_pathways(sets, genes, genes + others).set_index("name")
         assert set(table.index) == {"tight", "other"}
         assert table.loc["tight", "duplicates"] == "tight too; loose"
         assert table.loc["other", "duplicates"] == ""
-        kept = select_patterns(sets, genes, genes + others, drop_duplicates=False)
+        kept = select_pathways(sets, genes, genes + others, drop_duplicates=False)
         assert len(kept) == 4
         # A redundant set must not take the place of another one.
-        assert len(select_patterns(sets, genes, genes + others, max_patterns=2)) == 2
+        assert len(select_pathways(sets, genes, genes + others, max_pathways=2)) == 2
 
     def test_mouse_symbols_against_human_sets(self, caplog):
         mouse = ["Cd3d", "Cd3e", "Cd3g", "Lck", "Zap70", "Lat", "H2-Aa"]
         sets = collection({"T": ["CD3D", "CD3E", "CD3G", "LCK", "ZAP70", "LAT", "TRAC"]})
         with caplog.at_level("WARNING", "plkd"):
-            table = select_patterns(sets, mouse, mouse)
+            table = select_pathways(sets, mouse, mouse)
             mask = build_mask("pathways", mouse, gene_sets=sets)
         assert table["overlap"].tolist() == [6]
         assert mask.matrix.toarray()[:, 0].tolist() == [True] * 6 + [False]
@@ -231,37 +231,37 @@ class TestSelectPatterns:
         sets = collection({"T": ["CD3D", "CD3E", "CD3G"]})
         ensembl = [f"ENSG{i:011}" for i in range(20)]
         with pytest.raises(InputError) as error:
-            select_patterns(sets, ensembl[:10], ensembl)
+            select_pathways(sets, ensembl[:10], ensembl)
         for needed in ("CD3D", "ENSG00000000000", "best has 0", "species"):
             assert needed in str(error.value)
 
     def test_too_few_genes_in_common(self):
         genes = [f"G{i}" for i in range(30)]
         with pytest.raises(InputError, match=r"best has 3.*min_genes"):
-            select_patterns(collection({"a": genes[:9]}), genes[6:], genes)
+            select_pathways(collection({"a": genes[:9]}), genes[6:], genes)
 
     @pytest.mark.parametrize(
         ("setting", "needed"),
         [
             ({"min_genes": 0}, "min_genes=0"),
             ({"max_genes": 2}, "max_genes=2"),
-            ({"max_patterns": 0}, "max_patterns=0"),
+            ({"max_pathways": 0}, "max_pathways=0"),
             ({"rank_by": "size"}, "coverage"),
         ],
     )
     def test_bad_settings(self, setting, needed):
         sets, genes, background = random_case(0)
         with pytest.raises(InputError, match=needed):
-            select_patterns(sets, genes, background, **setting)
+            select_pathways(sets, genes, background, **setting)
 
     def test_bad_gene_lists(self):
         sets, genes, background = random_case(0)
         with pytest.raises(InputError, match="Q"):
-            select_patterns(sets, [*genes, "Q"], background)
+            select_pathways(sets, [*genes, "Q"], background)
         with pytest.raises(InputError, match="each gene once"):
-            select_patterns(sets, [genes[0], *genes], background)
+            select_pathways(sets, [genes[0], *genes], background)
         with pytest.raises(InputError, match="at least one gene"):
-            select_patterns(sets, [], background)
+            select_pathways(sets, [], background)
 
 
 class TestBuildMask:
@@ -269,11 +269,11 @@ class TestBuildMask:
         sets, genes, background = random_case(5)
         mask = build_mask("pathways", genes, gene_sets=sets, background=background)
         assert mask.matrix.dtype == bool
-        assert mask.matrix.shape == (len(genes), len(mask.patterns))
-        for j, name in enumerate(mask.patterns):
+        assert mask.matrix.shape == (len(genes), len(mask.tokens))
+        for j, name in enumerate(mask.tokens):
             inside = {genes[i] for i in np.flatnonzero(mask.matrix[:, [j]].toarray())}
             assert inside == set(genes) & set(sets[name].genes)
-        assert mask.table["name"].tolist() == mask.patterns
+        assert mask.table["name"].tolist() == mask.tokens
         assert mask.density == pytest.approx(mask.matrix.toarray().mean())
 
     @settings(max_examples=15, deadline=None)
@@ -300,21 +300,21 @@ class TestBuildMask:
         assert not np.array_equal(make("random", 1), make("random", 2))
         pathways, shuffled = make("pathways", 0), make("random", 1)
         shared = (pathways & shuffled).sum() / pathways.sum()
-        # By chance a gene stays with the share of patterns that hold it.
+        # By chance a gene stays with the share of pathways that hold it.
         by_chance = (pathways.mean(1, keepdims=True) * pathways).sum() / pathways.sum()
         assert shared < 2 * by_chance
 
     def test_random_by_density(self):
         genes = [f"G{i}" for i in range(1000)]
-        mask = build_mask("random", genes, density=0.015, n_patterns=200, seed=3)
+        mask = build_mask("random", genes, density=0.015, n_tokens=200, seed=3)
         assert mask.matrix.shape == (1000, 200)
         assert mask.density == pytest.approx(0.015, rel=0.1)
-        few = build_mask("random", genes[:10], density=0.001, n_patterns=50)
+        few = build_mask("random", genes[:10], density=0.001, n_tokens=50)
         assert (few.matrix.toarray().sum(0) >= 1).all()
 
     def test_dense(self):
         sets, genes, background = random_case(7)
-        mask = build_mask("dense", genes, n_patterns=4)
+        mask = build_mask("dense", genes, n_tokens=4)
         assert mask.matrix.toarray().all()
         assert mask.matrix.shape == (120, 4)
         as_many = build_mask("dense", genes, gene_sets=sets, background=background)
@@ -327,46 +327,46 @@ class TestBuildMask:
         kwargs = {"gene_sets": sets, "background": background}
         plain = build_mask(kind, genes, **kwargs)
         mask = build_mask(kind, genes, n_fully_connected=2, **kwargs)
-        assert mask.patterns == [*plain.patterns, "fully_connected_1", "fully_connected_2"]
+        assert mask.tokens == [*plain.tokens, "fully_connected_1", "fully_connected_2"]
         assert mask.matrix.toarray()[:, -2:].all()
         assert (mask.matrix[:, :-2] != plain.matrix).nnz == 0
-        assert mask.table["rank"].tolist() == list(range(1, len(mask.patterns) + 1))
+        assert mask.table["rank"].tolist() == list(range(1, len(mask.tokens) + 1))
 
     @pytest.mark.parametrize("kind", ["pathways", "random"])
     def test_uncovered_genes_have_their_token(self, kind):
         sets, genes, background = random_case(8)
-        kwargs = {"gene_sets": sets, "background": background, "max_patterns": 5}
+        kwargs = {"gene_sets": sets, "background": background, "max_pathways": 5}
         plain = build_mask(kind, genes, **kwargs)
         mask = build_mask(kind, genes, uncovered_token=True, **kwargs)
-        assert mask.patterns == [*plain.patterns, "uncovered_genes"]
+        assert mask.tokens == [*plain.tokens, "uncovered_genes"]
         assert (mask.matrix[:, :-1] != plain.matrix).nnz == 0
         seen = plain.matrix.toarray().any(axis=1)
         assert 0 < seen.sum() < len(genes)
         np.testing.assert_array_equal(mask.matrix.toarray()[:, -1], ~seen)
-        assert mask.table["rank"].tolist() == list(range(1, len(mask.patterns) + 1))
+        assert mask.table["rank"].tolist() == list(range(1, len(mask.tokens) + 1))
         assert mask.table["overlap"].iloc[-1] == (~seen).sum()
 
     def test_no_token_where_nothing_is_uncovered(self):
         sets, genes, background = random_case(8)
         kwargs = {"gene_sets": sets, "background": background, "uncovered_token": True}
-        dense = build_mask("dense", genes, n_patterns=3, **kwargs)
-        assert dense.patterns == ["dense_1", "dense_2", "dense_3"]
+        dense = build_mask("dense", genes, n_tokens=3, **kwargs)
+        assert dense.tokens == ["dense_1", "dense_2", "dense_3"]
         full = build_mask("pathways", genes, n_fully_connected=1, **kwargs)
-        assert full.patterns[-1] == "fully_connected_1"
+        assert full.tokens[-1] == "fully_connected_1"
 
     @pytest.mark.parametrize(
         "settings", [{"uncovered_token": True}, {"n_fully_connected": 1}], ids=str
     )
     def test_a_gene_set_with_the_name_of_another_token(self, settings):
         sets, genes, background = random_case(8)
-        chosen = build_mask("pathways", genes, gene_sets=sets, background=background).patterns[0]
+        chosen = build_mask("pathways", genes, gene_sets=sets, background=background).tokens[0]
         for name in ("uncovered_genes", "fully_connected_1"):
             sets[name] = sets[chosen]
         sets.pop(chosen)
         with pytest.raises(InputError, match="the name of another token"):
             build_mask(
                 "pathways", genes, gene_sets=sets, background=background, drop_duplicates=False,
-                max_patterns=len(sets), **settings,
+                max_pathways=len(sets), **settings,
             )  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -375,9 +375,9 @@ class TestBuildMask:
             ("sparse", {}, "'dense'"),
             ("pathways", {"gene_sets": None}, "needs gene sets"),
             ("pathways", {"density": 0.1}, "density"),
-            ("pathways", {"n_patterns": 3}, "max_patterns"),
+            ("pathways", {"n_tokens": 3}, "max_pathways"),
             ("random", {"density": 0.0}, "above 0"),
-            ("dense", {"n_patterns": 0}, "n_patterns"),
+            ("dense", {"n_tokens": 0}, "n_tokens"),
             ("pathways", {"n_fully_connected": -1}, "n_fully_connected"),
         ],
     )
@@ -402,7 +402,7 @@ class TestMaskFiles:
         mask.save(tmp_path / "mask")
         loaded = Mask.load(tmp_path / "mask")
         assert loaded.genes == mask.genes
-        assert loaded.patterns == mask.patterns
+        assert loaded.tokens == mask.tokens
         assert loaded.matrix.dtype == bool
         assert loaded.matrix.format == "csc"
         assert (loaded.matrix != mask.matrix).nnz == 0
@@ -411,7 +411,7 @@ class TestMaskFiles:
     def test_the_same_mask_gives_the_same_bytes(self, mask, tmp_path):
         for folder in ("one", "two"):
             mask.save(tmp_path / folder)
-        for name in ("mask.npz", "patterns.tsv", "genes.txt"):
+        for name in ("mask.npz", "pathways.tsv", "genes.txt"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
     def test_nothing_is_left_of_a_save_that_fails(self, mask, tmp_path):
@@ -420,7 +420,7 @@ class TestMaskFiles:
             mask.save(tmp_path / "mask")
         assert list((tmp_path / "mask").iterdir()) == []
 
-    @pytest.mark.parametrize("name", ["mask.npz", "patterns.tsv", "genes.txt"])
+    @pytest.mark.parametrize("name", ["mask.npz", "pathways.tsv", "genes.txt"])
     def test_absent_and_damaged_files(self, mask, tmp_path, name):
         mask.save(tmp_path)
         whole = (tmp_path / name).read_bytes()
@@ -436,7 +436,7 @@ class TestMaskFiles:
 
     def test_files_of_two_masks(self, mask, tmp_path):
         mask.save(tmp_path / "one")
-        other = build_mask("dense", mask.genes, n_patterns=len(mask.patterns))
+        other = build_mask("dense", mask.genes, n_tokens=len(mask.tokens))
         other.save(tmp_path / "two")
         (tmp_path / "two" / "mask.npz").rename(tmp_path / "one" / "mask.npz")
         with pytest.raises(InputError, match="belong together"):
@@ -459,12 +459,12 @@ class TestShippedCollection:
             assert len(set(genes)) == len(genes), name
             assert [gene for gene in genes if not symbol.fullmatch(gene)] == [], name
 
-    def test_enough_patterns_for_the_embedded_data(self):
+    def test_enough_pathways_for_the_embedded_data(self):
         import scanpy
 
         path = Path(scanpy.__file__).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
         genes = anndata.read_h5ad(path).var_names.tolist()
-        assert len(select_patterns(read_gmt(SHIPPED), genes, genes)) >= 45
+        assert len(select_pathways(read_gmt(SHIPPED), genes, genes)) >= 45
 
     @pytest.mark.real_data
     def test_symbols_are_real(self, lines, real_data):
@@ -488,7 +488,7 @@ def test_reactome_on_blood_cells(real_data):
     genes = [measured[i] for i in np.argsort(-detected)[:2000]]
     sets = read_gmt(real_data / "gmt" / "reactome.gmt")
     mask = build_mask("pathways", genes, gene_sets=sets, background=measured)
-    assert 100 < len(mask.patterns) <= 300
+    assert 100 < len(mask.tokens) <= 300
     assert 0.002 < mask.density < 0.05
     assert mask.table["adjusted_p_value"].iloc[0] < 1e-5  # ribosome, translation
     assert mask.table["p_value"].is_monotonic_increasing
@@ -513,27 +513,27 @@ def test_script_makes_mask_and_figure(tmp_path):
         params=SimpleNamespace(mask={"kind": "pathways", "n_fully_connected": 1, "seed": 0}),
         output=SimpleNamespace(
             mask=str(out / "mask.npz"),
-            patterns=str(out / "patterns.tsv"),
+            pathways=str(out / "pathways.tsv"),
             genes=str(out / "genes.txt"),
-            png=str(out / "patterns.png"),
-            pdf=str(out / "patterns.pdf"),
+            png=str(out / "pathways.png"),
+            pdf=str(out / "pathways.pdf"),
         ),
     )
     script.main(snakemake)
     made = Mask.load(out)
     assert made.genes == genes
-    assert {"T_cells", "fully_connected_1"} <= set(made.patterns)
+    assert {"T_cells", "fully_connected_1"} <= set(made.tokens)
     assert Path(snakemake.output.png).read_bytes().startswith(b"\x89PNG")
     assert Path(snakemake.output.pdf).read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("kind", ["pathways", "random"])
-def test_figure_of_one_pattern_and_of_untested_ones(tmp_path, kind):
+def test_figure_of_one_pathway_and_of_untested_ones(tmp_path, kind):
     sets = collection({"THE_ONLY_SET": ["A", "B", "C"]})
     mask = build_mask(
         kind, ["A", "B", "C"], gene_sets=sets, background=["A", "B", "C", "D"], min_genes=2
     )
-    plot_patterns(mask.table, tmp_path / "p.png", tmp_path / "p.pdf")
+    plot_pathways(mask.table, tmp_path / "p.png", tmp_path / "p.pdf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.pdf", "p.png"]
 
 

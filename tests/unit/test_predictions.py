@@ -14,20 +14,20 @@ from hypothesis.extra import numpy as arrays
 from plkd.errors import InputError
 from plkd.prediction.table import (
     PROBABILITY,
-    class_names,
-    class_probabilities,
+    label_names,
+    label_probabilities,
     prediction_sets,
     prediction_table,
     read_predictions,
     write_predictions,
 )
 
-CLASSES = ["B cell", "CD4+ T / naïve", "$γδ_T$"]
+LABELS = ["B cell", "CD4+ T / naïve", "$γδ_T$"]
 
 
 def small_table(**options: float) -> pd.DataFrame:
     probabilities = [[0.7, 0.2, 0.1], [0.1, 0.45, 0.45], [0.0, 0.0, 1.0]]
-    return prediction_table(["c1", "c2", "c3"], CLASSES, probabilities, **options)
+    return prediction_table(["c1", "c2", "c3"], LABELS, probabilities, **options)
 
 
 def test_columns_of_a_small_table():
@@ -39,11 +39,11 @@ def test_columns_of_a_small_table():
     np.testing.assert_allclose(table["entropy"].iloc[[0, 2]], [expected, 0.0], atol=1e-6)
     assert list(table["unknown"]) == [False, True, False]
     assert [list(s) for s in table["prediction_set"]] == [[label] for label in table["label"]]
-    assert class_names(table) == CLASSES
-    assert class_probabilities(table).dtype == np.float32
+    assert label_names(table) == LABELS
+    assert label_probabilities(table).dtype == np.float32
 
 
-def test_prediction_sets_hold_every_class_above_the_threshold_best_first():
+def test_prediction_sets_hold_every_label_above_the_threshold_best_first():
     sets = [list(s) for s in small_table(conformal_threshold=0.85)["prediction_set"]]
     assert sets == [["B cell", "CD4+ T / naïve"], ["CD4+ T / naïve", "$γδ_T$"], ["$γδ_T$"]]
 
@@ -64,7 +64,7 @@ def test_prediction_sets_are_never_empty_and_can_be_everything():
 )
 def test_table_agrees_with_a_loop_over_the_cells(weights, threshold):
     matrix = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    names = [f"class {i}" for i in range(matrix.shape[1])]
+    names = [f"label {i}" for i in range(matrix.shape[1])]
     cells = [f"c{i}" for i in range(len(matrix))]
     table = prediction_table(cells, names, matrix, conformal_threshold=threshold)
     for row, (_, cell) in zip(matrix, table.iterrows(), strict=True):
@@ -83,11 +83,11 @@ def test_round_trip_through_a_file(tmp_path):
     pd.testing.assert_frame_equal(read_predictions(tmp_path / "sub" / "student.parquet"), table)
     schema = pq.read_schema(tmp_path / "sub" / "student.parquet")
     assert schema.field("prediction_set").type == pa.list_(pa.string())
-    assert pd.read_parquet(tmp_path / "sub" / "student.parquet")["label"].tolist() == CLASSES
+    assert pd.read_parquet(tmp_path / "sub" / "student.parquet")["label"].tolist() == LABELS
 
 
 def test_no_cells_survive_a_round_trip(tmp_path):
-    table = prediction_table([], CLASSES, np.zeros((0, 3)))
+    table = prediction_table([], LABELS, np.zeros((0, 3)))
     write_predictions(table, tmp_path / "none.parquet")
     assert len(read_predictions(tmp_path / "none.parquet")) == 0
 
@@ -99,7 +99,7 @@ def test_prediction_sets_of_a_selection_are_those_of_its_rows():
 
 
 @pytest.mark.parametrize(
-    ("cells", "classes", "probabilities", "needed"),
+    ("cells", "labels", "probabilities", "needed"),
     [
         (["a"], ["x", "y"], [[0.5, 0.4]], "sum to 1"),
         (["a"], ["x", "y"], [[np.nan, 1.0]], "finite"),
@@ -107,24 +107,24 @@ def test_prediction_sets_of_a_selection_are_those_of_its_rows():
         (["a", "a"], ["x"], [[1.0], [1.0]], "'a'"),
         (["a"], ["x", "x"], [[0.5, 0.5]], "'x'"),
         (["a"], ["x"], [[0.5, 0.5]], "shape"),
-        (["a"], [], np.zeros((1, 0)), "at least one class"),
+        (["a"], [], np.zeros((1, 0)), "at least one label"),
     ],
 )
-def test_what_is_no_probability_is_refused(cells, classes, probabilities, needed):
+def test_what_is_no_probability_is_refused(cells, labels, probabilities, needed):
     with pytest.raises(InputError, match=needed):
-        prediction_table(cells, classes, probabilities)
+        prediction_table(cells, labels, probabilities)
 
 
 @pytest.mark.parametrize(
     ("spoil", "needed"),
     [
         (lambda t: t.drop(columns="margin"), "margin"),
-        (lambda t: t.drop(columns=[PROBABILITY + c for c in CLASSES]), "probability:"),
+        (lambda t: t.drop(columns=[PROBABILITY + c for c in LABELS]), "probability:"),
         (lambda t: t.assign(score=1.0), "score"),
         (lambda t: t.assign(cell_id="same"), "same"),
-        (lambda t: t.assign(label="T cell"), "no class"),
+        (lambda t: t.assign(label="T cell"), "no label"),
         (lambda t: t.assign(label="B cell"), "most probable"),
-        (lambda t: t.assign(label=None), "no class"),
+        (lambda t: t.assign(label=None), "no label"),
         (lambda t: t.assign(confidence=0.3), "confidence"),
         (lambda t: t.assign(prediction_set=[["B cell"]] * 3), "prediction_set"),
         (lambda t: t.assign(prediction_set=[[]] * 3), "prediction_set"),

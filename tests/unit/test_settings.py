@@ -47,7 +47,7 @@ def test_an_override_changes_its_setting_and_nothing_else():
             "mask": {"kind": "random", "density": 0.5},
             "student": {"hidden": [32]},
             "teacher_training": {"learning_rate": 1, "clip_gradient": 5.0},
-            "error_rate": 0.1,
+            "alpha": 0.1,
         }
     )
     changed, original = settings.to_dict(), PRESETS["paper"].to_dict()
@@ -56,12 +56,12 @@ def test_an_override_changes_its_setting_and_nothing_else():
     assert changed["student"].pop("hidden") == [32]
     assert changed["teacher_training"].pop("learning_rate") == 1.0
     assert changed["teacher_training"].pop("clip_gradient") == 5.0
-    assert changed.pop("error_rate") == 0.1
+    assert changed.pop("alpha") == 0.1
     for section in ("mask", "student", "teacher_training"):
         original[section] = {
             key: value for key, value in original[section].items() if key in changed[section]
         }
-    del original["error_rate"]
+    del original["alpha"]
     assert changed == original
 
 
@@ -89,7 +89,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "text for a number": ({"teacher": {"width": "48"}}, ("teacher.width", "48")),
     "number for an integer": ({"teacher": {"depth": 1.5}}, ("teacher.depth", "1.5")),
     "switch for an integer": ({"teacher": {"depth": True}}, ("teacher.depth", "True")),
-    "switch for a number": ({"error_rate": True}, ("error_rate", "True")),
+    "switch for a number": ({"alpha": True}, ("alpha", "True")),
     "number for a switch": ({"teacher": {"token_norm": 1}}, ("teacher.token_norm", "1")),
     "null for a number": ({"teacher": {"width": None}}, ("teacher.width", "None")),
     "text for an optional number": ({"mask": {"density": "low"}}, ("mask.density", "low")),
@@ -110,7 +110,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "at an open upper limit": ({"student": {"dropout": 1.0}}, ("student.dropout", "1.0")),
     "too large": ({"mask": {"density": 1.1}}, ("mask.density", "1.1")),
-    "not a number": ({"error_rate": float("nan")}, ("error_rate", "nan")),
+    "not a number": ({"alpha": float("nan")}, ("alpha", "nan")),
     "heads": ({"teacher": {"heads": 5}}, ("teacher.heads", "5", "48")),
     "no loss of the Teacher": (
         {"teacher_loss": {"clustering_weight": 0, "cross_entropy_weight": 0}},
@@ -144,7 +144,7 @@ def test_settings_survive_json(preset):
 
 
 def test_overridden_settings_survive_json():
-    variant = {"student": {"hidden": [9, 7, 5]}, "mask": {"n_patterns": 3}, "error_rate": 0.2}
+    variant = {"student": {"hidden": [9, 7, 5]}, "mask": {"n_tokens": 3}, "alpha": 0.2}
     settings = resolve(variant)
     assert from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
     assert settings.student.hidden == (9, 7, 5)

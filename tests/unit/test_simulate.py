@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.pathways.gene_sets import read_gmt
-from plkd.simulation import Simulation, make_world, simulate_cells
+from plkd.simulation import Simulation, make_design, simulate_cells
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +111,9 @@ def test_activity_varies_and_drives_expression(simulation: Simulation) -> None:
 
 
 def test_related_labels_differ_in_fewer_genes() -> None:
-    world = make_world(n_labels=9)
-    levels = world.label_levels()
-    lineages = np.array([world.lineages[label] for label in world.labels])
+    design = make_design(n_labels=9)
+    levels = design.label_levels()
+    lineages = np.array([design.lineages[label] for label in design.labels])
     distances = np.sqrt(((levels[:, None] - levels[None]) ** 2).sum(axis=2))
     related = (lineages[:, None] == lineages[None]) & ~np.eye(9, dtype=bool)
     unrelated = lineages[:, None] != lineages[None]
@@ -142,10 +142,10 @@ def test_batch_effect_is_as_large_as_asked(size: float, confounding: float) -> N
         often = levels.min(axis=0) > 2000
         ratios = np.log(levels[0, often] / levels[1, often])
         assert ratios.std() == pytest.approx(size * np.sqrt(2), rel=0.15, abs=0.03)
-    world = make_world(batch_effect=size, confounding=confounding)
-    effect = world.effect_of_batch("batch1")
+    design = make_design(batch_effect=size, confounding=confounding)
+    effect = design.effect_of_batch("batch1")
     assert np.sqrt(np.mean(effect**2)) == pytest.approx(size, rel=0.15)
-    levels = world.label_levels()
+    levels = design.label_levels()
     differences = (levels[:, None] - levels[None]).reshape(-1, levels.shape[1])
     differences = differences[np.abs(differences).sum(axis=1) > 0]
     if size:
@@ -176,9 +176,9 @@ def test_another_draw_with_new_batches_is_a_fair_query(simulation: Simulation) -
     assert query.programmes == simulation.programmes
     assert not set(query.cells.obs_names) & set(simulation.cells.obs_names)
     assert transfer(simulation, query) > 0.9
-    other_world = simulate_cells(500, seed=2, world=1)
-    assert other_world.markers != simulation.markers
-    assert transfer(simulation, other_world) < 0.5
+    other_design = simulate_cells(500, seed=2, design=1)
+    assert other_design.markers != simulation.markers
+    assert transfer(simulation, other_design) < 0.5
 
 
 def test_the_same_seed_gives_the_same_cells(simulation: Simulation) -> None:
@@ -238,12 +238,12 @@ def test_truth_is_written_and_read_back(simulation: Simulation, tmp_path: Path) 
         ({"n_programmes": 5}, "programmes are too few"),
         ({"labels": ["a", "a"]}, "named twice"),
         ({"labels": []}, "empty"),
-        ({"leave_out": ["Z9"]}, "no label of the world"),
+        ({"leave_out": ["Z9"]}, "no label of the design"),
         ({"label_noise": 1.5}, "share between 0 and 1"),
         ({"depth": 0}, "positive"),
         ({"confounding": 2}, "at most 1"),
         ({"abundance": [1, 2]}, "expected 8 positive"),
-        ({"world": make_world(), "n_genes": 10}, "setting of the world"),
+        ({"design": make_design(), "n_genes": 10}, "setting of the design"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict, message: str) -> None:
@@ -258,10 +258,10 @@ def test_impossible_settings_are_refused(wrong: dict, message: str) -> None:
     n_markers=st.integers(0, 8),
 )
 @settings(max_examples=40, deadline=None)
-def test_worlds_keep_their_promises(
+def test_designs_keep_their_promises(
     n_labels: int, per_label: int, per_lineage: int, n_markers: int
 ) -> None:
-    world = make_world(
+    design = make_design(
         n_genes=1500,
         n_labels=n_labels,
         n_programmes=130,
@@ -269,15 +269,15 @@ def test_worlds_keep_their_promises(
         labels_per_lineage=per_lineage,
         n_markers=n_markers,
     )
-    every = [*world.markers.values(), *world.lineage_markers.values()]
+    every = [*design.markers.values(), *design.lineage_markers.values()]
     planted = [gene for genes in every for gene in genes]
     assert len(planted) == len(set(planted)) == n_markers * len(every)
-    assert all(len(set(genes)) == 20 for genes in world.programmes.values())
-    for label, names in world.active.items():
+    assert all(len(set(genes)) == 20 for genes in design.programmes.values())
+    for label, names in design.active.items():
         assert len(set(names)) == per_label
-        owners = [other for other in world.labels if set(names) & set(world.active[other])]
-        assert {world.lineages[other] for other in owners} <= {world.lineages[label]}
-    assert world.abundance.sum() == pytest.approx(1)
+        owners = [other for other in design.labels if set(names) & set(design.active[other])]
+        assert {design.lineages[other] for other in owners} <= {design.lineages[label]}
+    assert design.abundance.sum() == pytest.approx(1)
 
 
 def test_command_writes_a_project_that_can_be_run(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from plkd.errors import InputError
 from plkd.simulation import (
     Simulation,
-    make_world,
+    make_design,
     plant_annotation,
     simulate_atac,
     simulate_cells,
@@ -32,7 +32,7 @@ def rna() -> Simulation:
 
 @pytest.fixture(scope="module")
 def annotation(rna: Simulation) -> pd.DataFrame:
-    return plant_annotation(rna.world.genes)
+    return plant_annotation(rna.design.genes)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_peaks_follow_their_genes_and_background_peaks_do_not(
     def by_label(simulation: Simulation) -> np.ndarray:
         X = simulation.cells.X
         sums = np.stack(
-            [np.asarray(X[labels == one].sum(axis=0)).ravel() for one in rna.world.labels]
+            [np.asarray(X[labels == one].sum(axis=0)).ravel() for one in rna.design.labels]
         )
         return np.log(sums / sums.sum(axis=1, keepdims=True) * 1e6 + 10)
 
@@ -144,7 +144,7 @@ def test_fragments_give_the_peak_counts_back(atac: Simulation, tmp_path: Path) -
         programmes=atac.programmes,
         active=atac.active,
         activity=atac.activity[:20],
-        world=atac.world,
+        design=atac.design,
         links=atac.links,
     )
     path = tmp_path / "fragments.tsv.gz"
@@ -210,13 +210,13 @@ def test_genomes_have_limits() -> None:
 
 @pytest.mark.parametrize("arrangement", ["layers", "niches"])
 def test_spots_of_a_label_lie_together(arrangement: str) -> None:
-    world = make_world(n_genes=500, n_labels=5, imbalance=3)
+    design = make_design(n_genes=500, n_labels=5, imbalance=3)
     tissue = simulate_spatial(
-        1200, world=world, slices=["s1", "s2"], arrangement=arrangement, leave_out={"s2": ["A1"]}
+        1200, design=design, slices=["s1", "s2"], arrangement=arrangement, leave_out={"s2": ["A1"]}
     )
     obs = tissue.cells.obs
     assert obs["batch"].value_counts().to_list() == [600, 600]
-    assert set(obs["label"][obs["batch"] == "s2"]) == set(world.labels) - {"A1"}
+    assert set(obs["label"][obs["batch"] == "s2"]) == set(design.labels) - {"A1"}
     for name in ("s1", "s2"):
         here = (obs["batch"] == name).to_numpy()
         xy = tissue.cells.obsm["spatial"][here].astype(float)
@@ -234,20 +234,22 @@ def test_spots_of_a_label_lie_together(arrangement: str) -> None:
 
 
 def test_layers_lie_in_the_order_of_the_labels() -> None:
-    world = make_world(n_genes=500, n_labels=5, imbalance=1)
-    tissue = simulate_spatial(1000, world=world, n_slices=1)
+    design = make_design(n_genes=500, n_labels=5, imbalance=1)
+    tissue = simulate_spatial(1000, design=design, n_slices=1)
     y = pd.Series(tissue.cells.obsm["spatial"][:, 1], index=tissue.cells.obs["label"])
-    depth = y.groupby(level=0, observed=True).mean()[list(world.labels)]
+    depth = y.groupby(level=0, observed=True).mean()[list(design.labels)]
     assert depth.is_monotonic_increasing
 
 
 def test_spots_mix_with_their_neighbours() -> None:
-    world = make_world(n_genes=500, n_labels=3, imbalance=1, n_programmes=20)
+    design = make_design(n_genes=500, n_labels=3, imbalance=1, n_programmes=20)
 
     def excess_at_the_border(mixing: float) -> float:
         """Expression of the markers of A1 in other spots: beside spots of A1, over further away."""
-        tissue = simulate_spatial(900, world=world, n_slices=1, mixing=mixing, arrangement="niches")
-        X = tissue.cells[:, world.markers["A1"]].X.toarray().mean(axis=1)
+        tissue = simulate_spatial(
+            900, design=design, n_slices=1, mixing=mixing, arrangement="niches"
+        )
+        X = tissue.cells[:, design.markers["A1"]].X.toarray().mean(axis=1)
         xy = tissue.cells.obsm["spatial"].astype(float)
         distance = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1))
         inside = (tissue.cells.obs["label"] == "A1").to_numpy()
@@ -257,6 +259,6 @@ def test_spots_mix_with_their_neighbours() -> None:
     assert excess_at_the_border(0.8) > 2
     assert excess_at_the_border(0.0) == pytest.approx(1, abs=0.3)
     with pytest.raises(InputError, match="too few"):
-        simulate_spatial(2, world=world)
+        simulate_spatial(2, design=design)
     with pytest.raises(InputError, match="every label"):
-        simulate_spatial(90, world=world, slices=["s1"], leave_out={"s1": world.labels})
+        simulate_spatial(90, design=design, slices=["s1"], leave_out={"s1": design.labels})

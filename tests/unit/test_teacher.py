@@ -24,10 +24,10 @@ from plkd.settings.presets import AUTHORS_CODE, resolve
 N_GENES = 17
 
 
-def random_mask(seed: int, n_genes: int = N_GENES, n_patterns: int = 9) -> np.ndarray:
+def random_mask(seed: int, n_genes: int = N_GENES, n_tokens: int = 9) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    mask = rng.random((n_genes, n_patterns)) < rng.uniform(0.05, 0.8, n_patterns)
-    mask[rng.integers(n_genes, size=n_patterns), np.arange(n_patterns)] = True
+    mask = rng.random((n_genes, n_tokens)) < rng.uniform(0.05, 0.8, n_tokens)
+    mask[rng.integers(n_genes, size=n_tokens), np.arange(n_tokens)] = True
     return mask
 
 
@@ -64,7 +64,7 @@ MASKS = {
     "genes without pathway": genes_without_pathway(),
     "all genes": all_genes(),
     "identical pathways": identical_pathways(),
-    "one pattern": random_mask(5, n_patterns=1),
+    "one token": random_mask(5, n_tokens=1),
     "dense": np.ones((N_GENES, 4), dtype=bool),
 }
 
@@ -74,12 +74,12 @@ def make_teacher(
     settings: TeacherSettings,
     dtype: torch.dtype,
     seed: int = 0,
-    n_classes: int = 4,
+    n_labels: int = 4,
 ) -> Teacher:
     """A Teacher in which no weight has a value that could hide a mistake (zero biases, unit
     norms)."""
     torch.manual_seed(seed)
-    teacher = Teacher(sparse.csc_array(mask), n_classes, settings).to(dtype).eval()
+    teacher = Teacher(sparse.csc_array(mask), n_labels, settings).to(dtype).eval()
     with torch.no_grad():
         for name, parameter in teacher.named_parameters():
             if name != "navigator.weight":
@@ -167,10 +167,10 @@ def test_agrees_with_norms_and_pre_logits(depth, token_norm, final_norm, pre_log
 
 
 @hypothesis_settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), n_genes=st.integers(1, 60), n_patterns=st.integers(1, 40))
-def test_agrees_for_any_mask(seed, n_genes, n_patterns):
+@given(seed=st.integers(0, 10**6), n_genes=st.integers(1, 60), n_tokens=st.integers(1, 40))
+def test_agrees_for_any_mask(seed, n_genes, n_tokens):
     settings = TeacherSettings(width=4, depth=1 + seed % 2, heads=2)
-    compare(random_mask(seed, n_genes, n_patterns), settings, torch.float64, 1e-10, seed=seed)
+    compare(random_mask(seed, n_genes, n_tokens), settings, torch.float64, 1e-10, seed=seed)
 
 
 @pytest.mark.parametrize("preset", ["paper", "authors_code", "default"])
@@ -180,17 +180,17 @@ def test_presets_agree_at_their_own_size(preset):
 
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("token_norm", [False, True])
-def test_a_token_depends_on_the_genes_of_its_pattern_and_on_no_other(name, token_norm):
+def test_a_token_depends_on_the_genes_of_its_pathway_and_on_no_other(name, token_norm):
     mask = MASKS[name]
     settings = TeacherSettings(width=6, token_norm=token_norm)
     teacher = make_teacher(mask, settings, torch.float64)
     x = torch.rand(1, mask.shape[0], dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(teacher.tokens, x)[0, :, :, 0]
-    depends = (jacobian != 0).any(dim=1).T  # (genes, patterns)
+    depends = (jacobian != 0).any(dim=1).T  # (genes, tokens)
     assert np.array_equal(depends.numpy(), mask)
     if not token_norm:
-        for pattern, weights in enumerate(split_entries(teacher.navigator)):
-            torch.testing.assert_close(jacobian[pattern][:, mask[:, pattern]].T, weights)
+        for token, weights in enumerate(split_entries(teacher.navigator)):
+            torch.testing.assert_close(jacobian[token][:, mask[:, token]].T, weights)
 
 
 def test_padding_takes_no_gradient_and_keeps_out_of_the_result():
@@ -213,7 +213,7 @@ def test_entry_weights_and_biases_can_be_read_and_set_again():
     x = torch.rand(4, N_GENES)
     assert not torch.allclose(first(x), second(x))
     second.load_entry_weights(first.entry_weights())
-    second.load_pattern_bias(first.pattern_bias())
+    second.load_token_bias(first.token_bias())
     torch.testing.assert_close(first(x), second(x), rtol=0, atol=0)
 
 
@@ -234,7 +234,7 @@ def test_explicit_zeros_of_the_mask_are_outside_and_the_mask_is_left_alone():
     assert unsorted.indices.tolist() == [2, 0, 1]
 
 
-def test_a_pattern_without_genes_is_refused():
+def test_a_pathway_without_genes_is_refused():
     mask = MASKS["random"].copy()
     mask[:, 2] = False
     with pytest.raises(ValueError, match="at least one gene"):

@@ -63,16 +63,16 @@ def make_reference(n_cells: int = 160, types: int = 4, seed: int = 0, **options:
 
 
 def make_mask(genes: list[str]) -> tuple[sparse.csc_matrix, list[str]]:
-    """A pattern per type's markers, and one of housekeeping genes."""
+    """A token per type's markers, and one of housekeeping genes."""
     sets = {**MARKERS, "Housekeeping": HOUSEKEEPING}
     columns = [[gene in members for gene in genes] for members in sets.values()]
     return sparse.csc_matrix(np.array(columns, dtype=bool).T), list(sets)
 
 
 def teach(reference: Reference, settings: Settings = SETTINGS, **options: Any) -> Any:
-    mask, patterns = make_mask(reference.genes)
+    mask, tokens = make_mask(reference.genes)
     mask = options.pop("mask", mask)
-    return train_teacher(reference, mask, patterns, settings, progress=False, **options)
+    return train_teacher(reference, mask, tokens, settings, progress=False, **options)
 
 
 def learn(
@@ -93,7 +93,7 @@ def teacher(reference: Reference) -> TrainedModel:
 
 @pytest.fixture(scope="module", params=["teacher", "student"])
 def train(request: pytest.FixtureRequest, teacher: TrainedModel) -> Callable[..., Any]:
-    """Trains one of the two models: train(reference, settings, seed=.., checkpoint=..)."""
+    """Trains one of the two models: train(reference, settings, seed=.., resume_file=..)."""
     if request.param == "teacher":
         return teach
     return lambda reference, settings=SETTINGS, **options: learn(
@@ -114,7 +114,7 @@ def weights_equal(left: TrainedModel, right: TrainedModel) -> bool:
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    """The user presses Ctrl-C as soon as the checkpoint of `epoch` is written."""
+    """The user presses Ctrl-C as soon as the resume_file of `epoch` is written."""
     save = training.save_progress
 
     def save_and_stop(*arguments: Any) -> None:
@@ -125,18 +125,18 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(training, "save_progress", save_and_stop)
 
 
-def leave_checkpoint(
+def leave_resume_file(
     train: Callable[..., Any],
     reference: Reference,
-    checkpoint: Path,
+    resume_file: Path,
     epoch: int = 2,
     **options: Any,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(patch, epoch)
         with pytest.raises(KeyboardInterrupt):
-            train(reference, checkpoint=checkpoint, **options)
-    assert checkpoint.is_file()
+            train(reference, resume_file=resume_file, **options)
+    assert resume_file.is_file()
 
 
 # ------------------------------------------------------------------------------------ learning
@@ -164,7 +164,7 @@ def test_teacher_and_student_learn_the_planted_types(teacher_block):
     assert query.genes == reference.genes
     for model in (teacher, student):
         probabilities, _ = model.predict(query.cells)
-        assert (probabilities.argmax(axis=1) == query.labels).mean() > 0.85
+        assert (probabilities.argmax(axis=1) == query.codes).mean() > 0.85
 
 
 def test_the_history_has_a_row_per_epoch(reference, teacher):
@@ -223,7 +223,7 @@ def test_the_paper_preset_does_not_diverge(seed):
 
 
 def test_the_student_follows_its_teacher_and_not_the_labels(reference):
-    """A Teacher that always names another class has a Student that does the same."""
+    """A Teacher that always names another label has a Student that does the same."""
     settings = from_dict(LEARNS)
     contrary, _ = teach(reference, settings)
     classifier = contrary.network.classifier
@@ -233,19 +233,19 @@ def test_the_student_follows_its_teacher_and_not_the_labels(reference):
         classifier.bias.copy_(classifier.bias[order].clone())
     student, _ = learn(reference, contrary, settings)
     found = student.predict(reference.cells)[0].argmax(axis=1)
-    assert (found == (reference.labels - 1) % 4).mean() > 0.9
+    assert (found == (reference.codes - 1) % 4).mean() > 0.9
 
 
 def test_models_are_calibrated_on_the_held_out_cells(expected):
     model = expected[0]
-    assert model.calibration.error_rate == SETTINGS.error_rate
+    assert model.calibration.alpha == SETTINGS.alpha
     assert model.calibration.unknown_threshold > 0
     assert not model.network.training
 
 
 def test_without_held_out_cells_a_model_is_left_uncalibrated(train):
-    reference = make_reference(8)  # two cells of a class, none of them can be held out
-    reference = dataclasses.replace(reference, labels=np.arange(8) % 4)
+    reference = make_reference(8)  # two cells of a label, none of them can be held out
+    reference = dataclasses.replace(reference, codes=np.arange(8) % 4)
     model, history = train(reference)
     assert model.calibration.temperature == 1.0
     assert history["validation_accuracy"].isna().all()
@@ -254,8 +254,8 @@ def test_without_held_out_cells_a_model_is_left_uncalibrated(train):
 
 def test_gene_weights_are_those_of_the_training_cells(reference, teacher):
     settings = dataclasses.replace(SETTINGS, gene_weights="separation")
-    cells, _ = split_validation(reference.labels, settings.validation_fraction, 3)
-    expected = separation(reference.cells[cells], reference.labels[cells], len(reference.classes))
+    cells, _ = split_validation(reference.codes, settings.validation_fraction, 3)
+    expected = separation(reference.cells[cells], reference.codes[cells], len(reference.labels))
     for model in (
         teach(reference, settings, seed=3)[0],
         learn(reference, teacher, settings, seed=3)[0],
@@ -294,7 +294,7 @@ def test_the_teacher_sees_what_the_settings_say(sees, reference, teacher, monkey
         dataclasses.replace(teacher, network=recorder),
         settings,  # type: ignore[type-var]
     )
-    n_steps = math.ceil(len(split_validation(reference.labels, 0.1, 0)[0]) / 32)
+    n_steps = math.ceil(len(split_validation(reference.codes, 0.1, 0)[0]) / 32)
     steps = recorder.shown[-n_steps:]
     if sees == "whole_cell":
         assert len(recorder.shown) == 1
@@ -326,7 +326,7 @@ def test_the_reference_and_the_teacher_are_not_changed(reference, teacher):
     teach(cells)
     learn(cells, teacher)
     assert (cells.cells != reference.cells).nnz == 0
-    assert np.array_equal(cells.labels, reference.labels)
+    assert np.array_equal(cells.codes, reference.codes)
     assert all(
         torch.equal(value, before[key]) for key, value in teacher.network.state_dict().items()
     )
@@ -339,25 +339,25 @@ def test_the_reference_and_the_teacher_are_not_changed(reference, teacher):
 def test_an_interrupted_training_ends_with_the_same_weights(
     reference, train, expected, tmp_path, epoch
 ):
-    checkpoint = tmp_path / "model.checkpoint.pt"
-    leave_checkpoint(train, reference, checkpoint, epoch)
+    resume_file = tmp_path / "model.resume_file.pt"
+    leave_resume_file(train, reference, resume_file, epoch)
     torch.manual_seed(12345)
     with pytest.MonkeyPatch.context() as patch:
         trained: list[int] = []
         batches = training._batches
         patch.setattr(training, "_batches", lambda *a: trained.append(1) or batches(*a))
-        found, history = train(reference, checkpoint=checkpoint)
+        found, history = train(reference, resume_file=resume_file)
     assert len(trained) == 4 - epoch  # it went on and did not start anew
     assert weights_equal(found, expected[0])
     assert found.calibration == expected[0].calibration
     pd.testing.assert_frame_equal(history, expected[1])
-    assert not checkpoint.exists()
+    assert not resume_file.exists()
 
 
 def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
     reference, train, expected, tmp_path
 ):
-    checkpoint = tmp_path / "model.checkpoint.pt"
+    resume_file = tmp_path / "model.resume_file.pt"
     batches, calls = training._batches, []
 
     def break_in_third(*arguments: Any) -> Iterator[np.ndarray]:
@@ -370,8 +370,8 @@ def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "_batches", break_in_third)
         with pytest.raises(KeyboardInterrupt):
-            train(reference, checkpoint=checkpoint)
-    found, _ = train(reference, checkpoint=checkpoint)
+            train(reference, resume_file=resume_file)
+    found, _ = train(reference, resume_file=resume_file)
     assert weights_equal(found, expected[0])
 
 
@@ -379,7 +379,7 @@ def test_a_training_without_checkpoint_leaves_no_file(reference, train, tmp_path
     monkeypatch.chdir(tmp_path)
     quick = from_dict({"teacher_training": {"epochs": 1}, "student_training": {"epochs": 1}})
     train(reference, quick)
-    train(reference, quick, checkpoint=tmp_path / "folder" / "model.checkpoint.pt")
+    train(reference, quick, resume_file=tmp_path / "folder" / "model.resume_file.pt")
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
@@ -390,9 +390,9 @@ def shifted(reference: Reference) -> Reference:
 
 
 def relabelled(reference: Reference) -> Reference:
-    labels = reference.labels.copy()
+    labels = reference.codes.copy()
     labels[:2] = (labels[:2] + 1) % 4
-    return dataclasses.replace(reference, labels=labels)
+    return dataclasses.replace(reference, codes=labels)
 
 
 def moved_to_the_next_cell(reference: Reference) -> Reference:
@@ -415,7 +415,7 @@ OTHER: dict[str, Callable[[Reference], tuple[Reference, dict[str, Any]]]] = {
     "labels": lambda reference: (relabelled(reference), {}),
     "settings": lambda reference: (
         reference,
-        {"settings": dataclasses.replace(SETTINGS, error_rate=0.2)},
+        {"settings": dataclasses.replace(SETTINGS, alpha=0.2)},
     ),
 }
 
@@ -424,25 +424,25 @@ OTHER: dict[str, Callable[[Reference], tuple[Reference, dict[str, Any]]]] = {
 def test_the_checkpoint_of_another_training_is_not_used(
     name, reference, train, tmp_path, caplog, teacher
 ):
-    checkpoint = tmp_path / "model.checkpoint.pt"
+    resume_file = tmp_path / "model.resume_file.pt"
     if name == "mask or teacher":
         options = {}
         other = reference
         if train is teach:
             mask = make_mask(reference.genes)[0].toarray()
-            leave_checkpoint(train, reference, checkpoint, mask=sparse.csc_matrix(mask[::-1]))
+            leave_resume_file(train, reference, resume_file, mask=sparse.csc_matrix(mask[::-1]))
         else:
             another = teach(reference, seed=9)[0]
-            leave_checkpoint(lambda r, **o: learn(r, another, **o), reference, checkpoint)
+            leave_resume_file(lambda r, **o: learn(r, another, **o), reference, resume_file)
     else:
         other, options = OTHER[name](reference)
-        leave_checkpoint(train, reference, checkpoint)
+        leave_resume_file(train, reference, resume_file)
     expected, _ = train(other, **options)
     with caplog.at_level("WARNING", "plkd"):
-        found, history = train(other, checkpoint=checkpoint, **options)
+        found, history = train(other, resume_file=resume_file, **options)
     assert weights_equal(found, expected)
     assert len(history) == 4
-    assert str(checkpoint) in caplog.text
+    assert str(resume_file) in caplog.text
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -450,39 +450,39 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a few bytes": lambda content: content[:10],
     "half": lambda content: content[: len(content) // 2],
     "but for the end": lambda content: content[:-20],
-    "text": lambda content: b"this is no checkpoint\n",
+    "text": lambda content: b"this is no resume_file\n",
     "binary rubbish": lambda content: bytes(range(256)) * 4,
 }
 
 
 @pytest.fixture(scope="module")
-def checkpoint_content(
+def resume_content(
     train: Callable[..., Any], reference: Reference, tmp_path_factory: pytest.TempPathFactory
 ) -> bytes:
-    checkpoint = tmp_path_factory.mktemp("whole") / "model.checkpoint.pt"
-    leave_checkpoint(train, reference, checkpoint)
-    return checkpoint.read_bytes()
+    resume_file = tmp_path_factory.mktemp("whole") / "model.resume_file.pt"
+    leave_resume_file(train, reference, resume_file)
+    return resume_file.read_bytes()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(
-    damage, reference, train, expected, checkpoint_content, tmp_path, caplog
+    damage, reference, train, expected, resume_content, tmp_path, caplog
 ):
-    checkpoint = tmp_path / "model.checkpoint.pt"
-    checkpoint.write_bytes(DAMAGES[damage](checkpoint_content))
+    resume_file = tmp_path / "model.resume_file.pt"
+    resume_file.write_bytes(DAMAGES[damage](resume_content))
     with caplog.at_level("WARNING", "plkd"):
-        found, _ = train(reference, checkpoint=checkpoint)
+        found, _ = train(reference, resume_file=resume_file)
     assert weights_equal(found, expected[0])
-    assert str(checkpoint) in caplog.text
+    assert str(resume_file) in caplog.text
 
 
 def test_a_checkpoint_of_other_content_is_ignored(reference, train, expected, tmp_path, caplog):
-    checkpoint = tmp_path / "model.checkpoint.pt"
-    torch.save([1, 2, 3], checkpoint)
+    resume_file = tmp_path / "model.resume_file.pt"
+    torch.save([1, 2, 3], resume_file)
     with caplog.at_level("WARNING", "plkd"):
-        found, _ = train(reference, checkpoint=checkpoint)
+        found, _ = train(reference, resume_file=resume_file)
     assert weights_equal(found, expected[0])
-    assert str(checkpoint) in caplog.text
+    assert str(resume_file) in caplog.text
 
 
 # ------------------------------------------------------------------------------------ divergence
@@ -494,7 +494,7 @@ def test_too_large_a_learning_rate_is_named(reference, epochs):
         SETTINGS.teacher_training,
         learning_rate=1e30,
         epochs=epochs,
-        batch_size=len(reference.labels),
+        batch_size=len(reference.codes),
     )
     settings = dataclasses.replace(
         SETTINGS, teacher_training=choice, teacher=PRESETS["paper"].teacher
@@ -510,7 +510,7 @@ def test_weights_that_are_no_numbers_leave_the_last_good_checkpoint(
     step, reference, train, tmp_path
 ):
     """A poisoned gradient in the second epoch: amid it, and in its very last step."""
-    checkpoint = tmp_path / "model.checkpoint.pt"
+    resume_file = tmp_path / "model.resume_file.pt"
     clipped = from_dict(
         {
             **SETTINGS.to_dict(),
@@ -531,19 +531,19 @@ def test_weights_that_are_no_numbers_leave_the_last_good_checkpoint(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", poison)
         with pytest.raises(TrainingDiverged, match="epoch 2") as caught:
-            train(reference, clipped, checkpoint=checkpoint)
-    assert str(checkpoint) in str(caught.value)
-    state = torch.load(checkpoint, weights_only=True)
+            train(reference, clipped, resume_file=resume_file)
+    assert str(resume_file) in str(caught.value)
+    state = torch.load(resume_file, weights_only=True)
     assert state["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in state["network"].values())
-    found, _ = train(reference, clipped, checkpoint=checkpoint)
+    found, _ = train(reference, clipped, resume_file=resume_file)
     assert weights_equal(found, expected)
 
 
 # ------------------------------------------------------------------------------------ input
 
 
-def test_a_single_class_is_refused():
+def test_a_single_label_is_refused():
     cells = sparse.csr_matrix(np.eye(3))
     with pytest.raises(InputError, match="two"):
         Reference.from_names(cells, ["a", "a", "a"], ["x", "y", "z"])
@@ -561,16 +561,16 @@ def test_classes_are_sorted_and_labels_are_positions_in_them():
     cells = sparse.csr_matrix(np.eye(4))
     labels = pd.Categorical(["b", "c", "a", "b"], categories=["c", "unused", "b", "a"])
     reference = Reference.from_names(cells, labels, pd.Index(list("wxyz")))
-    assert reference.classes == ["a", "b", "c"]
-    assert reference.labels.tolist() == [1, 2, 0, 1]
+    assert reference.labels == ["a", "b", "c"]
+    assert reference.codes.tolist() == [1, 2, 0, 1]
     assert reference.genes == ["w", "x", "y", "z"]
 
 
 def test_a_student_of_a_teacher_with_other_genes_or_classes_is_refused(reference, teacher):
     renamed = dataclasses.replace(reference, genes=[*reference.genes[:-1], "ANOTHER"])
     swapped = dataclasses.replace(reference, genes=reference.genes[::-1])
-    other_class = dataclasses.replace(reference, classes=[*reference.classes[:-1], "another"])
-    for wrong in (renamed, swapped, other_class):
+    other_label = dataclasses.replace(reference, labels=[*reference.labels[:-1], "another"])
+    for wrong in (renamed, swapped, other_label):
         with pytest.raises(InputError, match="Teacher"):
             learn(wrong, teacher)
 
@@ -580,7 +580,7 @@ def test_a_student_of_a_teacher_with_other_genes_or_classes_is_refused(reference
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.3, 0.49])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_class_keeps_cells_for_training(fraction, seed):
+def test_every_label_keeps_cells_for_training(fraction, seed):
     counts = [1, 2, 3, 4, 10, 57, 200]
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(7), counts))
     kept, held_out = split_validation(labels, fraction, seed)
@@ -595,7 +595,7 @@ def test_every_class_keeps_cells_for_training(fraction, seed):
 
 
 def drawn(sampling: str, counts: list[int], epochs: int) -> np.ndarray:
-    """How often the cells of every class are drawn, as shares."""
+    """How often the cells of every label are drawn, as shares."""
     labels = np.repeat(np.arange(len(counts)), counts)
     cells = np.arange(len(labels))[1:]  # not every cell is a training cell
     found = []
@@ -639,14 +639,14 @@ def test_gene_dropout_hides_an_even_share_of_the_genes_up_to_the_largest():
 def test_noise_is_even_over_the_weighted_genes_and_a_share_of_the_distance(reference):
     """A share of the labels' distance, once the genes are multiplied by their weights."""
     weights = torch.rand(len(reference.genes)) + 0.5
-    everything = np.arange(len(reference.labels))
+    everything = np.arange(len(reference.codes))
     noise = training._noise(reference, everything, weights, 0.25)
     dense = reference.cells.toarray() * weights.numpy()
-    means = np.stack([dense[reference.labels == label].mean(axis=0) for label in range(4)])
+    means = np.stack([dense[reference.codes == label].mean(axis=0) for label in range(4)])
     nearest = [
         min(np.linalg.norm(means[a] - means[b]) for b in range(4) if b != a) for a in range(4)
     ]
-    distance = np.mean([nearest[label] for label in reference.labels])
+    distance = np.mean([nearest[label] for label in reference.codes])
     np.testing.assert_allclose(noise * weights, 0.25 * distance, rtol=1e-4)
 
     torch.manual_seed(0)

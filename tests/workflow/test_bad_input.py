@@ -104,8 +104,8 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
     "no label column given": (configure({"reference": {"url": "reference.h5ad"}}), ("labels_key",)),
     "missing batch column": (configure(reference_with(batch_key="donor")), ("donor", "batch")),
     "labels all missing": (change_cells("reference.h5ad", no_label), ("cell_type",)),
-    "a single class": (change_cells("reference.h5ad", one_label), ("B cell",)),
-    "class too small to split": (
+    "a single label": (change_cells("reference.h5ad", one_label), ("B cell",)),
+    "label too small to split": (
         lambda project: (
             change_cells("reference.h5ad", lone_cell)(project),
             project.configure({"query": None, "split": {}, "prepare": {"min_cells_per_label": 1}}),

@@ -23,11 +23,11 @@ def table(finished: Project, name: str) -> pd.DataFrame:
 
 
 def test_attributions_add_up_and_are_of_the_predicted_labels(finished: Project) -> None:
-    attributed = AttributedCells.load(finished.run_folder() / "interpretation/shap_values.npz")
+    attributed = AttributedCells.load(finished.run_folder() / "interpretation/attributions.npz")
     assert abs(attributed.error).max() < 1e-9
     predictions = pd.read_parquet(finished.run_folder() / "predictions/student.parquet")
     label_of = predictions.set_index("cell_id")["label"]
-    found = np.asarray(attributed.classes)[attributed.labels]
+    found = np.asarray(attributed.labels)[attributed.codes]
     np.testing.assert_array_equal(label_of[attributed.cell_ids].to_numpy(), found)
     assert set(table(finished, "gene_attributions")["label"]) == set(label_of)
 
@@ -51,7 +51,7 @@ def test_taking_away_the_genes_takes_away_the_label(finished: Project) -> None:
     genes = areas[(areas["model"] == "student") & (areas["curve"] == "deletion")]
     for _, one in genes.groupby("replaced_by"):
         area = one.set_index("ranking")["area"]
-        assert area.filter(regex="shap|attribution").min() < area["random"]
+        assert area.filter(regex="attribution").min() < area["random"]
 
 
 def test_taking_away_genes_is_faster_than_chance_by_far(finished: Project) -> None:
@@ -80,8 +80,11 @@ def test_known_markers_are_looked_for(finished: Project) -> None:
         "label == 'all labels' and top == 10"
     )
     overall = overall.set_index("ranking")
-    assert overall.loc["shap_present", "precision"] > 5 * overall.loc["shap_present", "chance"]
-    assert overall.loc["shap", "recall"] > 0.5
+    assert (
+        overall.loc["attribution_present", "precision"]
+        > 5 * overall.loc["attribution_present", "chance"]
+    )
+    assert overall.loc["attribution", "recall"] > 0.5
 
 
 def explain(finished: Project, *arguments: str) -> subprocess.CompletedProcess[str]:

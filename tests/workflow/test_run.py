@@ -31,8 +31,8 @@ def test_annotated_copy(finished: Project) -> None:
     np.testing.assert_allclose(annotated.obs["plkd_confidence"], predictions["confidence"])
     assert annotated.obsm["X_plkd"].shape == (query.n_obs, 32)
     probabilities = annotated.obsm["plkd_probabilities"]
-    classes = annotated.uns["plkd"]["classes"]
-    np.testing.assert_array_equal(classes[probabilities.argmax(axis=1)], predictions["label"])
+    labels = annotated.uns["plkd"]["labels"]
+    np.testing.assert_array_equal(labels[probabilities.argmax(axis=1)], predictions["label"])
 
 
 def test_student_learns_the_planted_types(finished: Project) -> None:

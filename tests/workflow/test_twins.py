@@ -30,7 +30,7 @@ N_CELLS = {"dlpfc": 600}
 TRAINING = {"min_steps": 100, "learning_rate": 0.01}
 QUICK = {
     **SETTINGS,
-    "mask": {"min_genes": 3, "max_patterns": 60},
+    "mask": {"min_genes": 3, "max_pathways": 60},
     "teacher_training": TRAINING,
     "student_training": TRAINING,
 }
@@ -127,13 +127,13 @@ def test_counts_are_those_of_the_twin(finished: Finished) -> None:
 
 
 def test_every_spelling_of_a_label_survives(finished: Finished) -> None:
-    planted = set(next(iter(finished.truth.simulations.values())).world.labels)
+    planted = set(next(iter(finished.truth.simulations.values())).design.labels)
     for name, content in finished.datasets.items():
         assert set(content["expected"]["error"]["labels"]) == planted
         prepared = ad.read_h5ad(finished.results / name / "prepared" / "reference.h5ad")
         assert set(prepared.obs["label"]) == planted
     model = json.loads((run_of(finished) / "student" / "model.json").read_text())
-    assert set(model["classes"]) == planted
+    assert set(model["labels"]) == planted
 
 
 def test_batches_are_split_as_the_paper_says(finished: Finished) -> None:

@@ -9,7 +9,7 @@ rule attribute_genes:
         query="<results>/{dataset}/prepared/query.h5ad",
         predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
     output:
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/shap_values.npz",
+        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
         genes=report(
             "<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.tsv",
             category="6. Why this label",
@@ -63,7 +63,7 @@ rule attribute_genes:
 
 rule key_genes:
     input:
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/shap_values.npz",
+        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
         genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.tsv",
         network="<results>/{dataset}/{variant}/seed{seed}/interpretation/network_genes.tsv",
         markers=list_of_markers,
@@ -125,7 +125,7 @@ rule faithfulness:
         student_background="<results>/{dataset}/{variant}/seed{seed}/student/background.safetensors",
         teacher="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
         teacher_weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/shap_values.npz",
+        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
     output:
         areas=report(
             "<results>/{dataset}/{variant}/seed{seed}/interpretation/faithfulness.tsv",
@@ -169,7 +169,7 @@ rule faithfulness:
 
 rule marker_recovery:
     input:
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/shap_values.npz",
+        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
         genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.tsv",
         key_genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/key_genes.tsv",
         markers=list_of_markers,
@@ -226,7 +226,7 @@ rule marker_recovery:
 
 rule pathway_recovery:
     input:
-        patterns="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_patterns.tsv",
+        pathways="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.tsv",
         markers=list_of_pathways,
     output:
         ranks=report(
@@ -273,7 +273,7 @@ rule pathway_recovery:
     resources:
         mem_mb=2000,
     params:
-        item="pattern",
+        item="pathway",
         code=code("marker_recovery.py"),
     script:
         "../scripts/marker_recovery.py"
@@ -320,12 +320,12 @@ rule stability:
         "../scripts/stability.py"
 
 
-rule proofs_table:
+rule explanations_table:
     input:
         areas=runs("interpretation/faithfulness.tsv"),
         markers=runs("interpretation/marker_recovery_summary.tsv", WITH_MARKERS),
         pathways=runs("interpretation/pathway_recovery_summary.tsv", WITH_PATHWAYS),
-        origins=runs("interpretation/patterns.json"),
+        origins=runs("interpretation/pathways.json"),
         stability=STABILITY,
     output:
         tsv="<results>/benchmark/explanations.tsv",
@@ -337,9 +337,9 @@ rule proofs_table:
             caption="../report/explanations.rst",
         ),
     log:
-        "<logs>/proofs_table.log",
+        "<logs>/explanations_table.log",
     benchmark:
-        "<benchmarks>/proofs_table.tsv"
+        "<benchmarks>/explanations_table.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -357,6 +357,6 @@ rule proofs_table:
                 if STABILITY
             ],
         },
-        code=code("proofs_table.py"),
+        code=code("explanations_table.py"),
     script:
-        "../scripts/proofs_table.py"
+        "../scripts/explanations_table.py"

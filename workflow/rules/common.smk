@@ -440,7 +440,7 @@ def list_of_markers(wildcards):
 
 
 def list_of_pathways(wildcards):
-    return fetched(wildcards.dataset, DATASETS[wildcards.dataset]["label_pathways"])
+    return fetched(wildcards.dataset, DATASETS[wildcards.dataset]["known_pathways"])
 
 
 def gene_tables_of_seeds(wildcards):
@@ -449,7 +449,7 @@ def gene_tables_of_seeds(wildcards):
 
 
 WITH_MARKERS = [dataset for dataset in DATASETS if "markers" in DATASETS[dataset]]
-WITH_PATHWAYS = [dataset for dataset in DATASETS if "label_pathways" in DATASETS[dataset]]
+WITH_PATHWAYS = [dataset for dataset in DATASETS if "known_pathways" in DATASETS[dataset]]
 STABILITY = (
     expand("<results>/{dataset}/{variant}/stability.tsv", dataset=DATASETS, variant=VARIANTS)
     if len(config["seeds"]) > 1

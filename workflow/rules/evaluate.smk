@@ -59,8 +59,8 @@ rule evaluate:
             labels={"variant": "{variant}", "seed": "{seed}", "item": "scores (table)"},
             caption="../report/metrics.rst",
         ),
-        per_class=report(
-            "<results>/{dataset}/{variant}/seed{seed}/evaluation/per_class.tsv",
+        per_label=report(
+            "<results>/{dataset}/{variant}/seed{seed}/evaluation/per_label.tsv",
             category="2. Accuracy",
             subcategory="{dataset}",
             labels={
@@ -68,7 +68,7 @@ rule evaluate:
                 "seed": "{seed}",
                 "item": "scores per type (table)",
             },
-            caption="../report/per_class_table.rst",
+            caption="../report/per_label_table.rst",
         ),
         confusion=report(
             "<results>/{dataset}/{variant}/seed{seed}/evaluation/confusion.tsv",
@@ -129,14 +129,14 @@ rule evaluate_figures:
             caption="../report/confusion.rst",
         ),
         confusion_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/confusion.pdf",
-        per_class_png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/figures/per_class.png",
+        per_label_png=report(
+            "<results>/{dataset}/{variant}/seed{seed}/figures/per_label.png",
             category="2. Accuracy",
             subcategory="{dataset}",
             labels={"variant": "{variant}", "seed": "{seed}", "item": "F1 per type"},
-            caption="../report/per_class.rst",
+            caption="../report/per_label.rst",
         ),
-        per_class_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/per_class.pdf",
+        per_label_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/per_label.pdf",
         confidence_png=report(
             "<results>/{dataset}/{variant}/seed{seed}/figures/confidence.png",
             category="2. Accuracy",

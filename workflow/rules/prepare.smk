@@ -38,22 +38,22 @@ rule mask:
         gene_sets=gene_set_files,
     output:
         mask="<results>/{dataset}/{variant}/mask/mask.npz",
-        patterns=report(
-            "<results>/{dataset}/{variant}/mask/patterns.tsv",
+        pathways=report(
+            "<results>/{dataset}/{variant}/mask/pathways.tsv",
             category="3. Pathways",
             subcategory="{dataset}",
             labels={"variant": "{variant}", "item": "chosen gene sets (table)"},
-            caption="../report/patterns_table.rst",
+            caption="../report/pathways_table.rst",
         ),
         genes="<results>/{dataset}/{variant}/mask/genes.txt",
         png=report(
-            "<results>/{dataset}/{variant}/mask/patterns.png",
+            "<results>/{dataset}/{variant}/mask/pathways.png",
             category="3. Pathways",
             subcategory="{dataset}",
             labels={"variant": "{variant}", "item": "strongest gene sets"},
-            caption="../report/patterns.rst",
+            caption="../report/pathways.rst",
         ),
-        pdf="<results>/{dataset}/{variant}/mask/patterns.pdf",
+        pdf="<results>/{dataset}/{variant}/mask/pathways.pdf",
     log:
         "<logs>/{dataset}/{variant}/mask.log",
     benchmark:

@@ -2,7 +2,7 @@ rule teacher:
     input:
         reference="<results>/{dataset}/prepared/reference.h5ad",
         mask="<results>/{dataset}/{variant}/mask/mask.npz",
-        patterns="<results>/{dataset}/{variant}/mask/patterns.tsv",
+        pathways="<results>/{dataset}/{variant}/mask/pathways.tsv",
         genes="<results>/{dataset}/{variant}/mask/genes.txt",
     output:
         model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
@@ -21,7 +21,7 @@ rule teacher:
     params:
         settings=variant_of,
         device=config["device"],
-        checkpoint=subpath(output.model, ancestor=2),
+        resume_file=subpath(output.model, ancestor=2),
         code=code("train.py"),
     script:
         "../scripts/train.py"

@@ -28,7 +28,7 @@ def main(snakemake) -> None:
     )
     logger.info(
         "%d cells attributed, largest error of additivity %.1e",
-        len(attributed.labels),
+        len(attributed.codes),
         abs(attributed.error).max(),
     )
     genes = gene_table(attributed)

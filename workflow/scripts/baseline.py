@@ -20,8 +20,8 @@ def main(snakemake) -> None:
         raise InputError(f"no baseline is called '{method}'; there are {', '.join(BASELINES)}")
     reference = ad.read_h5ad(snakemake.input.reference)
     query = ad.read_h5ad(snakemake.input.query)
-    classes, probabilities = BASELINES[method](reference, query, int(snakemake.wildcards.seed))
-    table = prediction_table(query.obs_names, classes, probabilities)
+    labels, probabilities = BASELINES[method](reference, query, int(snakemake.wildcards.seed))
+    table = prediction_table(query.obs_names, labels, probabilities)
     write_predictions(table, Path(snakemake.output[0]))
 
 

@@ -1,4 +1,4 @@
-"""Draw the evaluation of one run: confusion, F1 per class, confidence."""
+"""Draw the evaluation of one run: confusion, F1 per label, confidence."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from plkd.evaluation.tables import evaluate, label_counts, read_methods
 from plkd.figures import save_figure, style
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
-from plkd.figures.per_class import plot_per_class
+from plkd.figures.per_label import plot_per_label
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(snakemake) -> None:
             output.confusion_pdf,
         )
         save_figure(
-            plot_per_class(tables["per_class"], names), output.per_class_png, output.per_class_pdf
+            plot_per_label(tables["per_label"], names), output.per_label_png, output.per_label_pdf
         )
         save_figure(
             plot_confidence(named, truth, set(reference_counts)),

@@ -30,7 +30,7 @@ def main(snakemake) -> None:
     student = load_model(Path(snakemake.input.student).parent)
     teacher = load_model(Path(snakemake.input.teacher).parent)
     attributed = AttributedCells.load(snakemake.input.values)
-    chosen = draw_cells(attributed.labels, snakemake.params.interpretation["tested_cells"], seed)
+    chosen = draw_cells(attributed.codes, snakemake.params.interpretation["tested_cells"], seed)
     cells = attributed.cells[chosen]
     background = background_of(student)
     of_teacher = teacher.predict(cells)[0].argmax(axis=1)
@@ -39,7 +39,7 @@ def main(snakemake) -> None:
             student_curves(
                 student,
                 cells,
-                attributed.labels[chosen],
+                attributed.codes[chosen],
                 attributed.values[chosen],
                 background,
                 seed=seed,

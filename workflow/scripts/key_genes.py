@@ -19,7 +19,7 @@ def main(snakemake) -> None:
     network = read_gene_table(snakemake.input.network)
     markers = None
     if snakemake.input.markers:
-        markers = match_labels(read_markers(snakemake.input.markers), attributed.classes)
+        markers = match_labels(read_markers(snakemake.input.markers), attributed.labels)
     size = snakemake.params.interpretation["student_genes"]
     keys = key_genes(genes, network, markers, pool_size=size)
     write_gene_table(keys, snakemake.output.genes)

@@ -1,11 +1,11 @@
-"""Are known markers among the genes, and known pathways among the patterns, of the labels?"""
+"""Are known markers among the genes, and known pathways among the pathways, of the labels?"""
 
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.marker_recovery import (
     gene_rankings,
     match_labels,
-    pattern_rankings,
+    pathway_rankings,
     read_markers,
     read_planted,
     recovery_summary,
@@ -33,11 +33,11 @@ def main(snakemake) -> None:
             read_gene_table(given.key_genes),
             wilcoxon_table(attributed),
         )
-        labels = attributed.classes
+        labels = attributed.labels
     else:
-        ranked = read_gene_table(given.patterns)
-        candidates, labels = list(ranked["pattern"].unique()), list(ranked["label"].unique())
-        rankings = pattern_rankings(ranked)
+        ranked = read_gene_table(given.pathways)
+        candidates, labels = list(ranked["pathway"].unique()), list(ranked["label"].unique())
+        rankings = pathway_rankings(ranked)
     expected = match_labels(read_markers(given.markers, item), labels)
     recovery = recovery_table(expected, rankings, candidates, item)
     planted = read_planted(given.markers) if item == "gene" else None

@@ -1,4 +1,4 @@
-"""Choose the gene sets that become pattern tokens, and make the mask from genes to patterns."""
+"""Choose the gene sets that become pathway tokens, and make the mask from genes to pathways."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from plkd.errors import InputError
-from plkd.figures.mask import plot_patterns
+from plkd.figures.mask import plot_pathways
 from plkd.pathways.mask import build_mask, read_gmts
 from plkd.utils.logs import logger, run_script
 
@@ -30,9 +30,9 @@ def main(snakemake) -> None:
         background=measured["gene"].tolist(),
         **snakemake.params.mask,
     )
-    logger.info("mask: %d genes x %d patterns, density %.4f", *mask.matrix.shape, mask.density)
+    logger.info("mask: %d genes x %d pathways, density %.4f", *mask.matrix.shape, mask.density)
     mask.save(Path(snakemake.output.mask).parent)
-    plot_patterns(mask.table, snakemake.output.png, snakemake.output.pdf)
+    plot_pathways(mask.table, snakemake.output.png, snakemake.output.pdf)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ def main(snakemake) -> None:
     # A gene or a label may be called NA: names are read as they stand.
     ranked, members = (
         pd.read_csv(path, sep="\t", keep_default_na=False)
-        for path in (snakemake.input.label_patterns, snakemake.input.genes)
+        for path in (snakemake.input.label_pathways, snakemake.input.genes)
     )
     networks, table = label_networks(
         load_model(Path(snakemake.input.model).parent),
         ranked,
         members,
-        genes_per_pattern=choice["genes_per_pattern"],
+        genes_per_pathway=choice["genes_per_pathway"],
         embedding=choice["embedding"],
         similarity=choice["similarity"],
     )
@@ -50,8 +50,8 @@ def main(snakemake) -> None:
         figure = plot_networks(
             networks,
             table,
-            {label: list(own.loc[own["label"] == label, "pattern"]) for label in networks},
-            dict(zip(ranked["pattern"], ranked["name"], strict=True)),
+            {label: list(own.loc[own["label"] == label, "pathway"]) for label in networks},
+            dict(zip(ranked["pathway"], ranked["name"], strict=True)),
             title=f"Gene networks of the labels (cosine of the embeddings at least "
             f"{choice['similarity']:g})",
         )

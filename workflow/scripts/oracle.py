@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     truth = pd.read_parquet(snakemake.input.truth)
-    reference_classes = list(label_counts(snakemake.input.reference))
-    classes, probabilities = true_labels(reference_classes, truth["label"])
+    reference_labels = list(label_counts(snakemake.input.reference))
+    labels, probabilities = true_labels(reference_labels, truth["label"])
     # A perfect method is certain of what it knows and flags everything else.
-    table = prediction_table(truth["cell_id"], classes, probabilities, unknown_threshold=1.0)
+    table = prediction_table(truth["cell_id"], labels, probabilities, unknown_threshold=1.0)
     write_predictions(table, snakemake.output[0])
 
 

@@ -27,12 +27,12 @@ def main(snakemake) -> None:
             f"'{snakemake.input.query}' has no coordinates in obsm['spatial'], but the data set "
             "says `spatial: true`; take that out, or give a query with coordinates"
         )
-    classes = sorted(label_counts(snakemake.input.reference))
+    labels = sorted(label_counts(snakemake.input.reference))
     table = slide_table(
         read_predictions(snakemake.input.predictions),
         pd.read_parquet(snakemake.input.truth),
         spatial,
-        classes,
+        labels,
     )
     with (
         style(),
@@ -40,7 +40,7 @@ def main(snakemake) -> None:
         whole_file(snakemake.output.pdf) as pdf_path,
         PdfPages(pdf_path, metadata={"CreationDate": None}) as pdf,
     ):
-        for number, figure in enumerate(plot_slides(table, classes), start=1):
+        for number, figure in enumerate(plot_slides(table, labels), start=1):
             figure.savefig(Path(folder) / f"slides_{number}.png")
             pdf.savefig(figure)
 

@@ -28,7 +28,7 @@ def main(snakemake) -> None:
     options = {
         "seed": seed,
         "device": choose_device(snakemake.params.device, threads=snakemake.threads),
-        "checkpoint": Path(snakemake.params.checkpoint) / f"{folder.name}.checkpoint.pt",
+        "resume_file": Path(snakemake.params.resume_file) / f"{folder.name}.resume.pt",
         "provenance": {
             "dataset": snakemake.wildcards.dataset,
             "variant": snakemake.wildcards.variant,
@@ -40,7 +40,7 @@ def main(snakemake) -> None:
         model, history = train_student(reference, teacher, settings, **options)
     else:
         mask = Mask.load(Path(snakemake.input.mask).parent)
-        model, history = train_teacher(reference, mask.matrix, mask.patterns, settings, **options)
+        model, history = train_teacher(reference, mask.matrix, mask.tokens, settings, **options)
     save_model(model, history, folder)
 
 

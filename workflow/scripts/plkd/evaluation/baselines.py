@@ -1,7 +1,7 @@
 """Controls and the simple classifiers that every benchmark holds.
 
 A baseline is a function of the prepared reference, the prepared query and a seed, and gives the
-names of the classes and the probabilities of every query cell. To add one, write it, put it into
+names of the labels and the probabilities of every query cell. To add one, write it, put it into
 `BASELINES` and add its row to ``config/methods.tsv``.
 """
 
@@ -21,24 +21,24 @@ from scipy.special import softmax
 from plkd.errors import InputError
 from plkd.utils.logs import logger
 
-ClassProbabilities = tuple[list[str], NDArray[np.float32]]
-Baseline = Callable[[ad.AnnData, ad.AnnData, int], ClassProbabilities]
+LabelProbabilities = tuple[list[str], NDArray[np.float32]]
+Baseline = Callable[[ad.AnnData, ad.AnnData, int], LabelProbabilities]
 
 
-def majority(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> ClassProbabilities:
+def majority(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
     """Control: every cell gets the label frequencies of the reference as its probabilities.
 
     The label is the reference's most frequent one. `seed` is not used.
     """
-    classes, frequencies = _label_frequencies(reference)
-    return classes, np.tile(frequencies, (query.n_obs, 1)).astype(np.float32)
+    labels, frequencies = _label_frequencies(reference)
+    return labels, np.tile(frequencies, (query.n_obs, 1)).astype(np.float32)
 
 
-def random(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> ClassProbabilities:
+def random(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
     """Control: every cell gets a label drawn with the reference's frequencies, at confidence 1."""
-    classes, frequencies = _label_frequencies(reference)
-    drawn = np.random.default_rng(seed).choice(len(classes), size=query.n_obs, p=frequencies)
-    return classes, _one_hot(drawn, len(classes))
+    labels, frequencies = _label_frequencies(reference)
+    drawn = np.random.default_rng(seed).choice(len(labels), size=query.n_obs, p=frequencies)
+    return labels, _one_hot(drawn, len(labels))
 
 
 def logistic_regression(
@@ -49,7 +49,7 @@ def logistic_regression(
     inverse_penalty: float = 1.0,
     balanced: bool = False,
     scaled: bool = False,
-) -> ClassProbabilities:
+) -> LabelProbabilities:
     """Multinomial logistic regression on the log-normalised genes (scikit-learn, lbfgs).
 
     The solution is unique, so `seed` is not used.
@@ -81,7 +81,7 @@ def logistic_regression(
     return _fit_and_predict(model, reference, query, scaled=scaled)
 
 
-def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> ClassProbabilities:
+def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
     """Linear support vector machine, one label against the rest (scikit-learn, C = 1).
 
     The softmax of its margins serves as probabilities; they are not calibrated. Errors are those of
@@ -94,7 +94,7 @@ def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> Class
 
 def nearest_neighbours(
     reference: ad.AnnData, query: ad.AnnData, seed: int = 0
-) -> ClassProbabilities:
+) -> LabelProbabilities:
     """Share of labels among the 15 nearest reference cells, on 50 principal components.
 
     The components are those of the reference; the query is projected onto them. Errors are those of
@@ -115,7 +115,7 @@ def nearest_neighbours(
 
 def _fit_and_predict(
     model: Any, reference: ad.AnnData, query: ad.AnnData, *, scaled: bool = False
-) -> ClassProbabilities:
+) -> LabelProbabilities:
     """Fit a classifier of scikit-learn on the reference and apply it to the query."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.pipeline import make_pipeline
@@ -127,10 +127,10 @@ def _fit_and_predict(
             "do not have the same genes in the same order. Prepare both together."
         )
     labels = _labels(reference)
-    classes = sorted(set(labels))
-    if len(classes) == 1:
-        return classes, np.ones((query.n_obs, 1), dtype=np.float32)
-    logger.info("fitting: %d cells, %d genes, %d classes", *reference.shape, len(classes))
+    label_names = sorted(set(labels))
+    if len(label_names) == 1:
+        return label_names, np.ones((query.n_obs, 1), dtype=np.float32)
+    logger.info("fitting: %d cells, %d genes, %d label_names", *reference.shape, len(label_names))
     if scaled:
         model = make_pipeline(StandardScaler(with_mean=False), model)
     with warnings.catch_warnings(record=True) as caught:
@@ -159,9 +159,9 @@ BASELINES: dict[str, Baseline] = {
 
 
 def true_labels(
-    reference_classes: Sequence[str], labels: Sequence[str | None] | pd.Series
-) -> ClassProbabilities:
-    """Control: the best that a method with the reference's classes can do, made from the truth.
+    reference_labels: Sequence[str], labels: Sequence[str | None] | pd.Series
+) -> LabelProbabilities:
+    """Control: the best that a method with the reference's label_names can do, made from the truth.
 
     A cell whose label the reference has gets it at confidence 1. Any other cell (unseen label, or
     none) gets equal probabilities: a perfect method knows that it does not know. Only evaluation
@@ -169,17 +169,17 @@ def true_labels(
 
     Parameters
     ----------
-    reference_classes
+    reference_labels
         Labels that the reference has.
     labels
         True label of every query cell, null where it is not known.
     """
-    classes = sorted(map(str, set(reference_classes)))
-    codes = pd.Index(classes).get_indexer(pd.Index(labels, dtype=object))
-    probabilities = np.full((len(codes), len(classes)), 1 / len(classes), dtype=np.float32)
+    label_names = sorted(map(str, set(reference_labels)))
+    codes = pd.Index(label_names).get_indexer(pd.Index(labels, dtype=object))
+    probabilities = np.full((len(codes), len(label_names)), 1 / len(label_names), dtype=np.float32)
     known = codes >= 0
-    probabilities[known] = _one_hot(codes[known], len(classes))
-    return classes, probabilities
+    probabilities[known] = _one_hot(codes[known], len(label_names))
+    return label_names, probabilities
 
 
 def _labels(reference: ad.AnnData) -> NDArray[np.str_]:
@@ -192,9 +192,9 @@ def _labels(reference: ad.AnnData) -> NDArray[np.str_]:
 
 
 def _label_frequencies(reference: ad.AnnData) -> tuple[list[str], NDArray[np.float64]]:
-    classes, counts = np.unique(_labels(reference), return_counts=True)
-    return list(map(str, classes)), counts / counts.sum()
+    labels, counts = np.unique(_labels(reference), return_counts=True)
+    return list(map(str, labels)), counts / counts.sum()
 
 
-def _one_hot(codes: NDArray[np.integer], n_classes: int) -> NDArray[np.float32]:
-    return np.eye(n_classes, dtype=np.float32)[codes]
+def _one_hot(codes: NDArray[np.integer], n_labels: int) -> NDArray[np.float32]:
+    return np.eye(n_labels, dtype=np.float32)[codes]

@@ -190,7 +190,8 @@ def score_spaces(
     -------
     DataFrame
         `space`, `cells` (all or query), `mixed` (what plays the batch: `batch`, or `role` where all
-        cells bear the same batch) and the scores of :func:`plkd.evaluation.metrics.embedding_metrics`.
+        cells bear the same batch) and the scores of
+        :func:`plkd.evaluation.metrics.embedding_metrics`.
     """
     rows = []
     subsets = {"all": np.ones(len(cells), bool), "query": (cells["role"] == "query").to_numpy()}

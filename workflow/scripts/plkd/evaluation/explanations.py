@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 
 RUN = ["dataset", "variant", "seed"]
-_MEASURED = ["proof", "of", "ranking", "measure", "better"]
+_MEASURED = ["check", "of", "ranking", "measure", "better"]
 
 
-def proofs_table(
+def explanations_table(
     areas: pd.DataFrame | None = None,
     markers: pd.DataFrame | None = None,
     pathways: pd.DataFrame | None = None,
     origins: pd.DataFrame | None = None,
     stability: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Gather the proofs of many runs: mean and spread over seeds, beside chance.
+    """Gather the checks of many runs: mean and spread over seeds, beside chance.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def proofs_table(
     markers, pathways
         Rows of :func:`plkd.evaluation.marker_recovery.recovery_summary`.
     origins
-        `origin_first_share` of ``patterns.json``, the share of the patterns made from a pathway
+        `origin_first_share` of ``pathways.json``, the share of the pathways made from a pathway
         that name it first (missing without a mask).
     stability
         Rows of :func:`plkd.interpret.key_genes.stability`, with `dataset` and `variant` alone.
@@ -34,21 +34,21 @@ def proofs_table(
     Returns
     -------
     DataFrame
-        `dataset`, `variant`, `proof`, `of` (model and items, or the size of the list), `ranking`,
+        `dataset`, `variant`, `check`, `of` (model and items, or the size of the list), `ranking`,
         `measure`, `better` (lower or higher), `mean` and `sd` over the seeds (for the agreement of
         seeds the mean over labels, without `sd`), `n_seeds`, `by_chance` (a random ranking's).
     """
     parts = []
     if areas is not None:
         parts.append(_areas(areas))
-    for proof, table in (("known markers", markers), ("known pathways", pathways)):
+    for check, table in (("known markers", markers), ("known pathways", pathways)):
         if table is not None:
-            parts.append(_recovery(table, proof))
+            parts.append(_recovery(table, check))
     if origins is not None:
         parts.append(
             origins.dropna(subset="origin_first_share")
             .rename(columns={"origin_first_share": "value"})
-            .assign(proof="pathway of origin", of="Teacher: patterns", ranking="p-value",
+            .assign(check="pathway of origin", of="Teacher: pathways", ranking="p-value",
                     measure="share in the first place", better="higher")
         )  # fmt: skip
     keys = ["dataset", "variant", *_MEASURED]
@@ -71,7 +71,7 @@ def proofs_table(
     if not tables:
         return pd.DataFrame(columns=columns)
     joined = pd.concat(tables, ignore_index=True)[columns]
-    # data sets and variants as they came, each with all its proofs together
+    # data sets and variants as they came, each with all its checks together
     order = joined.groupby(["dataset", "variant"], sort=False).ngroup()
     return joined.iloc[order.argsort(kind="stable")].reset_index(drop=True)
 
@@ -82,7 +82,7 @@ def _areas(areas: pd.DataFrame) -> pd.DataFrame:
     found = areas[areas["ranking"] != "random"].join(random.rename("by_chance"), on=setting)
     what = found["model"].str.capitalize() + ": " + found["items"] + ", by " + found["replaced_by"]
     return found.assign(
-        proof=found["curve"],
+        check=found["curve"],
         of=what,
         measure="area under the curve",
         better=found["curve"].map({"deletion": "lower", "insertion": "higher"}),
@@ -90,10 +90,10 @@ def _areas(areas: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _recovery(summary: pd.DataFrame, proof: str) -> pd.DataFrame:
+def _recovery(summary: pd.DataFrame, check: str) -> pd.DataFrame:
     overall = summary[summary["label"] == "all labels"]
     of = "first " + overall["top"].astype(str)
-    shared = overall.assign(proof=proof, of=of, better="higher")
+    shared = overall.assign(check=check, of=of, better="higher")
     measures = {"precision": ("precision", "chance"), "recall": ("recall", None)}
     if "precision_planted" in overall:
         measures["precision, all planted genes"] = ("precision_planted", "chance_planted")
@@ -113,9 +113,9 @@ def _agreement(stability: pd.DataFrame) -> pd.DataFrame:
         mean=("jaccard", "mean"), n_seeds=("runs", "max"), by_chance=("chance", "mean")
     ).reset_index()
     return table.assign(
-        proof="agreement of seeds",
+        check="agreement of seeds",
         of="first " + table["top"].astype(str),
-        ranking="shap",
+        ranking="attribution",
         measure="Jaccard index",
         better="higher",
         sd=float("nan"),

@@ -58,9 +58,9 @@ def student_curves(
     cells
         Log-normalised expression, CSR (cells, genes).
     labels
-        The class that is followed, int array (cells,).
+        The label that is followed, int array (cells,).
     attributions
-        What every gene adds to the logit of that class, (cells, genes).
+        What every gene adds to the logit of that label, (cells, genes).
     background
         Gives means of genes and labels.
     seed
@@ -155,7 +155,7 @@ def removal_curves(
     rankings: Mapping[str, Ranking],
     usable: Tensor | None = None,
 ) -> pd.DataFrame:
-    """Follow the probability of a class while items of `x` are replaced, by several rankings.
+    """Follow the probability of a label while items of `x` are replaced, by several rankings.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def removal_curves(
     baseline
         What replaces the items, (items,) or (items, width).
     targets
-        Class of every cell, (cells,).
+        Label of every cell, (cells,).
     rankings
         Scores by name.
     usable

@@ -28,7 +28,7 @@ def read_markers(path: str | Path, item: str = "gene") -> Markers:
     """Read markers of labels: a GMT file, or a table of two columns, label and gene.
 
     The ``truth.json`` of simulated cells (`plkd simulate cells`) is read as well. With `item` =
-    "pattern" the file names pathways of labels, in a column ``pattern``.
+    "pathway" the file names pathways of labels, in a column ``pathway``.
 
     The table is tab-separated with the header ``label``, ``gene`` (further columns are left
     unread); a label may stand for several names of the same type, separated by ``|``.
@@ -137,12 +137,12 @@ def wilcoxon_table(attributed: AttributedCells) -> pd.DataFrame:
     import scanpy as sc
 
     columns = ["label", "gene", "score", "log_fold_change", "adjusted_p_value", "rank"]
-    codes, counts = np.unique(attributed.labels, return_counts=True)
+    codes, counts = np.unique(attributed.codes, return_counts=True)
     tested = [str(code) for code in codes[counts > 1]]
     if not tested or len(codes) < 2:
         return pd.DataFrame(columns=columns)
     cells = ad.AnnData(attributed.cells.copy(), var=pd.DataFrame(index=attributed.genes))
-    cells.obs["label"] = pd.Categorical(attributed.labels.astype(str))
+    cells.obs["label"] = pd.Categorical(attributed.codes.astype(str))
     cells.uns["log1p"] = {"base": None}
     sc.tl.rank_genes_groups(cells, "label", groups=tested, method="wilcoxon")
     tables = []
@@ -153,7 +153,7 @@ def wilcoxon_table(attributed: AttributedCells) -> pd.DataFrame:
                      "pvals_adj": "adjusted_p_value"}
         )  # fmt: skip
         tables.append(
-            found.assign(label=attributed.classes[int(code)], rank=np.arange(1, len(found) + 1))
+            found.assign(label=attributed.labels[int(code)], rank=np.arange(1, len(found) + 1))
         )
     return pd.concat(tables, ignore_index=True)[columns]
 
@@ -161,13 +161,13 @@ def wilcoxon_table(attributed: AttributedCells) -> pd.DataFrame:
 def gene_rankings(
     genes: pd.DataFrame, keys: pd.DataFrame, wilcoxon: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
-    """Rankings of genes to compare: ``shap``, ``shap_present``, ``key_genes``, ``wilcoxon``.
+    """Rankings to compare: ``attribution``, ``attribution_present``, ``key_genes``, ``wilcoxon``.
 
     Parameters
     ----------
     genes
-        :func:`plkd.interpret.key_genes.gene_table`; ``shap`` is its `rank`, over all genes, and
-        ``shap_present`` its `present_rank`, over those that the label expresses.
+        :func:`plkd.interpret.key_genes.gene_table`; ``attribution`` is its `rank`, over all genes,
+        and ``attribution_present`` its `present_rank`, over those that the label expresses.
     keys
         :func:`plkd.interpret.key_genes.key_genes`, of which the key genes are taken in its order.
     wilcoxon
@@ -176,16 +176,16 @@ def gene_rankings(
     present = genes[genes["present_rank"].notna()]
     key = keys[keys["key"].astype(str) == "True"]
     return {
-        "shap": genes,
-        "shap_present": present.assign(rank=present["present_rank"]),
+        "attribution": genes,
+        "attribution_present": present.assign(rank=present["present_rank"]),
         "key_genes": key.assign(rank=key.groupby("label", sort=False).cumcount() + 1),
         "wilcoxon": wilcoxon,
     }
 
 
-def pattern_rankings(ranked: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Ranking of the Teacher's patterns, ``patterns``, of label_patterns.tsv."""
-    return {"patterns": ranked[["label", "pattern", "rank"]]}
+def pathway_rankings(ranked: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Ranking of the Teacher's pathways, ``pathways``, of label_pathways.tsv."""
+    return {"pathways": ranked[["label", "pathway", "rank"]]}
 
 
 def recovery_table(
@@ -205,7 +205,7 @@ def recovery_table(
     candidates
         All items that could have been found.
     item
-        "gene" or "pattern".
+        "gene" or "pathway".
 
     Returns
     -------
@@ -296,7 +296,7 @@ def recovery_summary(
 
 
 def _read_truth(path: Path, item: str) -> Markers:
-    key = {"gene": "markers", "pattern": "active_programmes"}[item]
+    key = {"gene": "markers", "pathway": "active_programmes"}[item]
     truth = _load_truth(path)
     try:
         labels = truth["labels"].items()
@@ -315,7 +315,7 @@ def _load_truth(path: Path) -> Any:
 def _no_truth(path: Path, error: Exception) -> InputError:
     return InputError(
         f"'{path}' is no truth of simulated cells ({error!r}): give a GMT file, or a table with "
-        "the columns 'label' and 'gene' (or 'pattern')."
+        "the columns 'label' and 'gene' (or 'pathway')."
     )
 
 

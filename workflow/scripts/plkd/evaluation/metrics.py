@@ -70,7 +70,7 @@ def match_truth(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
 
 
 def annotation_metrics(
-    predictions: pd.DataFrame, truth: pd.DataFrame, reference_classes: Collection[str]
+    predictions: pd.DataFrame, truth: pd.DataFrame, reference_labels: Collection[str]
 ) -> dict[str, float]:
     """Score one method's predictions.
 
@@ -78,7 +78,7 @@ def annotation_metrics(
     ----------
     predictions, truth
         See :func:`match_truth`.
-    reference_classes
+    reference_labels
         Labels that the reference has.
 
     Returns
@@ -95,13 +95,13 @@ def annotation_metrics(
 
     Notes
     -----
-    `macro_f1` and `balanced_accuracy` are means over the classes that occur among the shared
-    cells, whatever else is predicted; a prediction of another class counts as an error of the
-    cell's own class. This is the usual choice in annotation benchmarks: a class that the query
+    `macro_f1` and `balanced_accuracy` are means over the labels that occur among the shared
+    cells, whatever else is predicted; a prediction of another label counts as an error of the
+    cell's own label. This is the usual choice in annotation benchmarks: a label that the query
     does not hold has no recall, and counting it as 0 would measure the query, not the method.
     """
     matched = match_truth(predictions, truth)
-    seen = matched["true_label"].isin(set(reference_classes)).to_numpy()
+    seen = matched["true_label"].isin(set(reference_labels)).to_numpy()
     unknown = matched["unknown"].to_numpy(dtype=bool)
     confidence = matched["confidence"].to_numpy(dtype=float)
     shared = matched[seen]
@@ -164,10 +164,10 @@ def reliability(confidence: ArrayLike, right: ArrayLike, n_bins: int = 15) -> pd
     return table.reset_index(drop=True)
 
 
-def per_class_table(
+def per_label_table(
     predictions: pd.DataFrame, truth: pd.DataFrame, reference_counts: Mapping[str, int]
 ) -> pd.DataFrame:
-    """Scores of every class that occurs among the shared cells.
+    """Scores of every label that occurs among the shared cells.
 
     Parameters
     ----------
@@ -179,9 +179,9 @@ def per_class_table(
     Returns
     -------
     DataFrame
-        `class`, `n` (cells in the query), `n_reference`, `precision`, `recall`, `f1`, `abundance`
+        `label`, `n` (cells in the query), `n_reference`, `precision`, `recall`, `f1`, `abundance`
         (of reference and query together, as in the paper's Table 6: `high` above 5000 cells,
-        `medium` from 1000, `low` below), the most abundant class first. The precision of a class
+        `medium` from 1000, `low` below), the most abundant label first. The precision of a label
         that is never predicted is 0.
     """
     matched = match_truth(predictions, truth)
@@ -191,8 +191,8 @@ def per_class_table(
     precision, recall, f1, n = precision_recall_fscore_support(
         true, predicted, labels=present, zero_division=0
     ) if len(present) else (np.zeros(0),) * 4  # fmt: skip
-    table = pd.DataFrame({"class": names[present], "n": n.astype(int)})
-    table["n_reference"] = [int(reference_counts[name]) for name in table["class"]]
+    table = pd.DataFrame({"label": names[present], "n": n.astype(int)})
+    table["n_reference"] = [int(reference_counts[name]) for name in table["label"]]
     table[["precision", "recall", "f1"]] = np.column_stack([precision, recall, f1])
     total = table["n"] + table["n_reference"]
     table["abundance"] = np.select([total > 5000, total >= 1000], ["high", "medium"], "low")
@@ -200,16 +200,16 @@ def per_class_table(
     return table.loc[order].reset_index(drop=True)
 
 
-def abundance_table(per_class: pd.DataFrame) -> pd.DataFrame:
-    """Mean scores of the classes of each abundance group (the paper's Table 6).
+def abundance_table(per_label: pd.DataFrame) -> pd.DataFrame:
+    """Mean scores of the labels of each abundance group (the paper's Table 6).
 
     Returns
     -------
     DataFrame
-        `abundance`, `n_classes`, `f1`, `recall`, `precision`; groups without a class are left out.
+        `abundance`, `n_labels`, `f1`, `recall`, `precision`; groups without a label are left out.
     """
-    table = per_class.groupby("abundance").agg(
-        n_classes=("class", "size"),
+    table = per_label.groupby("abundance").agg(
+        n_labels=("label", "size"),
         f1=("f1", "mean"),
         recall=("recall", "mean"),
         precision=("precision", "mean"),

@@ -14,7 +14,7 @@ from plkd.evaluation.metrics import (
     abundance_table,
     annotation_metrics,
     confusion_table,
-    per_class_table,
+    per_label_table,
 )
 from plkd.prediction.table import read_predictions
 
@@ -63,22 +63,22 @@ def evaluate(
     Returns
     -------
     dict of DataFrame
-        `metrics` (one row per method), `per_class`, `abundance` and `confusion` (long tables);
+        `metrics` (one row per method), `per_label`, `abundance` and `confusion` (long tables);
         each begins with the column `method`.
     """
     tables: dict[str, list[pd.DataFrame]] = {
         "metrics": [],
-        "per_class": [],
+        "per_label": [],
         "abundance": [],
         "confusion": [],
     }
     for method, table in predictions.items():
-        per_class = per_class_table(table, truth, reference_counts)
+        per_label = per_label_table(table, truth, reference_counts)
         metrics = annotation_metrics(table, truth, reference_counts.keys())
         for name, rows in (
             ("metrics", pd.DataFrame([metrics])),
-            ("per_class", per_class),
-            ("abundance", abundance_table(per_class)),
+            ("per_label", per_label),
+            ("abundance", abundance_table(per_label)),
             ("confusion", confusion_table(table, truth)),
         ):
             rows.insert(0, "method", method)

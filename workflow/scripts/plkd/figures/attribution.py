@@ -42,7 +42,7 @@ def plot_top_genes(genes: pd.DataFrame, *, top: int = 10) -> Figure:
         table = shown[shown["label"] == label]
         panel.barh(
             table["rank"],
-            table["mean_abs_shap"],
+            table["mean_abs_attribution"],
             color=[PRESENCE[bool(p)][0] for p in table["present"]],
             height=0.75,
         )
@@ -75,7 +75,7 @@ def plot_beeswarm(attributed: AttributedCells, genes: pd.DataFrame, *, top: int 
     )
     points = None
     for panel, label in zip(panels, labels, strict=True):
-        cells = np.flatnonzero(attributed.labels == attributed.classes.index(label))
+        cells = np.flatnonzero(attributed.codes == attributed.labels.index(label))
         table = shown[shown["label"] == label]
         panel.axvline(0, color="#888888", linewidth=0.7, zorder=0)
         for rank, gene in table[["rank", "gene"]].itertuples(index=False):

@@ -20,7 +20,7 @@ N_BINS = 15
 def plot_confidence(
     predictions: Mapping[str, pd.DataFrame],
     truth: pd.DataFrame,
-    reference_classes: Collection[str],
+    reference_labels: Collection[str],
 ) -> Figure:
     """Draw, for each method, the reliability diagram and who gets which confidence.
 
@@ -30,7 +30,7 @@ def plot_confidence(
         Prediction tables by the method's name to show.
     truth
         Columns `cell_id` and `label`.
-    reference_classes
+    reference_labels
         Labels that the reference has.
     """
     figure, grid = new_figure(
@@ -39,7 +39,7 @@ def plot_confidence(
     )  # fmt: skip
     for (name, table), (above, below) in zip(predictions.items(), grid.T, strict=True):
         matched = match_truth(table, truth)
-        seen = matched["true_label"].isin(set(reference_classes)).to_numpy()
+        seen = matched["true_label"].isin(set(reference_labels)).to_numpy()
         right = (matched["true_label"] == matched["label"]).to_numpy(dtype=bool)
         confidence = matched["confidence"].to_numpy(dtype=float)
         _draw_reliability(above, confidence[seen], right[seen])

@@ -15,15 +15,16 @@ from plkd.figures.labels import plain, short
 
 
 def plot_confusion(
-    confusion: pd.DataFrame, reference_classes: Sequence[str], *, title: str = ""
+    confusion: pd.DataFrame, reference_labels: Sequence[str], *, title: str = ""
 ) -> Figure:
     """Draw which labels the cells of every true label got.
 
     Parameters
     ----------
     confusion
-        Columns `true`, `predicted`, `n` of one method (:func:`plkd.evaluation.metrics.confusion_table`).
-    reference_classes
+        Columns `true`, `predicted`, `n` of one method
+        (:func:`plkd.evaluation.metrics.confusion_table`).
+    reference_labels
         Labels of the reference, in the order to show them. Those that the query neither holds nor
         gets are left out; true labels that are not among them come last, below a line.
     title
@@ -32,7 +33,7 @@ def plot_confusion(
     counts = confusion.pivot_table(
         index="true", columns="predicted", values="n", aggfunc="sum", fill_value=0
     )
-    known = [name for name in reference_classes if name in counts.index or name in counts.columns]
+    known = [name for name in reference_labels if name in counts.index or name in counts.columns]
     rows = [name for name in known if name in counts.index]
     n_known = len(rows)
     rows += sorted(set(counts.index) - set(known))

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from plkd.figures import new_figure
-from plkd.figures.labels import class_colours, plain, short
+from plkd.figures.labels import label_colours, plain, short
 
 NO_LABEL = "no label"
 _GREY = "#bbbbbb"
@@ -20,7 +20,7 @@ _GREY = "#bbbbbb"
 
 def plot_embedding(
     coordinates: pd.DataFrame,
-    reference_classes: Sequence[str],
+    reference_labels: Sequence[str],
     *,
     spaces: dict[str, str] | None = None,
     subtitle: str = "",
@@ -33,7 +33,7 @@ def plot_embedding(
     coordinates
         Columns `space`, `umap1`, `umap2`, `label` (null: not known), `role` (reference or query)
         and `batch`; one row per cell and space.
-    reference_classes
+    reference_labels
         Labels of the reference, which fixes the colours; other labels come after them.
     spaces
         Titles of the columns, by the values of `space`; default: the values themselves.
@@ -51,8 +51,8 @@ def plot_embedding(
     shuffled = coordinates.sample(frac=1, random_state=seed)
     labels = shuffled["label"].astype(object).where(shuffled["label"].notna(), NO_LABEL).astype(str)
     shuffled = shuffled.assign(label=labels)
-    unseen = sorted(set(labels) - set(reference_classes) - {NO_LABEL})
-    present = [name for name in reference_classes if name in set(labels)] + unseen
+    unseen = sorted(set(labels) - set(reference_labels) - {NO_LABEL})
+    present = [name for name in reference_labels if name in set(labels)] + unseen
     rows: dict[str, list[str]] = {"label": present, "role": ["reference", "query"]}
     batches = sorted(shuffled["batch"].astype(str).unique())
     if len(batches) > 1 and len(shuffled[["batch", "role"]].drop_duplicates()) > 2:
@@ -66,9 +66,9 @@ def plot_embedding(
         squeeze=False, width_ratios=[3.0] * len(spaces) + [legend_width],
     )  # fmt: skip
     colours = {
-        "label": class_colours([*reference_classes, *unseen]),
+        "label": label_colours([*reference_labels, *unseen]),
         "role": {"reference": "#E69F00", "query": "#0072B2"},
-        "batch": class_colours(batches),
+        "batch": label_colours(batches),
     }
     for column, (space, title) in enumerate(spaces.items()):
         cells = shuffled[shuffled["space"] == space]

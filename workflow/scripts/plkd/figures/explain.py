@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from plkd.figures import PALETTE, new_figure
 from plkd.figures.attribution import name_rows
 from plkd.figures.labels import short
-from plkd.figures.pathways import pattern_labels
+from plkd.figures.pathways import pathway_labels
 from plkd.interpret.explain import Explanation
 
 _FOR, _AGAINST = PALETTE[0], PALETTE[1]
@@ -57,13 +57,13 @@ def plot_explanation(found: Explanation, *, top: int = 15) -> Figure:
     values.set_title("their expression", fontsize=9)
     if pathways is not None:
         panel = axes[2]
-        shown = pathways[pathways["pathway"]].head(top)
+        shown = pathways[pathways["is_pathway"]].head(top)
         _bars(panel, np.arange(1, len(shown) + 1), shown["contribution"].to_numpy())
-        names = pattern_labels({name: name for name in shown["pattern"]}).values()
+        names = pathway_labels({name: name for name in shown["pathway"]}).values()
         attended = [
             f"{name}  ({look:.0%})" for name, look in zip(names, shown["attention"], strict=True)
         ]
-        name_rows(panel, shown["pattern"].iloc[:0], top)
+        name_rows(panel, shown["pathway"].iloc[:0], top)
         others, share = found.outside
         outside = f"; {share:.0%} from outside of pathways" if others else ""
         panel.set_yticks(range(1, len(shown) + 1), attended)

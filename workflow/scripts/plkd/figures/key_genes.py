@@ -13,11 +13,11 @@ from plkd.figures.labels import plain, short
 from plkd.figures.panels import label_panels
 
 _RANKINGS = {
-    "shap": (PALETTE[0], "o", "attribution"),
-    "shap_present": (PALETTE[4], "s", "attribution, genes that are expressed"),
+    "attribution": (PALETTE[0], "o", "attribution"),
+    "attribution_present": (PALETTE[4], "s", "attribution, genes that are expressed"),
     "key_genes": (PALETTE[1], "^", "key genes"),
     "wilcoxon": (PALETTE[5], "D", "Wilcoxon test"),
-    "patterns": (PALETTE[0], "o", "patterns of the Teacher"),
+    "pathways": (PALETTE[0], "o", "pathways of the Teacher"),
 }
 
 
@@ -44,7 +44,7 @@ def plot_key_genes(keys: pd.DataFrame, *, top: int = 12) -> Figure:
         rows = np.arange(1, len(shown) + 1)
         panel.barh(
             rows,
-            shown["mean_abs_shap"],
+            shown["mean_abs_attribution"],
             color=[PRESENCE[bool(present)][0] for present in shown["present"]],
             height=0.75,
         )
@@ -111,10 +111,10 @@ def plot_recovery(recovery: pd.DataFrame, *, item: str = "gene") -> Figure:
     columns = [name for name in recovery.columns if name.endswith("_rank")]
     shown = recovery.sort_values("label", kind="stable").reset_index(drop=True)
     ranks = shown[columns].to_numpy(dtype=float, na_value=np.nan)
-    classes = np.select([ranks <= 10, ranks <= 20, ranks <= 100], [3, 2, 1], 0)
+    labels = np.select([ranks <= 10, ranks <= 20, ranks <= 100], [3, 2, 1], 0)
     colours = ["#ffffff", "#e3edf5", "#9cc4e0", PALETTE[0]]
     figure, axes = new_figure(2.6 + 1.15 * len(columns), 1.2 + 0.2 * max(len(shown), 2))
-    for (i, j), value in np.ndenumerate(classes):
+    for (i, j), value in np.ndenumerate(labels):
         axes.add_patch(_square(j, i, colours[value]))
         rank = ranks[i, j]
         text = "–" if np.isnan(rank) else f"{rank:.0f}"

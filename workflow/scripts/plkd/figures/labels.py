@@ -1,4 +1,4 @@
-"""Names of classes in figures: safe text, short text, one colour each."""
+"""Names of labels in figures: safe text, short text, one colour each."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def short(text: object, length: int = 32) -> str:
     return plain(text)
 
 
-def class_colours(classes: Sequence[str]) -> dict[str, str]:
-    """Give every class a colour by its position: 30 different ones, then again from the start."""
-    return {name: _MANY[i % len(_MANY)] for i, name in enumerate(classes)}
+def label_colours(labels: Sequence[str]) -> dict[str, str]:
+    """Give every label a colour by its position: 30 different ones, then again from the start."""
+    return {name: _MANY[i % len(_MANY)] for i, name in enumerate(labels)}

@@ -1,4 +1,4 @@
-"""Figure of the patterns that a mask is made of."""
+"""Figure of the pathways that a mask is made of."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _ABBREVIATIONS = {
 _GO_NUMBER = re.compile(r"\s*\(GO:\d+\)$")
 
 
-def plot_patterns(
+def plot_pathways(
     table: pd.DataFrame, png_path: str | Path, pdf_path: str | Path, *, top: int = 30
 ) -> None:
-    """Draw the best patterns: how much of each set is in the gene list, and how surely.
+    """Draw the best pathways: how much of each set is in the gene list, and how surely.
 
     Left, the genes of the set in total (pale) and those in the gene list (dark, with numbers);
     right, the over-representation as -log10 of the adjusted p-value. The right half is left out
-    where there is nothing to tell: random patterns, or all measured genes in the list.
+    where there is nothing to tell: random pathways, or all measured genes in the list.
 
     Parameters
     ----------
     table
-        Patterns as :func:`plkd.pathways.gene_sets.select_patterns` gives them, best first.
+        Pathways as :func:`plkd.pathways.gene_sets.select_pathways` gives them, best first.
     png_path, pdf_path
         Where to write the figure.
     top
-        Number of patterns shown.
+        Number of pathways shown.
     """
     shown = table.head(top)
     p_values = shown["adjusted_p_value"].fillna(1.0).to_numpy(dtype=float)
@@ -78,7 +78,7 @@ def plot_patterns(
             axis.set_xlabel("-log10 adjusted p (dashed: 0.05)")
             axis.tick_params(axis="y", length=0)
         part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
-        figure.suptitle(f"Patterns of the mask: {part}{len(table)}")
+        figure.suptitle(f"Pathways of the mask: {part}{len(table)}")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         save_figure(figure, png_path, pdf_path)
 

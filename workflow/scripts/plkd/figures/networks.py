@@ -1,4 +1,4 @@
-"""Gene networks of the labels: one ring of genes per label, with the patterns beside it."""
+"""Gene networks of the labels: one ring of genes per label, with the pathways beside it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from plkd.figures import new_figure
-from plkd.figures.labels import class_colours, plain, short
-from plkd.figures.pathways import pattern_labels
+from plkd.figures.labels import label_colours, plain, short
+from plkd.figures.pathways import pathway_labels
 
 _WIDTH, _HEIGHT = 7.4, 3.5  # of one label, inches
 
@@ -22,7 +22,7 @@ _WIDTH, _HEIGHT = 7.4, 3.5  # of one label, inches
 def plot_networks(
     networks: Mapping[str, nx.Graph],
     genes: pd.DataFrame,
-    patterns: Mapping[str, list[str]],
+    pathways: Mapping[str, list[str]],
     names: Mapping[str, str],
     *,
     title: str = "",
@@ -30,10 +30,10 @@ def plot_networks(
 ) -> Figure:
     """Draw the network of every label.
 
-    Genes stand on a ring, those of a pattern side by side, with their names outside. The larger a
+    Genes stand on a ring, those of a pathway side by side, with their names outside. The larger a
     gene's dot, the better its rank by the Q statistic (in bold: the first, if it is one). Lines:
-    similar embeddings, the more similar the darker. Colours: the first of the label's patterns that
-    has the gene; the patterns are listed beside the ring.
+    similar embeddings, the more similar the darker. Colours: the first of the label's pathways that
+    has the gene; the pathways are listed beside the ring.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ def plot_networks(
     genes
         Genes of all networks: `label` and the columns of
         :func:`plkd.interpret.networks.rank_genes`.
-    patterns
-        label -> its patterns, best first.
+    pathways
+        label -> its pathways, best first.
     names
-        pattern -> name.
+        pathway -> name.
     title
         Title of the figure.
     columns
@@ -60,7 +60,7 @@ def plot_networks(
     panels = grid.reshape(-1, 2)
     for (label, graph), (ring, key) in zip(networks.items(), panels, strict=False):
         table = genes[genes["label"] == label]
-        _draw(ring, key, graph, table, patterns[label], names)
+        _draw(ring, key, graph, table, pathways[label], names)
         ring.set_title(short(label, 40), fontweight="bold")
     for axes in panels.ravel():
         axes.set_axis_off()
@@ -75,15 +75,15 @@ def _draw(
     key: Axes,
     graph: nx.Graph,
     table: pd.DataFrame,
-    patterns: list[str],
+    pathways: list[str],
     names: Mapping[str, str],
 ) -> None:
-    colours = class_colours(patterns)
+    colours = label_colours(pathways)
     first = {
         gene: joined.split(";")[0]
-        for gene, joined in zip(table["gene"], table["pattern"], strict=True)
+        for gene, joined in zip(table["gene"], table["pathway"], strict=True)
     }
-    order = sorted(graph, key=lambda gene: (patterns.index(first[gene]), gene))
+    order = sorted(graph, key=lambda gene: (pathways.index(first[gene]), gene))
     place = dict(zip(order, _on_a_ring(len(order)), strict=True))
     shared = dict(zip(table["gene"], table["rank"].rank(), strict=True))  # ties: the mean rank
     for one, other, data in graph.edges(data=True):
@@ -110,18 +110,18 @@ def _draw(
     ring.set_aspect("equal")
     if not graph.number_of_edges():
         ring.text(0, 0, "no two genes\nare similar", ha="center", va="center", color="#888888")
-    texts = pattern_labels({pattern: names.get(pattern, pattern) for pattern in patterns})
+    texts = pathway_labels({pathway: names.get(pathway, pathway) for pathway in pathways})
     key.set_xlim(0, 1)
     key.set_ylim(0, 1)
-    for position, pattern in enumerate(patterns):
+    for position, pathway in enumerate(pathways):
         height = 0.9 - 0.083 * position
-        used = pattern in first.values()
+        used = pathway in first.values()
         key.scatter(
-            0.02, height, s=34, color=colours[pattern] if used else "none",
-            edgecolors=colours[pattern], clip_on=False,
+            0.02, height, s=34, color=colours[pathway] if used else "none",
+            edgecolors=colours[pathway], clip_on=False,
         )  # fmt: skip
         key.text(
-            0.06, height, f"{position + 1}. {texts[pattern]}", fontsize=6.8, va="center",
+            0.06, height, f"{position + 1}. {texts[pathway]}", fontsize=6.8, va="center",
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Patterns of the labels: scores as dots, attention as a heat map."""
+"""Pathways of the labels: scores as dots, attention as a heat map."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _NAME_WIDTH = 58
 _LARGEST_DOT = 130.0  # points squared, for an AUROC of one
 
 
-def pattern_labels(names: Mapping[str, str]) -> dict[str, str]:
-    """Texts for patterns: words, without a first word that all pathways share, no two alike.
+def pathway_labels(names: Mapping[str, str]) -> dict[str, str]:
+    """Texts for pathways: words, without a first word that all pathways share, no two alike.
 
     Parameters
     ----------
     names
-        pattern -> its name; where the two differ the pattern stands before the name it was given.
+        pathway -> its name; where the two differ the pathway stands before the name it was given.
 
     Returns
     -------
     dict
-        pattern -> text, safe for matplotlib.
+        pathway -> text, safe for matplotlib.
     """
-    pathways = [name for pattern, name in names.items() if "_" in name and name.isupper()]
+    pathways = [name for pathway, name in names.items() if "_" in name and name.isupper()]
     first = {name.split("_")[0] for name in pathways}
     numbered = any(name.partition("_")[2].isdigit() for name in pathways)  # nothing but a number
     shared = len(first) == 1 and len(pathways) > 1 and not numbered
     collection = readable_name(first.pop()) if shared else ""
     texts: dict[str, str] = {}
-    for pattern, name in names.items():
-        given = f"{readable_name(pattern, 24)}: " if name != pattern else ""
+    for pathway, name in names.items():
+        given = f"{readable_name(pathway, 24)}: " if name != pathway else ""
         text = readable_name(name, _NAME_WIDTH + len(collection) - len(given))
         if collection and name in pathways:
             text = text[len(collection) :].strip()
@@ -47,33 +47,33 @@ def pattern_labels(names: Mapping[str, str]) -> dict[str, str]:
         text = given + text
         if text in texts.values():  # cut to the same words: the number tells them apart
             text = f"{text} ({sum(other.startswith(text) for other in texts.values()) + 1})"
-        texts[pattern] = text
-    return {pattern: plain(text) for pattern, text in texts.items()}
+        texts[pathway] = text
+    return {pathway: plain(text) for pathway, text in texts.items()}
 
 
-def plot_label_patterns(
+def plot_label_pathways(
     table: pd.DataFrame, names: Mapping[str, str], *, per_label: int = 5, title: str = ""
 ) -> Figure:
-    """Draw the best patterns of every label as dots: colour for the score, size for the AUROC.
+    """Draw the best pathways of every label as dots: colour for the score, size for the AUROC.
 
     Parameters
     ----------
     table
-        Patterns of the labels (:func:`plkd.interpret.pathway_scores.rank_label_patterns`).
+        Pathways of the labels (:func:`plkd.interpret.pathway_scores.rank_label_pathways`).
     names
-        pattern -> name.
+        pathway -> name.
     per_label
-        Rows per label; a pattern that is among the best of several labels is drawn once, in the
+        Rows per label; a pathway that is among the best of several labels is drawn once, in the
         group of the first.
     title
         Title of the figure.
     """
     labels = list(dict.fromkeys(table["label"]))
-    own = table[table["top"] & (table["rank"] <= per_label)].drop_duplicates("pattern")
-    rows = list(own["pattern"])
-    texts = pattern_labels({pattern: names.get(pattern, pattern) for pattern in rows})
+    own = table[table["top"] & (table["rank"] <= per_label)].drop_duplicates("pathway")
+    rows = list(own["pathway"])
+    texts = pathway_labels({pathway: names.get(pathway, pathway) for pathway in rows})
     values = {
-        column: table.pivot_table(index="pattern", columns="label", values=column)
+        column: table.pivot_table(index="pathway", columns="label", values=column)
         .reindex(index=rows, columns=labels)
         .to_numpy()
         for column in ("mean", "auroc")
@@ -118,27 +118,27 @@ def plot_label_patterns(
 def plot_attention(
     table: pd.DataFrame, names: Mapping[str, str], *, top: int = 30, title: str = ""
 ) -> Figure:
-    """Draw the attention of the cell token to the patterns that get most of it, per label.
+    """Draw the attention of the cell token to the pathways that get most of it, per label.
 
     Parameters
     ----------
     table
-        Patterns of the labels (:func:`plkd.interpret.pathway_scores.rank_label_patterns`).
+        Pathways of the labels (:func:`plkd.interpret.pathway_scores.rank_label_pathways`).
     names
-        pattern -> name.
+        pathway -> name.
     top
-        Rows: the patterns with the largest attention in any label.
+        Rows: the pathways with the largest attention in any label.
     title
         Title of the figure.
     """
     labels = list(dict.fromkeys(table["label"]))
-    shares = table.pivot_table(index="pattern", columns="label", values="attention")[labels]
-    n_patterns = len(shares)
+    shares = table.pivot_table(index="pathway", columns="label", values="attention")[labels]
+    n_tokens = len(shares)
     chosen = shares.max(axis=1).nlargest(top).index
     shares = shares.loc[chosen].assign(mean=shares.mean(axis=1))
     shares = shares.sort_values("mean", ascending=False, kind="stable").drop(columns="mean")
-    fold = np.log2((shares.to_numpy() * (n_patterns + 1)).clip(min=2**-10))
-    texts = pattern_labels({pattern: names.get(pattern, pattern) for pattern in shares.index})
+    fold = np.log2((shares.to_numpy() * (n_tokens + 1)).clip(min=2**-10))
+    texts = pathway_labels({pathway: names.get(pathway, pathway) for pathway in shares.index})
     figure, axes = new_figure(
         4.6 + 0.46 * max(len(labels), 3), 1.5 + _margin(labels) + 0.21 * max(len(shares), 4)
     )
@@ -152,7 +152,7 @@ def plot_attention(
         )  # fmt: skip
     _name_axes(figure, list(shares.index), labels, texts)
     axes.spines[:].set_visible(False)
-    part = f"{len(shares)} of {n_patterns} patterns; " if len(shares) < n_patterns else ""
+    part = f"{len(shares)} of {n_tokens} pathways; " if len(shares) < n_tokens else ""
     axes.set_xlabel(f"{part}numbers: % of the attention")
     axes.set_title(title)
     figure.colorbar(
@@ -168,16 +168,16 @@ def plot_attention(
 
 
 def _name_axes(
-    figure: Figure, patterns: Sequence[str], labels: Sequence[str], texts: Mapping[str, str]
+    figure: Figure, pathways: Sequence[str], labels: Sequence[str], texts: Mapping[str, str]
 ) -> None:
     axes = figure.axes[0]
     axes.set_xticks(
         range(len(labels)), [short(label) for label in labels],
         rotation=45, ha="right", rotation_mode="anchor",
     )  # fmt: skip
-    axes.set_yticks(range(len(patterns)), [texts[pattern] for pattern in patterns])
+    axes.set_yticks(range(len(pathways)), [texts[pathway] for pathway in pathways])
     axes.set_xlim(-0.6, len(labels) - 0.4)
-    axes.set_ylim(len(patterns) - 0.5, -0.5)
+    axes.set_ylim(len(pathways) - 0.5, -0.5)
     axes.tick_params(length=0)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from plkd.figures import SEQUENTIAL, new_figure
-from plkd.figures.labels import class_colours, plain, short
+from plkd.figures.labels import label_colours, plain, short
 
 SLICES_PER_FIGURE = 4
 MAX_FIGURES = 6
@@ -35,7 +35,7 @@ def slide_table(
     predictions: pd.DataFrame,
     truth: pd.DataFrame,
     spatial: NDArray[np.floating],
-    reference_classes: Sequence[str],
+    reference_labels: Sequence[str],
 ) -> pd.DataFrame:
     """What the figure shows, one row per cell of the query.
 
@@ -47,7 +47,7 @@ def slide_table(
         Columns `cell_id`, `label` (null where not known) and `batch`.
     spatial
         Coordinates (n_cells, 2 or more), in the order of `predictions`; the first two are drawn.
-    reference_classes
+    reference_labels
         Labels that the reference has.
 
     Returns
@@ -61,7 +61,7 @@ def slide_table(
     is_known = known["label"].notna().to_numpy()
     label = predictions["label"].astype(str).to_numpy(dtype=object)
     agreement = np.where(true == label, "right", "wrong").astype(object)
-    agreement[is_known & ~known["label"].isin(set(reference_classes)).to_numpy()] = (
+    agreement[is_known & ~known["label"].isin(set(reference_labels)).to_numpy()] = (
         "not in the reference"
     )
     agreement[~is_known] = None
@@ -79,7 +79,7 @@ def slide_table(
 
 
 def plot_slides(
-    cells: pd.DataFrame, reference_classes: Sequence[str], *, subtitle: str = ""
+    cells: pd.DataFrame, reference_labels: Sequence[str], *, subtitle: str = ""
 ) -> Iterator[Figure]:
     """Draw a row per slice: true labels, the Student's, its confidence, and where it is wrong.
 
@@ -87,7 +87,7 @@ def plot_slides(
     ----------
     cells
         From :func:`slide_table`.
-    reference_classes
+    reference_labels
         Labels of the reference, which fixes colours and numbers as in the map of the cells.
     subtitle
         What a reader must know.
@@ -107,12 +107,12 @@ def plot_slides(
     shown = slices[: SLICES_PER_FIGURE * MAX_FIGURES]
     known = cells["true_label"].dropna().astype(str)
     named = {*known, *cells["label"]}
-    unseen = sorted(set(known) - set(reference_classes))
-    classes = [*reference_classes, *unseen]
-    colours = class_colours(classes)
+    unseen = sorted(set(known) - set(reference_labels))
+    labels = [*reference_labels, *unseen]
+    colours = label_colours(labels)
     legend = {
         name: f"{number} {short(name)}{' *' if name in unseen else ''}"
-        for number, name in enumerate(classes, start=1)
+        for number, name in enumerate(labels, start=1)
         if name in named
     }
     for start in range(0, len(shown), SLICES_PER_FIGURE):

@@ -69,10 +69,10 @@ def write_gene_activity(
     Parameters
     ----------
     cells_path
-        Counts of cells x peaks in any format that :func:`plkd.io.cells.open_cells` reads, for the rules
-        ``seurat`` and ``distance``, see :func:`~plkd.gene_activity.weights.peak_gene_weights`; or a
-        file of fragments for ``signac``, see
-        :func:`~plkd.gene_activity.fragments.counted_fragments`.
+        Counts of cells x peaks in any format that :func:`plkd.io.cells.open_cells` reads, for the
+        rules ``seurat`` and ``distance``, see
+        :func:`~plkd.gene_activity.weights.peak_gene_weights`; or a file of fragments for
+        ``signac``, see :func:`~plkd.gene_activity.fragments.counted_fragments`.
     annotation_path
         GTF, GFF3 or BED, see :func:`~plkd.gene_activity.annotation.read_annotation`. Chromosomes
         may be named ``chr1`` in one file and ``1`` in the other.
@@ -107,8 +107,9 @@ def write_gene_activity(
     progress
         Show progress bars.
     reading
-        How to read the peaks, see :func:`plkd.io.cells.open_cells`; a file that holds genes as well needs
-        its `modality`, such as ``atac``. The `reader` ``fragments`` is known here as well.
+        How to read the peaks, see :func:`plkd.io.cells.open_cells`; a file that holds genes as
+        well needs its `modality`, such as ``atac``. The `reader` ``fragments`` is known here as
+        well.
 
     Returns
     -------

@@ -168,8 +168,8 @@ def _attribute(attributes: pd.Series, keys: tuple[str, ...], is_gtf: bool) -> pd
     found = pd.Series("", index=attributes.index)
     for key in keys:
         key = re.escape(key)
-        pattern = rf'(?:^|[;\s]){key} +"([^"]*)"' if is_gtf else rf"(?:^|;)\s*{key}=([^;]*)"
-        values = attributes.str.extract(pattern, expand=False).fillna("").str.strip()
+        pathway = rf'(?:^|[;\s]){key} +"([^"]*)"' if is_gtf else rf"(?:^|;)\s*{key}=([^;]*)"
+        values = attributes.str.extract(pathway, expand=False).fillna("").str.strip()
         found = found.where(found != "", values)
     return found
 

@@ -1,1 +1,1 @@
-"""Why this label: patterns and genes behind the predictions."""
+"""Why this label: pathways and genes behind the predictions."""

@@ -26,10 +26,10 @@ class AttributedCells:
     ----------
     cell_ids
         Names, (cells,).
-    genes, classes
+    genes, labels
         Names.
-    labels
-        Predicted class of every cell, int array (cells,).
+    codes
+        Predicted label of every cell, its position in `labels`, int array (cells,).
     values
         What every gene adds to the logit of the cell's label, float32 array (cells, genes).
     cells
@@ -42,8 +42,8 @@ class AttributedCells:
 
     cell_ids: np.ndarray
     genes: list[str]
-    classes: list[str]
-    labels: np.ndarray
+    labels: list[str]
+    codes: np.ndarray
     values: np.ndarray
     cells: sparse.csr_matrix
     background_mean: np.ndarray
@@ -54,9 +54,9 @@ class AttributedCells:
         arrays: dict[str, Any] = {
             "cell_ids": np.asarray(self.cell_ids, dtype=str),
             "genes": np.asarray(self.genes, dtype=str),
-            "classes": np.asarray(self.classes, dtype=str),
-            "labels": self.labels,
-            "shap_values": self.values,
+            "labels": np.asarray(self.labels, dtype=str),
+            "codes": self.codes,
+            "attributions": self.values,
             "expression": self.cells.data,
             "expression_genes": self.cells.indices,
             "expression_starts": self.cells.indptr,
@@ -70,14 +70,14 @@ class AttributedCells:
     def load(cls, path: str | Path) -> AttributedCells:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as file:
-            shape = file["shap_values"].shape
+            shape = file["attributions"].shape
             parts = (file["expression"], file["expression_genes"], file["expression_starts"])
             return cls(
                 cell_ids=file["cell_ids"],
                 genes=file["genes"].tolist(),
-                classes=file["classes"].tolist(),
-                labels=file["labels"],
-                values=file["shap_values"],
+                labels=file["labels"].tolist(),
+                codes=file["codes"],
+                values=file["attributions"],
                 cells=sparse.csr_matrix(parts, shape=shape),
                 background_mean=file["background_mean"],
                 error=file["additivity_error"],
@@ -156,20 +156,20 @@ def attribute_query(
         chosen = sparse.csr_matrix(cells[rows].to_memory().X, dtype=np.float32)
     finally:
         cells.file.close()
-    labels = pd.Index(model.classes).get_indexer(pd.Index(predictions["label"].iloc[rows]))
-    if (labels < 0).any():
+    codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
+    if (codes < 0).any():
         raise InputError(
-            f"the predictions have the label '{predictions['label'].iloc[rows[labels < 0][0]]}', "
+            f"the predictions have the label '{predictions['label'].iloc[rows[codes < 0][0]]}', "
             "which the model does not know: give the predictions of this model."
         )
     found = attribute_genes(
-        model, chosen, background, labels[:, None], device=device, progress=progress
+        model, chosen, background, codes[:, None], device=device, progress=progress
     )
     return AttributedCells(
         cell_ids=predictions["cell_id"].to_numpy(dtype=str)[rows],
         genes=model.genes,
-        classes=model.classes,
-        labels=labels,
+        labels=model.labels,
+        codes=codes,
         values=found.values[:, 0],
         cells=chosen,
         background_mean=background.mean().astype(np.float32),

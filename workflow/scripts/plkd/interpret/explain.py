@@ -22,7 +22,7 @@ from plkd.io.cells import open_cells
 from plkd.io.genes import match_genes, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.model.folder import TrainedModel
-from plkd.prediction.table import class_probabilities, prediction_sets, prediction_table
+from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
 from plkd.utils.logs import logger
 
 MOST_CELLS = 200
@@ -39,7 +39,7 @@ class Explanation:
     about
         The cells in words: a barcode, or what they have in common.
     label, runner_up
-        The label, and the class with the next highest mean probability.
+        The label, and the label with the next highest mean probability.
     n_cells, n_explained
         Cells that were meant, and those of them that were explained.
     share
@@ -47,7 +47,7 @@ class Explanation:
     probability, runner_up_probability
         Mean calibrated probabilities.
     prediction_set
-        Classes that cannot be excluded, with the share of the cells for which this is so.
+        Labels that cannot be excluded, with the share of the cells for which this is so.
     unknown
         Share of the cells flagged unknown.
     genes
@@ -55,7 +55,7 @@ class Explanation:
         difference of the two logits), `expression` of the cells, `typical` of the label and
         `typical_of_runner_up` in the reference; strongest absolute `against_runner_up` first.
     pathways
-        `pattern`, `contribution` to the Teacher's logit of its label, `attention`, `pathway`
+        `pathway`, `contribution` to the Teacher's logit of its label, `attention`, `pathway`
         (False: a token that sees every gene, or those that no pathway covers); strongest first.
         None without a Teacher.
     teacher_label
@@ -81,10 +81,10 @@ class Explanation:
         """Tokens that are no pathways, and their share of all contributions in absolute value."""
         if self.pathways is None:
             return [], 0.0
-        others = self.pathways[~self.pathways["pathway"]]
+        others = self.pathways[~self.pathways["is_pathway"]]
         total = float(self.pathways["contribution"].abs().sum())
         share = float(others["contribution"].abs().sum()) / total if total else 0.0
-        return others["pattern"].tolist(), share
+        return others["pathway"].tolist(), share
 
 
 def explain_file(
@@ -152,7 +152,7 @@ def explain_file(
             )
             part = take_genes(part, columns, len(student.genes))
             if group is not None:
-                labels = np.asarray(student.classes)[student.predict(part)[0].argmax(axis=1)]
+                labels = np.asarray(student.labels)[student.predict(part)[0].argmax(axis=1)]
                 part, chosen = part[labels == group], chosen[labels == group]
             n_cells += len(chosen)
             kept, rows = (
@@ -165,7 +165,7 @@ def explain_file(
     if n_cells == 0:
         raise InputError(
             f"no cell of '{query}' is labelled '{group}'; the model's labels are "
-            f"{', '.join(student.classes)}."
+            f"{', '.join(student.labels)}."
         )
     about = cell if cell is not None else group if group is not None else "=".join(obs or ())
     return explain_cells(student, kept, str(about), teacher=teacher, label=group, n_cells=n_cells)
@@ -190,7 +190,7 @@ def explain_cells(
     probabilities = student.predict(cells)[0]
     labels = probabilities.argmax(axis=1)
     code = (
-        int(np.bincount(labels).argmax()) if label is None else student.classes.index(label)
+        int(np.bincount(labels).argmax()) if label is None else student.labels.index(label)
     )  # the first of equals
     share = float((labels == code).mean())
     cells, probabilities = cells[labels == code], probabilities[labels == code]
@@ -198,7 +198,7 @@ def explain_cells(
     other = int(np.argsort(-np.where(np.arange(len(mean)) == code, -1.0, mean), kind="stable")[0])
     table = prediction_table(
         [str(row) for row in range(len(probabilities))],
-        student.classes,
+        student.labels,
         probabilities,
         unknown_threshold=student.calibration.unknown_threshold,
         conformal_threshold=student.calibration.conformal_threshold,
@@ -206,7 +206,7 @@ def explain_cells(
     sets = prediction_sets(table).to_pylist()
     inside = {
         name: sum(name in found for found in sets) / len(sets)
-        for name in np.asarray(student.classes)[np.argsort(-mean, kind="stable")]
+        for name in np.asarray(student.labels)[np.argsort(-mean, kind="stable")]
     }
     targets = np.tile([code, other], (cells.shape[0], 1))
     found = attribute_genes(student, cells, background, targets, progress=False)
@@ -227,12 +227,12 @@ def explain_cells(
         pathways, teacher_label = _pathways(teacher, cells)
     return Explanation(
         about=about,
-        label=student.classes[code],
-        runner_up=student.classes[other],
+        label=student.labels[code],
+        runner_up=student.labels[other],
         n_cells=n_cells,
         n_explained=cells.shape[0],
         share=share,
-        probability=float(class_probabilities(table)[:, code].mean()),
+        probability=float(label_probabilities(table)[:, code].mean()),
         runner_up_probability=float(mean[other]),
         prediction_set={name: value for name, value in inside.items() if value > 0},
         unknown=float(table["unknown"].mean()),
@@ -280,8 +280,8 @@ def explanation_text(found: Explanation, top: int = 10) -> str:
             )
         lines.append(f"  {'adds':>8}{'attention':>11}  pathway")
         lines += [
-            f"  {row.contribution:>+8.3f}{row.attention:>11.3f}  {row.pattern}"
-            for row in found.pathways[found.pathways["pathway"]].head(top).itertuples()
+            f"  {row.contribution:>+8.3f}{row.attention:>11.3f}  {row.pathway}"
+            for row in found.pathways[found.pathways["is_pathway"]].head(top).itertuples()
         ]
     return "\n".join(lines)
 
@@ -290,9 +290,9 @@ def explanation_table(found: Explanation) -> pd.DataFrame:
     """One row per gene and token: `kind` (gene, pathway, other token), `name`, columns of both."""
     parts = [found.genes.rename(columns={"gene": "name"}).assign(kind="gene")]
     if found.pathways is not None:
-        kinds = np.where(found.pathways["pathway"], "pathway", "other token")
+        kinds = np.where(found.pathways["is_pathway"], "pathway", "other token")
         parts.append(
-            found.pathways.drop(columns="pathway").rename(columns={"pattern": "name"})
+            found.pathways.drop(columns="is_pathway").rename(columns={"pathway": "name"})
             .assign(kind=kinds)
         )  # fmt: skip
     table = pd.concat(parts, ignore_index=True)
@@ -308,14 +308,14 @@ def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataF
     found = attribute_tokens(teacher, cells, background, np.full(cells.shape[0], code))
     table = pd.DataFrame(
         {
-            "pattern": teacher.patterns,
+            "pathway": teacher.tokens,
             "contribution": found.contributions.mean(axis=0, dtype=np.float64),
             "attention": found.attention.mean(axis=0, dtype=np.float64),
-            "pathway": ~no_pathways(teacher),
+            "is_pathway": ~no_pathways(teacher),
         }
     )
     order = np.argsort(-table["contribution"].abs().to_numpy(), kind="stable")
-    return table.iloc[order].reset_index(drop=True), teacher.classes[code]
+    return table.iloc[order].reset_index(drop=True), teacher.labels[code]
 
 
 def _rows(

@@ -1,6 +1,6 @@
-"""Genes behind the Student's labels: additive attribution of the class logit.
+"""Genes behind the Student's labels: additive attribution of the label logit.
 
-For a cell x and a class c the attributions phi_g add up to what the cell has more than the
+For a cell x and a label c the attributions phi_g add up to what the cell has more than the
 background::
 
     sum over genes of phi_g = f_c(x) - E_b f_c(b)
@@ -59,18 +59,18 @@ _SAME = 1e-6  # inputs of a GELU closer than this are the same: its slope replac
 
 @dataclass(frozen=True)
 class GeneAttributions:
-    """Attributions of some class logits of some cells.
+    """Attributions of some label logits of some cells.
 
     Attributes
     ----------
     values
         float32 array (cells, targets, genes): what each gene adds to the logit, in its units.
     targets
-        Classes that were attributed, int array (cells, targets).
+        Labels that were attributed, int array (cells, targets).
     base
-        Mean logit of the background, float64 array (classes,).
+        Mean logit of the background, float64 array (labels,).
     logits
-        Logits of the cells, float64 array (cells, classes).
+        Logits of the cells, float64 array (cells, labels).
     error
         Error of additivity, float64 array (cells, targets): the sum of the values, before they are
         rounded to float32, minus logit and base.
@@ -93,7 +93,7 @@ def attribute_genes(
     device: str = "cpu",
     progress: bool = True,
 ) -> GeneAttributions:
-    """Attribute class logits of cells to their genes.
+    """Attribute label logits of cells to their genes.
 
     Time grows with cells x targets x background cells, memory with the result, cells x targets x
     genes; beside it, what is held is of the size background x genes.
@@ -107,7 +107,7 @@ def attribute_genes(
     background
         The cells to compare with, usually `model.background`.
     targets
-        Classes to attribute, int array (cells, targets); None for the predicted class of each cell.
+        Labels to attribute, int array (cells, targets); None for the predicted label of each cell.
     segments
         Steps from the background to the cell: 1 for DeepLIFT's multipliers.
     device
@@ -194,7 +194,7 @@ class _Chain:
         return x @ self._entrance.T + self._shift
 
     def logits(self, entered: Tensor) -> Tensor:
-        """Logits (cells, classes) of what :meth:`enter` gives."""
+        """Logits (cells, labels) of what :meth:`enter` gives."""
         if not self._linears:
             return entered
         return cast(Tensor, self._classifier(self._trace(entered)[-1][-1]))

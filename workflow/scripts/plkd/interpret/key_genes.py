@@ -30,8 +30,8 @@ from plkd.utils.files import whole_file
 TOP_GENES = 10
 POOL_SIZE = 100
 _NUMBERS = (
-    "mean_abs_shap", "mean_shap", "q", "rank", "shap_rank", "network_rank", "present_rank",
-    "present", "score", "effect_size", "adjusted_p_value",
+    "mean_abs_attribution", "mean_attribution", "q", "rank", "attribution_rank", "network_rank",
+    "present_rank", "present", "score", "effect_size", "adjusted_p_value",
 )  # fmt: skip
 SIZES = (10, 20, 50, 100, 200, 500)
 
@@ -42,16 +42,17 @@ def gene_table(attributed: AttributedCells) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `label`; `gene`; `cells` (how many were attributed); `mean_abs_shap` (mean of the absolute
-        attribution, in units of the logit) and `mean_shap`; `mean_expression` of these cells and
-        `background_expression`; `present` (True: the label expresses the gene more than the
-        background does; False: the label is known by the gene's absence); `rank` by `mean_abs_shap`
-        from 1; `present_rank`, the rank among the genes that are present (missing for the others);
-        `top` (the first ten by `rank`). Genes that add nothing are left out.
+        `label`; `gene`; `cells` (how many were attributed); `mean_abs_attribution` (mean of the
+        absolute attribution, in units of the logit) and `mean_attribution`; `mean_expression` of
+        these cells and `background_expression`; `present` (True: the label expresses the gene more
+        than the background does; False: the label is known by the gene's absence); `rank` by
+        `mean_abs_attribution` from 1; `present_rank`, the rank among the genes that are present
+        (missing for the others); `top` (the first ten by `rank`). Genes that add nothing are left
+        out.
     """
     tables = []
-    for code, label in enumerate(attributed.classes):
-        chosen = attributed.labels == code
+    for code, label in enumerate(attributed.labels):
+        chosen = attributed.codes == code
         if not chosen.any():
             continue
         values = attributed.values[chosen]
@@ -61,15 +62,15 @@ def gene_table(attributed: AttributedCells) -> pd.DataFrame:
                 "label": label,
                 "gene": attributed.genes,
                 "cells": int(chosen.sum()),
-                "mean_abs_shap": abs(values).mean(axis=0, dtype=np.float64),
-                "mean_shap": values.mean(axis=0, dtype=np.float64),
+                "mean_abs_attribution": abs(values).mean(axis=0, dtype=np.float64),
+                "mean_attribution": values.mean(axis=0, dtype=np.float64),
                 "mean_expression": expression,
                 "background_expression": attributed.background_mean,
                 "present": expression > attributed.background_mean,
             }
         )
-        table = table[table["mean_abs_shap"] > 0]
-        table = table.sort_values("mean_abs_shap", ascending=False, kind="stable")
+        table = table[table["mean_abs_attribution"] > 0]
+        table = table.sort_values("mean_abs_attribution", ascending=False, kind="stable")
         table["rank"] = np.arange(1, len(table) + 1)
         table["present_rank"] = table["present"].cumsum().where(table["present"]).astype("Int64")
         tables.append(table)
@@ -90,7 +91,7 @@ def read_gene_table(path: str | Path) -> pd.DataFrame:
         sep="\t",
         keep_default_na=False,
         na_values={name: [""] for name in _NUMBERS},
-        dtype={"label": str, "gene": str, "pattern": str},
+        dtype={"label": str, "gene": str, "pathway": str},
     )
 
 
@@ -117,20 +118,22 @@ def key_genes(
     Returns
     -------
     DataFrame
-        The union of both pools: `label`, `gene`, `key` (in both), `in_shap`, `in_network`,
-        `shap_rank`, `mean_abs_shap`, `mean_shap`, `present`, `q`, `network_rank`, `marker`. Key
-        genes come first, by attribution, then the Student's, then the Teacher's. `marker` is empty
-        where the label has no list.
+        The union of both pools: `label`, `gene`, `key` (in both), `in_attribution`, `in_network`,
+        `attribution_rank`, `mean_abs_attribution`, `mean_attribution`, `present`, `q`,
+        `network_rank`, `marker`. Key genes come first, by attribution, then the Student's, then
+        the Teacher's. `marker` is empty where the label has no list.
     """
-    student = genes[["label", "gene", "rank", "mean_abs_shap", "mean_shap", "present"]]
-    student = student.rename(columns={"rank": "shap_rank"})
+    student = genes[
+        ["label", "gene", "rank", "mean_abs_attribution", "mean_attribution", "present"]
+    ]
+    student = student.rename(columns={"rank": "attribution_rank"})
     teacher = network[["label", "gene", "q", "rank"]].rename(columns={"rank": "network_rank"})
     teacher = teacher[teacher["label"].isin(genes["label"])]
     joined = student.merge(teacher, on=["label", "gene"], how="outer")
-    joined["in_shap"] = joined["shap_rank"] <= pool_size
+    joined["in_attribution"] = joined["attribution_rank"] <= pool_size
     joined["in_network"] = joined["network_rank"].notna()
-    joined["key"] = joined["in_shap"] & joined["in_network"]
-    joined = joined[joined["in_shap"] | joined["in_network"]]
+    joined["key"] = joined["in_attribution"] & joined["in_network"]
+    joined = joined[joined["in_attribution"] | joined["in_network"]]
     marked = [
         pd.NA if label not in (markers or {}) else gene in set((markers or {})[label])
         for label, gene in joined[["label", "gene"]].itertuples(index=False)
@@ -139,14 +142,15 @@ def key_genes(
     order = pd.Index(genes["label"].unique())
     joined["place"] = order.get_indexer(pd.Index(joined["label"]))
     joined = joined.sort_values(
-        ["place", "key", "in_shap", "shap_rank", "network_rank"],
+        ["place", "key", "in_attribution", "attribution_rank", "network_rank"],
         ascending=[True, False, False, True, True],
         kind="stable",
     )
-    for name in ("shap_rank", "network_rank"):
+    for name in ("attribution_rank", "network_rank"):
         joined[name] = joined[name].astype("Int64")
-    columns = ["label", "gene", "key", "in_shap", "in_network", "shap_rank", "mean_abs_shap",
-               "mean_shap", "present", "q", "network_rank", "marker"]  # fmt: skip
+    columns = ["label", "gene", "key", "in_attribution", "in_network", "attribution_rank",
+               "mean_abs_attribution", "mean_attribution", "present", "q", "network_rank",
+               "marker"]  # fmt: skip
     return joined[columns].reset_index(drop=True)
 
 

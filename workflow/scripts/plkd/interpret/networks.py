@@ -1,17 +1,17 @@
 """Gene co-expression networks of the labels, from the Teacher's gene embeddings (section 2.4).
 
-A label's genes are those with the largest P_j in its best patterns: ten patterns with two genes
-each. A gene that a better pattern has brought in already is passed over for the pattern's next one,
-so that there are twenty genes unless the patterns run out of genes that raise their score.
+A label's genes are those with the largest P_j in its best pathways: ten pathways with two genes
+each. A gene that a better pathway has brought in already is passed over for the pathway's next one,
+so that there are twenty genes unless the pathways run out of genes that raise their score.
 
 What is a gene's embedding? The choice:
 
 ``attended``
     Sum over all tokens that see the gene of W_j[gene], each weighted by the attention that the
     label's cells give it: what the Teacher as a whole reads from the gene in this label. One
-    embedding per gene, in however many patterns it is. The default.
-``pattern``
-    W_j[gene] of the patterns that brought the gene in, summed: the text of the paper. Tokens are
+    embedding per gene, in however many pathways it is. The default.
+``pathway``
+    W_j[gene] of the pathways that brought the gene in, summed: the text of the paper. Tokens are
     trained from independent random starts and their rows stay close to these, so rows of different
     tokens are nearly orthogonal whatever the genes do, and the network is mostly chance.
 
@@ -40,7 +40,7 @@ from plkd.model.teacher import Teacher
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 
-Embedding = Literal["attended", "pattern"]
+Embedding = Literal["attended", "pathway"]
 
 CENTRALITIES = ("degree", "betweenness", "eigenvector", "pagerank", "closeness")
 
@@ -52,7 +52,7 @@ def label_networks(
     ranked: pd.DataFrame,
     members: pd.DataFrame,
     *,
-    genes_per_pattern: int = 2,
+    genes_per_pathway: int = 2,
     embedding: Embedding = "attended",
     similarity: float = 0.5,
 ) -> tuple[dict[str, nx.Graph], pd.DataFrame]:
@@ -63,16 +63,16 @@ def label_networks(
     model
         A Teacher.
     ranked
-        Patterns of the labels (:func:`plkd.interpret.pathway_scores.rank_label_patterns`).
+        Pathways of the labels (:func:`plkd.interpret.pathway_scores.rank_label_pathways`).
     members
-        Genes of the patterns (:func:`plkd.interpret.pathway_names.pattern_genes`).
-    genes_per_pattern, embedding, similarity
+        Genes of the pathways (:func:`plkd.interpret.pathway_names.pathway_genes`).
+    genes_per_pathway, embedding, similarity
         See :func:`choose_genes`, the module and :func:`build_network`.
 
     Returns
     -------
     networks
-        label -> network; a label without a pattern of its own has an empty one.
+        label -> network; a label without a pathway of its own has an empty one.
     table
         `label`, then the columns of :func:`rank_genes`.
 
@@ -82,18 +82,18 @@ def label_networks(
         If the tables are not of this model.
     """
     teacher = teacher_of(model)
-    _require_same(ranked["pattern"], model.patterns, "patterns")
+    _require_same(ranked["pathway"], model.tokens, "pathways")
     raising = members[members["weight"] > 0]
     _require_same(raising["gene"], model.genes, "genes")
-    genes_of = dict.fromkeys(model.patterns, ())
-    genes_of |= {str(name): tuple(part["gene"]) for name, part in raising.groupby("pattern")}
+    genes_of = dict.fromkeys(model.tokens, ())
+    genes_of |= {str(name): tuple(part["gene"]) for name, part in raising.groupby("pathway")}
     networks, tables = {}, []
     for label, part in ranked.groupby("label", sort=False):
         own = part[part["top"].astype(bool)].sort_values("rank")
-        attention = part.set_index("pattern")["attention"].reindex(model.patterns)
-        genes = choose_genes(list(own["pattern"]), genes_of, genes_per_pattern=genes_per_pattern)
+        attention = part.set_index("pathway")["attention"].reindex(model.tokens)
+        genes = choose_genes(list(own["pathway"]), genes_of, genes_per_pathway=genes_per_pathway)
         vectors = gene_embeddings(
-            teacher, genes, model.genes, model.patterns, attention.to_numpy(), embedding=embedding
+            teacher, genes, model.genes, model.tokens, attention.to_numpy(), embedding=embedding
         )
         graph = build_network(list(genes), vectors, similarity=similarity)
         if len(graph) and not graph.number_of_edges():
@@ -106,41 +106,41 @@ def label_networks(
 
 
 def choose_genes(
-    patterns: Sequence[str],
+    pathways: Sequence[str],
     genes_of: Mapping[str, Sequence[str]],
     *,
-    genes_per_pattern: int = 2,
+    genes_per_pathway: int = 2,
 ) -> dict[str, list[str]]:
-    """Genes of a label, each with the patterns it stands for.
+    """Genes of a label, each with the pathways it stands for.
 
     Parameters
     ----------
-    patterns
-        The label's patterns, best first.
+    pathways
+        The label's pathways, best first.
     genes_of
-        Genes that raise the score of every pattern, strongest first.
-    genes_per_pattern
-        How many each pattern brings in; those that are in already do not count.
+        Genes that raise the score of every pathway, strongest first.
+    genes_per_pathway
+        How many each pathway brings in; those that are in already do not count.
 
     Returns
     -------
     dict
-        gene -> patterns of the label that have it among their genes, best first; in the order in
+        gene -> pathways of the label that have it among their genes, best first; in the order in
         which the genes come in.
     """
     chosen: list[str] = []
-    for pattern in patterns:
-        new = [gene for gene in genes_of[pattern] if gene not in chosen]
-        chosen += new[:genes_per_pattern]
-    members = {pattern: set(genes_of[pattern]) for pattern in patterns}
-    return {gene: [name for name in patterns if gene in members[name]] for gene in chosen}
+    for pathway in pathways:
+        new = [gene for gene in genes_of[pathway] if gene not in chosen]
+        chosen += new[:genes_per_pathway]
+    members = {pathway: set(genes_of[pathway]) for pathway in pathways}
+    return {gene: [name for name in pathways if gene in members[name]] for gene in chosen}
 
 
 def gene_embeddings(
     teacher: Teacher,
     genes: Mapping[str, Sequence[str]],
     model_genes: Sequence[str],
-    model_patterns: Sequence[str],
+    model_tokens: Sequence[str],
     attention: Sequence[float] | NDArray[np.float64],
     *,
     embedding: Embedding = "attended",
@@ -152,28 +152,28 @@ def gene_embeddings(
     teacher
         The network.
     genes
-        gene -> its patterns (:func:`choose_genes`).
-    model_genes, model_patterns
+        gene -> its pathways (:func:`choose_genes`).
+    model_genes, model_tokens
         Names in the order of the network.
     attention
-        Mean attention of the label's cells to every pattern, in the order of the network.
+        Mean attention of the label's cells to every pathway, in the order of the network.
     embedding
         See the module.
     """
     mask, weights = effective_weights(teacher)
     if reads_centred(teacher):
         weights = weights - weights.mean(axis=1, keepdims=True)
-    pattern_of_entry = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
+    token_of_entry = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
     row = {gene: i for i, gene in enumerate(model_genes)}
-    column = {pattern: i for i, pattern in enumerate(model_patterns)}
+    column = {pathway: i for i, pathway in enumerate(model_tokens)}
     share = np.asarray(attention, dtype=np.float64)
     vectors = []
-    for gene, patterns in genes.items():
+    for gene, pathways in genes.items():
         entries = np.flatnonzero(mask.indices == row[gene])
         if embedding == "attended":
-            factor = share[pattern_of_entry[entries]]
+            factor = share[token_of_entry[entries]]
         else:
-            factor = np.isin(pattern_of_entry[entries], [column[name] for name in patterns])
+            factor = np.isin(token_of_entry[entries], [column[name] for name in pathways])
         vectors.append(factor @ weights[entries])
     return np.array(vectors).reshape(len(vectors), weights.shape[1])
 
@@ -244,12 +244,12 @@ def rank_genes(graph: nx.Graph, genes: Mapping[str, Sequence[str]]) -> pd.DataFr
     graph
         The network.
     genes
-        gene -> patterns.
+        gene -> pathways.
 
     Returns
     -------
     DataFrame
-        One row per gene, the most central first: `gene`, `pattern` (joined by ";"), the
+        One row per gene, the most central first: `gene`, `pathway` (joined by ";"), the
         centralities, `q` (small: central by all five), `rank` (from 1; genes with the same q share
         the first of their places).
     """
@@ -257,7 +257,7 @@ def rank_genes(graph: nx.Graph, genes: Mapping[str, Sequence[str]]) -> pd.DataFr
     table["q"] = aggregate(table)
     table["rank"] = table["q"].round(12).rank(method="min").astype(int)
     table.insert(0, "gene", table.index.astype(str))
-    table.insert(1, "pattern", [";".join(genes[gene]) for gene in table["gene"]])
+    table.insert(1, "pathway", [";".join(genes[gene]) for gene in table["gene"]])
     return table.sort_values("rank", kind="stable").reset_index(drop=True)
 
 

@@ -1,9 +1,9 @@
 """Pathways behind the Teacher's labels: contribution and attention of its tokens.
 
-The contribution of a token to a class logit is its integrated gradient along the straight line from
+The contribution of a token to a label logit is its integrated gradient along the straight line from
 the tokens of the background (their mean) to those of the cell. Contributions add up to the logit of
 the cell minus that of the mean tokens, but for the error of the quadrature, which is reported.
-Attention says how much the cell token looks at a token, for whichever class.
+Attention says how much the cell token looks at a token, for whichever label.
 
 Some tokens are no pathways: those that see every gene (`mask.n_fully_connected`), which can carry
 nearly all of a label, and that of the genes which no pathway covers (`mask.uncovered_token`). With
@@ -39,12 +39,12 @@ class TokenAttributions:
     Attributes
     ----------
     contributions
-        What each token adds to the logit of the cell's target, float32 (cells, patterns).
+        What each token adds to the logit of the cell's target, float32 (cells, pathways).
     attention
-        Attention of the cell token, mean over heads, float32 (cells, patterns); what is missing to
+        Attention of the cell token, mean over heads, float32 (cells, pathways); what is missing to
         one is its attention to itself.
     logits
-        Logits of the cells, float32 (cells, classes).
+        Logits of the cells, float32 (cells, labels).
     error
         Sum of the contributions minus (logit of the cell - logit of the mean tokens), (cells,).
     """
@@ -56,14 +56,14 @@ class TokenAttributions:
 
 
 def no_pathways(model: TrainedModel) -> np.ndarray:
-    """Which tokens see every gene, or those that no pathway covers; boolean (patterns,)."""
+    """Which tokens see every gene, or those that no pathway covers; boolean (pathways,)."""
     mask = teacher_of(model).navigator.mask()
     sees_all = np.diff(mask.indptr) == mask.shape[0]
-    return np.asarray(sees_all | (np.asarray(model.patterns) == UNCOVERED))
+    return np.asarray(sees_all | (np.asarray(model.tokens) == UNCOVERED))
 
 
 def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
-    """Weighted mean of the background's tokens, (patterns, width)."""
+    """Weighted mean of the background's tokens, (pathways, width)."""
     network = teacher_of(model).cpu().eval()
     weights = torch.from_numpy(background.weights).float()
     with torch.inference_mode():
@@ -94,9 +94,9 @@ def attribute_tokens(
     background
         What the cells are compared with, usually `model.background`.
     targets
-        The class whose logit is attributed, int array (cells,).
+        The label whose logit is attributed, int array (cells,).
     left_out
-        Tokens that say nothing, boolean (patterns,): they are always those of the background.
+        Tokens that say nothing, boolean (pathways,): they are always those of the background.
     """
     network = teacher_of(model).cpu().eval()
     start = mean_tokens(model, background).clone()
@@ -133,7 +133,7 @@ def attribute_tokens(
 def _integrate(
     network: Teacher, start: Tensor, tokens: Tensor, targets: Tensor, points: int
 ) -> Tensor:
-    """Integrated gradients (cells, patterns) along the line from `start` to the tokens."""
+    """Integrated gradients (cells, pathways) along the line from `start` to the tokens."""
     places, weights = np.polynomial.legendre.leggauss(points)
     change = tokens - start
     gradient = torch.zeros_like(tokens)

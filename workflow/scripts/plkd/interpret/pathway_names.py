@@ -1,11 +1,11 @@
-"""Patterns of the Teacher as gene sets, and the names of these (paper, section 2.4).
+"""Pathways of the Teacher as gene sets, and the names of these (paper, section 2.4).
 
-P_j weighs the genes of pattern j (:func:`plkd.interpret.pathway_scores.pattern_weights`). A gene belongs to
-the pattern where ``|P_j|`` lies above its mean over all genes of the model, as in the text, but for
-the sign: a gene that lowers the score is as much part of what the token tells apart as one that
-raises it. With a mask the many zeros outside pull the mean down, so nearly the whole pathway
-belongs; then a name that is not that of the pathway says that tokens, genes and names have been
-mixed up. Without a mask the mean is what makes the choice.
+P_j weighs the genes of pathway j (:func:`plkd.interpret.pathway_scores.pathway_weights`). A gene
+belongs to the pathway where ``|P_j|`` lies above its mean over all genes of the model, as in the
+text, but for the sign: a gene that lowers the score is as much part of what the token tells apart
+as one that raises it. With a mask the many zeros outside pull the mean down, so nearly the whole
+pathway belongs; then a name that is not that of the pathway says that tokens, genes and names have
+been mixed up. Without a mask the mean is what makes the choice.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from tqdm import tqdm
 from plkd.pathways.gene_sets import GeneSet, match_spelling, over_representation
 from plkd.settings.models import MaskSettings
 
-# A name is given to a learnt pattern up to this adjusted p-value.
+# A name is given to a learnt pathway up to this adjusted p-value.
 SIGNIFICANT = 0.05
 
 
-def pattern_genes(
-    weights: sparse.csc_array, genes: Sequence[str], patterns: Sequence[str]
+def pathway_genes(
+    weights: sparse.csc_array, genes: Sequence[str], pathways: Sequence[str]
 ) -> pd.DataFrame:
-    """Genes of every pattern and their weights.
+    """Genes of every pathway and their weights.
 
     Parameters
     ----------
     weights
-        P, (genes, patterns), stored inside the mask only.
-    genes, patterns
+        P, (genes, pathways), stored inside the mask only.
+    genes, pathways
         Names of its rows and columns.
 
     Returns
     -------
     DataFrame
-        `pattern`, `gene`, `weight` (P: above zero, the gene raises the pattern's score; below, it
-        lowers it), pattern after pattern, the largest weight first, ties by name. Where no gene
+        `pathway`, `gene`, `weight` (P: above zero, the gene raises the pathway's score; below, it
+        lowers it), pathway after pathway, the largest weight first, ties by name. Where no gene
         lies above the mean (all alike) all genes that the token sees.
     """
     names = np.asarray(genes, dtype=object)
     parts = []
-    for position, pattern in enumerate(patterns):
+    for position, pathway in enumerate(pathways):
         inside = slice(weights.indptr[position], weights.indptr[position + 1])
         values, found = weights.data[inside], names[weights.indices[inside]]
         size = np.abs(values)
         above = size > size.sum() / len(genes)
         if not above.any():
             above[:] = True
-        part = pd.DataFrame({"pattern": pattern, "gene": found[above], "weight": values[above]})
+        part = pd.DataFrame({"pathway": pathway, "gene": found[above], "weight": values[above]})
         parts.append(part.sort_values(["weight", "gene"], ascending=[False, True], kind="stable"))
     return pd.concat(parts, ignore_index=True)
 
@@ -63,7 +63,7 @@ def pattern_genes(
 def usable_gene_sets(
     gene_sets: Mapping[str, GeneSet], genes: Sequence[str], mask: MaskSettings
 ) -> dict[str, GeneSet]:
-    """Gene sets that could name a pattern: those that the mask's limits of size allow.
+    """Gene sets that could name a pathway: those that the mask's limits of size allow.
 
     They are spelled as the genes are, and keep only these genes.
     """
@@ -76,22 +76,23 @@ def usable_gene_sets(
     return usable
 
 
-def name_patterns(
+def name_pathways(
     members: pd.DataFrame,
     genes: Sequence[str],
     gene_sets: Mapping[str, GeneSet],
     *,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Find the gene set that every pattern looks most like.
+    """Find the gene set that every pathway looks most like.
 
-    Over-representation (:func:`plkd.pathways.gene_sets.over_representation`) of the pattern's genes against
-    all genes of the model; p-values are adjusted over all sets and all patterns together.
+    Over-representation (:func:`plkd.pathways.gene_sets.over_representation`) of the pathway's
+    genes against all genes of the model; p-values are adjusted over all sets and all pathways
+    together.
 
     Parameters
     ----------
     members
-        Genes of the patterns (:func:`pattern_genes`).
+        Genes of the pathways (:func:`pathway_genes`).
     genes
         Genes of the model.
     gene_sets
@@ -102,38 +103,38 @@ def name_patterns(
     Returns
     -------
     DataFrame
-        One row per pattern: `pattern`; `name`, the pathway it was made from, or else the best match
-        if it is significant, or else the pattern; `genes` (how many), `best_match`, `best_overlap`,
+        One row per pathway: `pathway`; `name`, the pathway it was made from, or else the best match
+        if it is significant, or else the pathway; `genes` (how many), `best_match`, `best_overlap`,
         `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and, where the pathway
         of origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
         `origin_ties` (other sets with the same), `origin_p_value`, `origin_likeness` (Jaccard index
         of origin and best match).
     """
     sets = {
-        str(pattern): list(part["gene"]) for pattern, part in members.groupby("pattern", sort=False)
+        str(pathway): list(part["gene"]) for pathway, part in members.groupby("pathway", sort=False)
     }
     tests = [
         over_representation(chosen, gene_sets, genes)
         for chosen in tqdm(
             sets.values(),
-            desc="naming patterns",
-            unit="pattern",
+            desc="naming pathways",
+            unit="pathway",
             disable=not progress,
             mininterval=1.0,
         )
     ]
     adjusted = _adjust_together([test["p_value"].to_numpy() for test in tests])
     rows: list[dict[str, Any]] = []
-    for position, (pattern, test) in enumerate(zip(sets, tests, strict=True)):
+    for position, (pathway, test) in enumerate(zip(sets, tests, strict=True)):
         row: dict[str, Any] = {
-            "pattern": pattern,
-            "name": pattern,
-            "genes": len(sets[pattern]),
+            "pathway": pathway,
+            "name": pathway,
+            "genes": len(sets[pathway]),
         }
         if len(test):
             p = test["p_value"].to_numpy()
             # of sets with the same p-value the origin first, then the one that is hit most
-            order = np.lexsort((test["name"], -test["overlap"], test["name"] != pattern, p))
+            order = np.lexsort((test["name"], -test["overlap"], test["name"] != pathway, p))
             best = test.iloc[order[0]]
             row |= {
                 "best_match": best["name"],
@@ -142,19 +143,19 @@ def name_patterns(
                 "p_value": float(p[order[0]]),
                 "adjusted_p_value": float(adjusted[position][order[0]]),
             }
-            if pattern in gene_sets:
-                own = p[list(test["name"]).index(pattern)]
+            if pathway in gene_sets:
+                own = p[list(test["name"]).index(pathway)]
                 row |= {
                     "origin_rank": 1 + int((p < own).sum()),
                     "origin_ties": int((p == own).sum()) - 1,
                     "origin_p_value": float(own),
-                    "origin_likeness": _jaccard(gene_sets[pattern], gene_sets[best["name"]]),
+                    "origin_likeness": _jaccard(gene_sets[pathway], gene_sets[best["name"]]),
                 }
             elif row["adjusted_p_value"] < SIGNIFICANT:
                 row["name"] = best["name"]
         rows.append(row)
     columns = [
-        "pattern", "name", "genes", "best_match", "best_overlap", "best_size", "p_value",
+        "pathway", "name", "genes", "best_match", "best_overlap", "best_size", "p_value",
         "adjusted_p_value", "origin_rank", "origin_ties", "origin_p_value", "origin_likeness",
     ]  # fmt: skip
     counts = ["best_overlap", "best_size", "origin_rank", "origin_ties"]
@@ -163,12 +164,12 @@ def name_patterns(
 
 
 def summarise_names(named: pd.DataFrame) -> dict[str, Any]:
-    """Say how well the patterns of a Teacher can be named.
+    """Say how well the pathways of a Teacher can be named.
 
     Returns
     -------
     dict
-        `patterns`; `with_origin` (made from a gene set) and of these `origin_first` (no set has a
+        `pathways`; `with_origin` (made from a gene set) and of these `origin_first` (no set has a
         smaller p-value), `origin_alone_first` (nor the same), `origin_first_share`,
         `likeness_of_others` (median Jaccard index of origin and best match where the origin is not
         first); of the others, `learnt`, those with a significant name, `learnt_named`.
@@ -178,7 +179,7 @@ def summarise_names(named: pd.DataFrame) -> dict[str, Any]:
     learnt = named[named["origin_rank"].isna()]
     likeness = made.loc[~first, "origin_likeness"].median()
     return {
-        "patterns": len(named),
+        "pathways": len(named),
         "with_origin": len(made),
         "origin_first": int(first.sum()),
         "origin_alone_first": int((first & (made["origin_ties"] == 0)).sum()),

@@ -1,12 +1,12 @@
-"""The Teacher's tokens as features of cells: one number per pattern and cell, tested per label.
+"""The Teacher's tokens as features of cells: one number per pathway and cell, tested per label.
 
-A token v_j = W_j^T x + b_j is a vector of width h. A test needs a number, and a gene of the pattern
+A token v_j = W_j^T x + b_j is a vector of width h. A test needs a number, and a gene of the pathway
 a weight: both come from one axis u_j, score = v_j . u_j and P_j = W_j u_j, so that the score is the
-expression of the pattern's genes weighted by P_j. The choice of the axis:
+expression of the pathway's genes weighted by P_j. The choice of the axis:
 
 ``principal``
     The direction in which the token varies most over the cells, turned so that the score rises with
-    the expression of the pattern's genes. The default.
+    the expression of the pathway's genes. The default.
 ``sum``
     All ones, the text of the paper ("sum W_j up"). A LayerNorm takes the mean over the width out of
     every token before the Teacher reads it, so where there is one (presets `default` and
@@ -51,13 +51,13 @@ class TokenStatistics:
     Attributes
     ----------
     axes
-        Direction u_j of every token, float64 (patterns, width); of length one but for "sum".
+        Direction u_j of every token, float64 (pathways, width); of length one but for "sum".
     variance_share
-        Share of the token's variance along its axis, (patterns,); nan for a token that is the same
+        Share of the token's variance along its axis, (pathways,); nan for a token that is the same
         in all cells.
     attention
         Attention of the cell token, mean over heads and the cells of a label: one row per label,
-        one column per pattern. What is missing to one is its attention to itself.
+        one column per pathway. What is missing to one is its attention to itself.
     """
 
     axes: NDArray[np.float64]
@@ -75,7 +75,7 @@ def teacher_of(model: TrainedModel) -> Teacher:
     """
     if not isinstance(model.network, Teacher):
         raise InputError(
-            "patterns are those of a Teacher: give the folder 'teacher', not a Student."
+            "pathways are those of a Teacher: give the folder 'teacher', not a Student."
         )
     return model.network
 
@@ -189,12 +189,12 @@ def token_statistics(
         Show a progress bar.
     """
     teacher = teacher_of(model).to(device).eval()
-    n_patterns, width = teacher.navigator.n_patterns, teacher.navigator.width
+    n_tokens, width = teacher.navigator.n_tokens, teacher.navigator.width
     names = np.unique(labels)
     code = torch.from_numpy(np.searchsorted(names, labels))
-    total = torch.zeros(n_patterns, width, dtype=torch.float64, device=device)
-    products = torch.zeros(n_patterns, width, width, dtype=torch.float64, device=device)
-    attention = torch.zeros(len(names), n_patterns + 1, dtype=torch.float64)
+    total = torch.zeros(n_tokens, width, dtype=torch.float64, device=device)
+    products = torch.zeros(n_tokens, width, width, dtype=torch.float64, device=device)
+    attention = torch.zeros(len(names), n_tokens + 1, dtype=torch.float64)
     starts = range(0, cells.shape[0], _CHUNK)
     for start in tqdm(starts, desc="tokens", unit="chunk", disable=not progress, mininterval=1.0):
         x = dense_batch(cells[start : start + _CHUNK], device)
@@ -202,22 +202,22 @@ def token_statistics(
             looked = teacher.cell_attention(teacher.tokens(x)).mean(dim=1)
             attention.index_add_(0, code[start : start + _CHUNK], looked.double().cpu())
             if axis == "principal":
-                by_pattern = _linear_tokens(teacher, x)
-                total += by_pattern.sum(dim=1)
-                products += by_pattern.transpose(1, 2) @ by_pattern
+                by_pathway = _linear_tokens(teacher, x)
+                total += by_pathway.sum(dim=1)
+                products += by_pathway.transpose(1, 2) @ by_pathway
     counts = np.bincount(code.numpy(), minlength=len(names))
     looked_at = pd.DataFrame(
-        attention[:, :-1].numpy() / counts[:, None], index=names, columns=model.patterns
+        attention[:, :-1].numpy() / counts[:, None], index=names, columns=model.tokens
     )
     if axis == "sum":
-        return TokenStatistics(np.ones((n_patterns, width)), np.full(n_patterns, np.nan), looked_at)
+        return TokenStatistics(np.ones((n_tokens, width)), np.full(n_tokens, np.nan), looked_at)
     n = max(cells.shape[0], 1)
     mean = total / n
     covariance = (products / n - mean[:, :, None] * mean[:, None, :]).cpu().numpy()
     values, vectors = np.linalg.eigh(covariance)
     axes = np.ascontiguousarray(vectors[:, :, -1])
     whole = values.clip(min=0).sum(axis=1)
-    share = np.divide(values[:, -1], whole, out=np.full(n_patterns, np.nan), where=whole > 1e-12)
+    share = np.divide(values[:, -1], whole, out=np.full(n_tokens, np.nan), where=whole > 1e-12)
     rising = _rises_with_expression(teacher, axes, cells)
     return TokenStatistics(axes * np.where(rising, 1.0, -1.0)[:, None], share, looked_at)
 
@@ -228,7 +228,7 @@ def effective_weights(teacher: Teacher) -> tuple[sparse.csc_array, NDArray[np.fl
     Returns
     -------
     mask
-        Boolean (genes, patterns).
+        Boolean (genes, pathways).
     weights
         float64 (entries of the mask, width), in the order of the mask's columns, each gene's with
         its weight at the entrance.
@@ -239,43 +239,43 @@ def effective_weights(teacher: Teacher) -> tuple[sparse.csc_array, NDArray[np.fl
     return mask, weights * scale[mask.indices, None]
 
 
-def pattern_weights(teacher: Teacher, axes: NDArray[np.float64]) -> sparse.csc_array:
-    """P_j = W_j u_j for all patterns, float64 (genes, patterns), stored inside the mask only.
+def pathway_weights(teacher: Teacher, axes: NDArray[np.float64]) -> sparse.csc_array:
+    """P_j = W_j u_j for all pathways, float64 (genes, pathways), stored inside the mask only.
 
-    Positive: the more of the gene, the higher the pattern's score.
+    Positive: the more of the gene, the higher the pathway's score.
     """
     mask, weights = effective_weights(teacher)
-    pattern = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
-    values = np.einsum("eh,eh->e", weights, axes[pattern])
+    pathway = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
+    values = np.einsum("eh,eh->e", weights, axes[pathway])
     return sparse.csc_array((values, mask.indices, mask.indptr), shape=mask.shape)
 
 
-def pattern_scores(cells: sparse.csr_matrix, weights: sparse.csc_array) -> NDArray[np.float64]:
-    """Score of every pattern in every cell, v_j . u_j less its mean over the cells.
+def pathway_scores(cells: sparse.csr_matrix, weights: sparse.csc_array) -> NDArray[np.float64]:
+    """Score of every pathway in every cell, v_j . u_j less its mean over the cells.
 
     Parameters
     ----------
     cells
         Log-normalised expression (cells, genes).
     weights
-        P of :func:`pattern_weights`.
+        P of :func:`pathway_weights`.
 
     Returns
     -------
-    float64 array of shape (cells, patterns)
+    float64 array of shape (cells, pathways)
     """
     scores = (sparse.csr_array(cells, dtype=np.float64) @ weights).toarray()
     return scores - scores.mean(axis=0)
 
 
-def rank_label_patterns(
+def rank_label_pathways(
     scores: NDArray[np.float64],
     labels: NDArray[np.str_],
     attention: pd.DataFrame,
     *,
     top: int = 10,
 ) -> pd.DataFrame:
-    """Test every pattern for higher scores in the cells of a label than in all others.
+    """Test every pathway for higher scores in the cells of a label than in all others.
 
     Wilcoxon's rank-sum test with correction for ties, by scanpy's ``rank_genes_groups``. Labels of
     fewer than two cells, or of all cells, cannot be tested and are left out with a warning.
@@ -283,24 +283,24 @@ def rank_label_patterns(
     Parameters
     ----------
     scores
-        Shape (cells, patterns).
+        Shape (cells, pathways).
     labels
         Label of every cell.
     attention
-        Mean attention, one row per label, one column per pattern; names the patterns.
+        Mean attention, one row per label, one column per pathway; names the pathways.
     top
-        How many patterns of a label are its own.
+        How many pathways of a label are its own.
 
     Returns
     -------
     DataFrame
-        One row per label and pattern, the best first: `label`, `pattern`, `rank` (from 1: by
+        One row per label and pathway, the best first: `label`, `pathway`, `rank` (from 1: by
         `score`, then `cohen_d`), `top` (rank at most `top` and score above zero), `score` (z of the
         test), `auroc` (chance that a cell of the label scores higher than another; half for ties),
         `cohen_d` (difference of means over the pooled standard deviation), `mean` and `mean_other`
-        (of the scores in units of the pattern's standard deviation), `p_value`, `adjusted_p_value`
-        (two-sided; Benjamini-Hochberg over the patterns), `attention`, `attention_other` (mean over
-        the other labels), `attention_fold` (over an even share, 1 / (patterns + 1)).
+        (of the scores in units of the pathway's standard deviation), `p_value`, `adjusted_p_value`
+        (two-sided; Benjamini-Hochberg over the pathways), `attention`, `attention_other` (mean over
+        the other labels), `attention_fold` (over an even share, 1 / (pathways + 1)).
 
     Raises
     ------
@@ -321,11 +321,11 @@ def rank_label_patterns(
             "labels of a single cell are not explained: %s",
             ", ".join(sorted(set(names) - set(testable))),
         )
-    patterns = list(attention.columns)
+    pathways = list(attention.columns)
     cells = ad.AnnData(
         scores.astype(np.float32),
         obs=pd.DataFrame({"label": pd.Categorical(labels)}, index=_numbers(len(labels))),
-        var=pd.DataFrame(index=_numbers(len(patterns))),
+        var=pd.DataFrame(index=_numbers(len(pathways))),
     )
     with np.errstate(all="ignore"):  # of its fold changes, which mean nothing here
         sc.tl.rank_genes_groups(
@@ -341,19 +341,19 @@ def rank_label_patterns(
         table = pd.DataFrame(
             {
                 "label": str(label),
-                "pattern": [patterns[i] for i in position],
+                "pathway": [pathways[i] for i in position],
                 "score": tested["scores"].to_numpy(dtype=float),
                 **{name: values[position] for name, values in effects[label].items()},
-                # a pattern with the same score in all cells is no evidence
+                # a pathway with the same score in all cells is no evidence
                 "p_value": tested["pvals"].fillna(1.0).to_numpy(),
                 "adjusted_p_value": tested["pvals_adj"].fillna(1.0).to_numpy(),
                 "attention": inside,
                 "attention_other": others,
-                "attention_fold": inside * (len(patterns) + 1),
+                "attention_fold": inside * (len(pathways) + 1),
             }
         ).fillna({"score": 0.0})
         table = table.sort_values(
-            ["score", "cohen_d", "pattern"], ascending=[False, False, True], kind="stable"
+            ["score", "cohen_d", "pathway"], ascending=[False, False, True], kind="stable"
         )
         rank = np.arange(1, len(table) + 1)
         table.insert(2, "rank", rank)
@@ -365,7 +365,7 @@ def rank_label_patterns(
 def _linear_tokens(teacher: Teacher, x: Tensor) -> Tensor:
     """Tokens before any norm, less their mean over the width if the Teacher does not see it.
 
-    float64 of shape (patterns, cells, width).
+    float64 of shape (pathways, cells, width).
     """
     tokens = teacher.navigator(x * teacher.input_scale).transpose(0, 1).double()
     return tokens - tokens.mean(dim=2, keepdim=True) if reads_centred(teacher) else tokens
@@ -377,17 +377,17 @@ def _rises_with_expression(
     """Does the score along the axis rise with the genes, each counted by the length of its row?"""
     mask, weights = effective_weights(teacher)
     lengths = np.linalg.norm(weights, axis=1)
-    expression = pattern_scores(
+    expression = pathway_scores(
         cells, sparse.csc_array((lengths, mask.indices, mask.indptr), shape=mask.shape)
     )
-    scores = pattern_scores(cells, pattern_weights(teacher, axes))
+    scores = pathway_scores(cells, pathway_weights(teacher, axes))
     return np.einsum("cp,cp->p", scores, expression) >= 0
 
 
 def _effects(
     scores: NDArray[np.float64], labels: NDArray[np.str_], names: NDArray[np.str_]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Effect sizes of every label against all other cells, arrays of shape (patterns,)."""
+    """Effect sizes of every label against all other cells, arrays of shape (pathways,)."""
     ranks = rankdata(scores, axis=0)
     spread = scores.std(axis=0)
     scaled = scores / np.where(spread > 0, spread, 1.0)

@@ -26,7 +26,8 @@ def growing_h5ad(path: Path, frame: ad.AnnData, matrices: Sequence[str]) -> Iter
     Parameters
     ----------
     path
-        The h5ad to write; see :func:`plkd.utils.files.whole_file` for a name that is whole or absent.
+        The h5ad to write; see :func:`plkd.utils.files.whole_file` for a name that is whole or
+        absent.
     frame
         Cells, genes and all else but the matrices.
     matrices

@@ -26,15 +26,15 @@ class Background:
     ----------
     cells
         Log-normalised expression, CSR float32 of shape (background cells, genes).
-    labels
-        Position of each of these cells' label among the classes, int array (background cells,).
+    codes
+        Position of each of these cells' label among the labels, int array (background cells,).
     label_means
         Mean log-normalised expression of every label over the whole reference, float32 array
-        (classes, genes).
+        (labels, genes).
     """
 
     cells: sparse.csr_matrix
-    labels: np.ndarray
+    codes: np.ndarray
     label_means: np.ndarray
 
     @classmethod
@@ -54,35 +54,35 @@ class Background:
         seed
             Seed of the choice.
         """
-        n_classes = len(reference.classes)
-        sizes = np.bincount(reference.labels, minlength=n_classes)
+        n_labels = len(reference.labels)
+        sizes = np.bincount(reference.codes, minlength=n_labels)
         members = sparse.csr_matrix(
             (
-                1.0 / np.maximum(sizes, 1)[reference.labels],
-                (reference.labels, np.arange(len(reference.labels))),
+                1.0 / np.maximum(sizes, 1)[reference.codes],
+                (reference.codes, np.arange(len(reference.codes))),
             ),
-            shape=(n_classes, len(reference.labels)),
+            shape=(n_labels, len(reference.codes)),
         )
         means = (members @ reference.cells).toarray().astype(np.float32)
         if n_cells == 0:
-            return cls(sparse.csr_matrix(means), np.arange(n_classes), means)
+            return cls(sparse.csr_matrix(means), np.arange(n_labels), means)
         rng = np.random.default_rng([seed, 6])
-        quotas = _even_quotas(sizes, max(n_cells, n_classes))
-        order = rng.permutation(len(reference.labels))
+        quotas = _even_quotas(sizes, max(n_cells, n_labels))
+        order = rng.permutation(len(reference.codes))
         chosen = np.sort(
             np.concatenate(
-                [order[reference.labels[order] == i][:quota] for i, quota in enumerate(quotas)]
+                [order[reference.codes[order] == i][:quota] for i, quota in enumerate(quotas)]
             )
         )
         return cls(
-            sparse.csr_matrix(reference.cells[chosen]), reference.labels[chosen].copy(), means
+            sparse.csr_matrix(reference.cells[chosen]), reference.codes[chosen].copy(), means
         )
 
     @property
     def weights(self) -> np.ndarray:
         """Weight of every cell, float64 (background cells,): labels weigh the same; sum one."""
-        sizes = np.bincount(self.labels, minlength=len(self.label_means))
-        weights = 1.0 / sizes[self.labels]
+        sizes = np.bincount(self.codes, minlength=len(self.label_means))
+        weights = 1.0 / sizes[self.codes]
         return weights / weights.sum()
 
     def mean(self) -> np.ndarray:

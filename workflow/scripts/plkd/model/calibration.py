@@ -24,46 +24,46 @@ class Calibration:
     temperature
         Logits are divided by it before the softmax.
     conformal_threshold
-        A class is in the prediction set if its probability is at least 1 - this.
+        A label is in the prediction set if its probability is at least 1 - this.
     unknown_threshold
         A cell is flagged unknown if its largest probability is below this.
-    error_rate
+    alpha
         The share of reference cells that the two thresholds leave out.
     """
 
     temperature: float = 1.0
     conformal_threshold: float = 1.0
     unknown_threshold: float = 0.0
-    error_rate: float = 0.05
+    alpha: float = 0.05
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Calibrated probabilities (cells, classes); rows sum to one."""
+        """Calibrated probabilities (cells, labels); rows sum to one."""
         return torch.softmax(logits.double() / self.temperature, dim=1).float()
 
 
-def calibrate(logits: Tensor, labels: Tensor, error_rate: float) -> Calibration:
+def calibrate(logits: Tensor, labels: Tensor, alpha: float) -> Calibration:
     """Fit a :class:`Calibration` on held-out reference cells.
 
     Parameters
     ----------
     logits
-        Logits of shape (cells, classes).
+        Logits of shape (cells, labels).
     labels
         Integer labels of shape (cells,).
-    error_rate
+    alpha
         Share of cells like these that may fall outside the prediction set, and below the threshold
         of "unknown".
 
     Notes
     -----
     Temperature scaling minimises the cross-entropy over T (Guo et al. 2017). The prediction sets
-    are split conformal sets with the score 1 - p(true class): the threshold is the score of rank
-    ceil((n + 1)(1 - error_rate)) (Vovk; Sadinle et al. 2019), and with too few held-out cells for
-    that rank every class is in the set. With none at all nothing is changed and nothing is flagged.
+    are split conformal sets with the score 1 - p(true label): the threshold is the score of rank
+    ceil((n + 1)(1 - alpha)) (Vovk; Sadinle et al. 2019), and with too few held-out cells for
+    that rank every label is in the set. With none at all nothing is changed and nothing is flagged.
     """
     n_cells = len(labels)
     if n_cells == 0:
-        return Calibration(error_rate=error_rate)
+        return Calibration(alpha=alpha)
     logits = logits.double()
     grid = torch.logspace(math.log10(0.2), math.log10(10.0), 200, dtype=torch.float64)
     fits = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
@@ -71,7 +71,7 @@ def calibrate(logits: Tensor, labels: Tensor, error_rate: float) -> Calibration:
     # in single precision, because predictions are compared with the thresholds in it
     probabilities = Calibration(temperature).probabilities(logits).numpy()
     scores = np.sort(1.0 - probabilities[np.arange(n_cells), labels.numpy()].astype(np.float64))
-    rank = math.ceil((n_cells + 1) * (1.0 - error_rate) - 1e-9)  # 95.00000000000001 is 95
+    rank = math.ceil((n_cells + 1) * (1.0 - alpha) - 1e-9)  # 95.00000000000001 is 95
     conformal = float(scores[rank - 1]) if rank <= n_cells else 1.0
-    unknown = float(np.quantile(probabilities.max(axis=1), error_rate, method="lower"))
-    return Calibration(temperature, conformal, unknown, error_rate)
+    unknown = float(np.quantile(probabilities.max(axis=1), alpha, method="lower"))
+    return Calibration(temperature, conformal, unknown, alpha)

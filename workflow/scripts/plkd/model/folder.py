@@ -1,6 +1,6 @@
 """A trained model and the folder that rebuilds it with no further argument.
 
-``model.json`` says everything that is not a weight (genes and classes in order, settings,
+``model.json`` says everything that is not a weight (genes and labels in order, settings,
 normalisation, calibration, where it comes from); ``weights.safetensors`` holds the tensors. Neither
 can run code when it is read. ``model.json`` carries the checksum of the weights, so files of two
 models cannot be mixed. ``background.safetensors`` keeps what explanations compare a cell with; a
@@ -47,9 +47,9 @@ class TrainedModel:
     ----------
     network
         The torch module.
-    genes, classes
+    genes, labels
         Names in the order of the network's input and output.
-    patterns
+    tokens
         Names of the Teacher's tokens; empty for a Student.
     settings
         The settings it was trained with.
@@ -65,9 +65,9 @@ class TrainedModel:
 
     network: Teacher | Student
     genes: list[str]
-    classes: list[str]
+    labels: list[str]
     settings: Settings
-    patterns: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     calibration: Calibration = field(default_factory=Calibration)
     normalisation: dict[str, Any] = field(
         default_factory=lambda: {"target_sum": 1e4, "log1p": True}
@@ -118,7 +118,7 @@ class TrainedModel:
         Returns
         -------
         probabilities
-            float32 array of shape (cells, classes); rows sum to one.
+            float32 array of shape (cells, labels); rows sum to one.
         embeddings
             float32 array of shape (cells, width).
 
@@ -133,7 +133,7 @@ class TrainedModel:
                 "align them to `model.genes` first (plkd.io.genes.align_genes)."
             )
         n_cells = cells.shape[0]
-        probabilities = np.empty((n_cells, len(self.classes)), dtype=np.float32)
+        probabilities = np.empty((n_cells, len(self.labels)), dtype=np.float32)
         embeddings = np.empty((n_cells, self.network.classifier.in_features), dtype=np.float32)
         start = 0
         for logits, embedded in self.logits(cells, batch_size=batch_size, device=device):
@@ -177,9 +177,9 @@ def save_model(model: TrainedModel, history: pd.DataFrame, folder: str | Path) -
         content = {
             "format": FORMAT,
             "kind": model.kind,
-            "classes": model.classes,
+            "labels": model.labels,
             "genes": model.genes,
-            "patterns": model.patterns,
+            "tokens": model.tokens,
             "normalisation": model.normalisation,
             "calibration": dataclasses.asdict(model.calibration),
             "settings": model.settings.to_dict(),
@@ -233,22 +233,22 @@ def load_model(folder: str | Path) -> TrainedModel:
             )
     try:
         settings = from_dict(content["settings"])
-        genes, classes, patterns = content["genes"], content["classes"], content["patterns"]
+        genes, labels, tokens = content["genes"], content["labels"], content["tokens"]
         network = _rebuild(
-            content["kind"], load_file(folder / _WEIGHTS), len(genes), len(classes), settings
+            content["kind"], load_file(folder / _WEIGHTS), len(genes), len(labels), settings
         )
-        if isinstance(network, Teacher) and network.navigator.n_patterns != len(patterns):
-            raise ValueError(f"{len(patterns)} names for {network.navigator.n_patterns} patterns")
+        if isinstance(network, Teacher) and network.navigator.n_tokens != len(tokens):
+            raise ValueError(f"{len(tokens)} names for {network.navigator.n_tokens} tokens")
         return TrainedModel(
             network=network,
             genes=genes,
-            classes=classes,
+            labels=labels,
             settings=settings,
-            patterns=patterns,
+            tokens=tokens,
             calibration=Calibration(**content["calibration"]),
             normalisation=content["normalisation"],
             provenance=content["provenance"],
-            background=_read_background(folder / _BACKGROUND, len(genes), len(classes)),
+            background=_read_background(folder / _BACKGROUND, len(genes), len(labels)),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(
@@ -274,7 +274,7 @@ def _export(network: Teacher | Student) -> dict[str, Tensor]:
         navigator = network.navigator
         mask = navigator.mask()
         tensors["navigator.weight"] = navigator.entry_weights().cpu()
-        tensors["navigator.bias"] = navigator.pattern_bias().cpu()
+        tensors["navigator.bias"] = navigator.token_bias().cpu()
         tensors["navigator.mask_genes"] = torch.from_numpy(mask.indices.astype(np.int32))
         tensors["navigator.mask_starts"] = torch.from_numpy(mask.indptr.astype(np.int32))
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -286,31 +286,31 @@ def _export_background(background: Background) -> dict[str, Tensor]:
         "values": cells.data.astype(np.float32),
         "genes": cells.indices.astype(np.int32),
         "starts": cells.indptr.astype(np.int32),
-        "labels": background.labels.astype(np.int32),
+        "codes": background.codes.astype(np.int32),
         "label_means": background.label_means.astype(np.float32),
     }
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
 
-def _read_background(path: Path, n_genes: int, n_classes: int) -> Background | None:
+def _read_background(path: Path, n_genes: int, n_labels: int) -> Background | None:
     if not path.is_file():
         return None
     arrays = {name: tensor.numpy() for name, tensor in load_file(path).items()}
-    labels, means = arrays["labels"].astype(int), arrays["label_means"]
+    codes, means = arrays["codes"].astype(int), arrays["label_means"]
     cells = sparse.csr_matrix(
-        (arrays["values"], arrays["genes"], arrays["starts"]), shape=(len(labels), n_genes)
+        (arrays["values"], arrays["genes"], arrays["starts"]), shape=(len(codes), n_genes)
     )
-    if means.shape != (n_classes, n_genes):
+    if means.shape != (n_labels, n_genes):
         raise ValueError(f"label means of shape {means.shape}")
-    return Background(cells, labels, means)
+    return Background(cells, codes, means)
 
 
 def _rebuild(
-    kind: str, tensors: dict[str, Tensor], n_genes: int, n_classes: int, settings: Settings
+    kind: str, tensors: dict[str, Tensor], n_genes: int, n_labels: int, settings: Settings
 ) -> Teacher | Student:
     network: Teacher | Student
     if kind == "student":
-        network = Student(n_genes, n_classes, settings.student)
+        network = Student(n_genes, n_labels, settings.student)
         network.load_state_dict(tensors)
         return network
     if kind != "teacher":
@@ -320,9 +320,9 @@ def _rebuild(
     mask = sparse.csc_array(
         (np.ones(len(rows), dtype=bool), rows, starts), shape=(n_genes, len(starts) - 1)
     )
-    network = Teacher(mask, n_classes, settings.teacher)
+    network = Teacher(mask, n_labels, settings.teacher)
     network.navigator.load_entry_weights(tensors.pop("navigator.weight"))
-    network.navigator.load_pattern_bias(tensors.pop("navigator.bias"))
+    network.navigator.load_token_bias(tensors.pop("navigator.bias"))
     missing, unexpected = network.load_state_dict(tensors, strict=False)
     if unexpected or set(missing) != {"navigator.weight", "navigator.bias"}:
         raise ValueError(f"tensors missing {missing}, unexpected {unexpected}")

@@ -18,9 +18,9 @@ def clustering_loss(
     *,
     assignments: Literal["logits", "softmax"] = "logits",
     kernel: Literal["fixed", "median"] = "fixed",
-    prefactor: Literal["classes", "pairs"] = "classes",
+    prefactor: Literal["labels", "pairs"] = "labels",
 ) -> Tensor:
-    """L1, divergence-based clustering: pulls the class columns of a batch towards orthogonality.
+    """L1, divergence-based clustering: pulls the label columns of a batch towards orthogonality.
 
     With S_ij = exp(-||c_i - c_j||^2 / (2 s^2)) and M = Y^T S Y, the loss is
     f * sum_{a<b} M_ab / sqrt(M_aa M_bb).
@@ -30,7 +30,7 @@ def clustering_loss(
     embedding
         Cell embeddings c of shape (cells, width).
     logits
-        Classifier outputs of shape (cells, classes).
+        Classifier outputs of shape (cells, labels).
     assignments
         Y: the logits themselves (paper) or their softmax (DDC, KIDA).
     kernel
@@ -42,10 +42,10 @@ def clustering_loss(
     Returns
     -------
     Tensor
-        Scalar; zero for a single class.
+        Scalar; zero for a single label.
     """
-    n_classes = logits.shape[1]
-    if n_classes < 2:
+    n_labels = logits.shape[1]
+    if n_labels < 2:
         return logits.sum() * 0.0
     # Embeddings nearly coincide at the start; only around their own centre are their squares small
     # enough for |a|^2 + |b|^2 - 2ab to be more than rounding error, which the median would enlarge.
@@ -63,13 +63,11 @@ def clustering_loss(
     norms = gram.diagonal().clamp_min(_TINY).sqrt()
     cosines = gram / (norms[:, None] * norms[None, :])
     total = torch.triu(cosines, diagonal=1).sum()
-    return total * (
-        1.0 / n_classes if prefactor == "classes" else 2.0 / (n_classes * (n_classes - 1))
-    )
+    return total * (1.0 / n_labels if prefactor == "labels" else 2.0 / (n_labels * (n_labels - 1)))
 
 
 def cross_entropy_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """L2: mean cross-entropy of logits (cells, classes) with integer labels (cells,)."""
+    """L2: mean cross-entropy of logits (cells, labels) with integer labels (cells,)."""
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
@@ -99,10 +97,10 @@ def self_entropy_loss(
     direction: Literal["maximise", "minimise"] = "maximise",
     mean_of: Literal["logits", "softmax"] = "softmax",
 ) -> Tensor:
-    """L4: entropy of the mean prediction over the batch, divided by the number of classes.
+    """L4: entropy of the mean prediction over the batch, divided by the number of labels.
 
     The sign is lost in the paper's text. ``"maximise"`` returns (1/k) sum_a p_a log p_a, whose
-    descent keeps all classes in use; ``"minimise"``, the authors' code, returns its negative.
+    descent keeps all labels in use; ``"minimise"``, the authors' code, returns its negative.
     """
     if mean_of == "logits":
         log_mean = F.log_softmax(logits.mean(dim=0), dim=0)

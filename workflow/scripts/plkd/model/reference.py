@@ -20,20 +20,20 @@ class Reference:
     ----------
     cells
         Log-normalised expression, CSR float32 of shape (cells, genes).
-    labels
-        Integer labels of shape (cells,), positions in `classes`.
-    genes, classes
+    codes
+        Label of every cell, its position in `labels`, int array of shape (cells,).
+    genes, labels
         Names.
     """
 
     cells: sparse.csr_matrix
-    labels: np.ndarray
+    codes: np.ndarray
     genes: list[str]
-    classes: list[str]
+    labels: list[str]
 
     @classmethod
     def from_names(cls, cells: Any, labels: Any, genes: Any) -> Reference:
-        """Build from label names of shape (cells,); the classes are sorted by name.
+        """Build from label names of shape (cells,); they are sorted by name.
 
         Raises
         ------
@@ -45,17 +45,17 @@ class Reference:
             raise InputError(
                 f"{n_missing} cells of the reference have no label: leave them out or label them."
             )
-        classes, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-        if len(classes) < 2:
+        label_names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+        if len(label_names) < 2:
             raise InputError(
-                f"the reference has {len(classes)} label(s); at least two are needed to tell cells "
-                "apart."
+                f"the reference has {len(label_names)} label(s); at least two are needed to tell "
+                "cells apart."
             )
         return cls(
             sparse.csr_matrix(cells, dtype=np.float32),
             codes,
             [str(g) for g in genes],
-            classes.tolist(),
+            label_names.tolist(),
         )
 
     def with_label_noise(self, share: float, seed: int) -> Reference:
@@ -64,27 +64,27 @@ class Reference:
         Every label keeps a cell that had it. The choice depends on `seed` alone.
         """
         rng = np.random.default_rng([seed, 5])
-        order = rng.permutation(len(self.labels))
-        kept = np.unique(self.labels[order], return_index=True)[1]  # of every label the first
+        order = rng.permutation(len(self.codes))
+        kept = np.unique(self.codes[order], return_index=True)[1]  # of every label the first
         chosen = np.delete(order, kept)[: round(share * len(order))]
-        labels = self.labels.copy()
-        others = rng.integers(1, len(self.classes), size=len(chosen))
-        labels[chosen] = (labels[chosen] + others) % len(self.classes)
-        return replace(self, labels=labels)
+        codes = self.codes.copy()
+        others = rng.integers(1, len(self.labels), size=len(chosen))
+        codes[chosen] = (codes[chosen] + others) % len(self.labels)
+        return replace(self, codes=codes)
 
 
 def split_validation(
     labels: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out cells of every class.
+    """Hold out cells of every label.
 
     Parameters
     ----------
     labels
         Integer labels of shape (cells,).
     fraction
-        Share of each class to hold out, rounded to the nearest cell; a class keeps at least one
-        cell for training, and classes of one or two cells are not held out.
+        Share of each label to hold out, rounded to the nearest cell; a label keeps at least one
+        cell for training, and labels of one or two cells are not held out.
 
     Returns
     -------

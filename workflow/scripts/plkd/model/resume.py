@@ -1,4 +1,4 @@
-"""The checkpoint file of a training, from which an interrupted one goes on."""
+"""The resume_file file of a training, from which an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from plkd.utils.logs import logger
 def fingerprint_of_run(
     model: TrainedModel, reference: Reference, learns_from: Sequence[np.ndarray], seed: int
 ) -> str:
-    """What must be equal for a checkpoint to be one of this training."""
+    """What must be equal for a resume_file to be one of this training."""
     digest = hashlib.sha256()
-    description = [model.kind, model.settings.to_dict(), seed, reference.genes, reference.classes]
+    description = [model.kind, model.settings.to_dict(), seed, reference.genes, reference.labels]
     digest.update(json.dumps(description).encode())
     cells = reference.cells
-    for array in (reference.labels, cells.data, cells.indices, cells.indptr, *learns_from):
+    for array in (reference.codes, cells.data, cells.indices, cells.indptr, *learns_from):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def save_progress(
-    checkpoint: Path | None,
+    resume_file: Path | None,
     run: str,
     network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
     epoch: int,
     rows: list[dict[str, float]],
 ) -> None:
-    """Write the state after an epoch, whole or not at all; nothing without a `checkpoint`."""
-    if checkpoint is None:
+    """Write the state after an epoch, whole or not at all; nothing without a `resume_file`."""
+    if resume_file is None:
         return
     state = {
         "run": run,
@@ -47,24 +47,24 @@ def save_progress(
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    with whole_file(checkpoint) as temporary:
+    with whole_file(resume_file) as temporary:
         torch.save(state, temporary)
 
 
 def resume(
-    checkpoint: Path | None, run: str, network: torch.nn.Module, optimiser: torch.optim.Optimizer
+    resume_file: Path | None, run: str, network: torch.nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[int, list[dict[str, float]]]:
     """Restore an interrupted training of the same run; (0, []) when there is none."""
-    if checkpoint is None or not checkpoint.exists():
+    if resume_file is None or not resume_file.exists():
         return 0, []
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = torch.load(resume_file, map_location="cpu", weights_only=True)
         if state["run"] != run:
-            logger.warning("'%s' belongs to another training and is not used", checkpoint)
+            logger.warning("'%s' belongs to another training and is not used", resume_file)
             return 0, []
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
     except Exception as error:  # whatever is wrong with the file, the training can start anew
-        logger.warning("'%s' cannot be read and is not used: %s", checkpoint, error)
+        logger.warning("'%s' cannot be read and is not used: %s", resume_file, error)
         return 0, []
     return state["epoch"], state["rows"]

@@ -13,7 +13,7 @@ class Student(nn.Module):
 
     Parameters
     ----------
-    n_genes, n_classes
+    n_genes, n_labels
         Widths of input and output.
     settings
         Architecture.
@@ -27,7 +27,7 @@ class Student(nn.Module):
     def __init__(
         self,
         n_genes: int,
-        n_classes: int,
+        n_labels: int,
         settings: StudentSettings,
         input_scale: Tensor | None = None,
     ) -> None:
@@ -45,9 +45,9 @@ class Student(nn.Module):
             ]
             width = hidden
         self.hidden = nn.Sequential(*layers)
-        self.classifier = nn.Linear(width, n_classes)
+        self.classifier = nn.Linear(width, n_labels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (cells, classes) and last hidden layer (cells, width) from x (cells, genes)."""
+        """Logits (cells, labels) and last hidden layer (cells, width) from x (cells, genes)."""
         embedding = self.hidden(x * self.input_scale)
         return self.classifier(embedding), embedding

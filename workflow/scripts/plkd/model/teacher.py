@@ -1,10 +1,10 @@
-"""Teacher: pattern tokens -> cell embedding -> logits.
+"""Teacher: pathway tokens -> cell embedding -> logits.
 
 Only the cell token (cls) of the last attention layer is read, so that layer is computed for its one
 query: the score of token j under head t is ``u_j . a_t`` with ``a_t = W_K,t^T q_t / scale``, and
 the head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores
 of a head and cancels; the value bias passes through because the weights sum to one. This is exact,
-and costs O(patterns * width * heads) per cell, not O(patterns^2 * width + patterns * width^2). A
+and costs O(tokens * width * heads) per cell, not O(tokens^2 * width + tokens * width^2). A
 LayerNorm in front of it needs no normalised tokens either: its scale and shift go to `a_t` and to
 the pooled result, and its division by the standard deviation to scores and weights.
 """
@@ -34,11 +34,11 @@ class TokenView:
     Attributes
     ----------
     tokens
-        Pattern tokens v_j as they leave the Navigator, (cells, patterns, width).
+        Pathway tokens v_j as they leave the Navigator, (cells, tokens, width).
     updated
-        Pattern tokens r_j after the last attention layer, (cells, patterns, width).
+        Pathway tokens r_j after the last attention layer, (cells, tokens, width).
     attention
-        Attention maps of the last layer, (cells, heads, patterns + 1, patterns + 1); the cell token
+        Attention maps of the last layer, (cells, heads, tokens + 1, tokens + 1); the cell token
         is the last row and column.
     """
 
@@ -154,7 +154,7 @@ class AttentionLayer(nn.Module):
             )
 
     def cell_token(self, joined: Tensor, cell: Tensor) -> Tensor:
-        """Updated cell token (cells, width) from all tokens (cells, patterns + 1, width).
+        """Updated cell token (cells, width) from all tokens (cells, tokens + 1, width).
 
         `cell` is the cell token among them, (cells, width), or (1, width) when it is the same for
         all cells.
@@ -182,7 +182,7 @@ class AttentionLayer(nn.Module):
         return self._finish(cell, self.output(values.reshape(n_cells, width)))
 
     def cell_attention(self, joined: Tensor, cell: Tensor) -> Tensor:
-        """Attention of the cell token, (cells, heads, patterns + 1); arguments of `cell_token`."""
+        """Attention of the cell token, (cells, heads, tokens + 1); arguments of `cell_token`."""
         scores: Tensor = self._direction(cell) @ self.norm(joined).transpose(1, 2)
         return scores.softmax(dim=2)
 
@@ -238,8 +238,8 @@ class Teacher(nn.Module):
     Parameters
     ----------
     mask
-        Sparse (genes, patterns) matrix of which gene feeds which token.
-    n_classes
+        Sparse (genes, tokens) matrix of which gene feeds which token.
+    n_labels
         Number k of labels.
     settings
         Architecture.
@@ -253,7 +253,7 @@ class Teacher(nn.Module):
     def __init__(
         self,
         mask: sparse.sparray | sparse.spmatrix,
-        n_classes: int,
+        n_labels: int,
         settings: TeacherSettings,
         input_scale: Tensor | None = None,
     ) -> None:
@@ -276,14 +276,14 @@ class Teacher(nn.Module):
             if settings.pre_logits
             else nn.Identity()
         )
-        self.classifier = nn.Linear(width, n_classes)
+        self.classifier = nn.Linear(width, n_labels)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Pattern tokens v_j (cells, patterns, width) from log-normalised x (cells, genes)."""
+        """Pathway tokens v_j (cells, tokens, width) from log-normalised x (cells, genes)."""
         return self.token_norm(self.navigator(x * self.input_scale))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (cells, classes) and cell embeddings (cells, width) from x (cells, genes)."""
+        """Logits (cells, labels) and cell embeddings (cells, width) from x (cells, genes)."""
         at_once = _CELLS_IN_CACHE if x.device.type == "cpu" else len(x)
         if len(x) <= at_once:
             return self._classify(self._cell_token(x))
@@ -311,7 +311,7 @@ class Teacher(nn.Module):
         return TokenView(tokens, joined[:, :-1], attention)
 
     def cell_attention(self, tokens: Tensor) -> Tensor:
-        """Attention of the cell token in the last layer, (cells, heads, patterns + 1).
+        """Attention of the cell token in the last layer, (cells, heads, tokens + 1).
 
         The last row of the maps of :meth:`view_tokens`, without the maps; the cell token's own
         share comes last. `tokens` are those of :meth:`tokens`.

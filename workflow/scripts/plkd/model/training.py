@@ -2,7 +2,7 @@
 
 One loop serves both. The reference stays a sparse matrix; a batch is made dense when it is used, so
 memory does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch),
-so a training that goes on from a checkpoint ends with the weights of an uninterrupted one.
+so a training that goes on from a resume_file ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class TrainingDiverged(InputError):
 def train_teacher(
     reference: Reference,
     mask: sparse.sparray | sparse.spmatrix,
-    patterns: list[str],
+    tokens: list[str],
     settings: Settings,
     *,
     seed: int = 0,
     device: str = "cpu",
-    checkpoint: Path | None = None,
+    resume_file: Path | None = None,
     provenance: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> tuple[TrainedModel, pd.DataFrame]:
@@ -62,8 +62,8 @@ def train_teacher(
     reference
         Labelled cells.
     mask
-        Sparse (genes, patterns) matrix of which gene feeds which token.
-    patterns
+        Sparse (genes, tokens) matrix of which gene feeds which token.
+    tokens
         Names of the tokens.
     settings
         All choices.
@@ -71,7 +71,7 @@ def train_teacher(
         Seed of initialisation, held-out cells, batches and dropout.
     device
         A torch device.
-    checkpoint
+    resume_file
         File that is written after every epoch, from which an interrupted training goes on, and
         which is removed at the end.
     provenance
@@ -93,8 +93,8 @@ def train_teacher(
     """
     torch.manual_seed(seed)
     scale = _gene_weights(reference, settings, seed)
-    network = Teacher(mask, len(reference.classes), settings.teacher, scale)
-    labels = torch.from_numpy(reference.labels).to(device)
+    network = Teacher(mask, len(reference.labels), settings.teacher, scale)
+    labels = torch.from_numpy(reference.codes).to(device)
     choice = settings.teacher_loss
 
     def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ def train_teacher(
         return terms
 
     model = TrainedModel(
-        network, reference.genes, reference.classes, settings, patterns, provenance=provenance or {}
+        network, reference.genes, reference.labels, settings, tokens, provenance=provenance or {}
     )
     history = _train(
         model,
@@ -125,7 +125,7 @@ def train_teacher(
         [network.navigator.mask().indices, network.navigator.mask().indptr],
         seed=seed,
         device=device,
-        checkpoint=checkpoint,
+        resume_file=resume_file,
         progress=progress,
     )
     return model, history
@@ -138,7 +138,7 @@ def train_student(
     *,
     seed: int = 0,
     device: str = "cpu",
-    checkpoint: Path | None = None,
+    resume_file: Path | None = None,
     provenance: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> tuple[TrainedModel, pd.DataFrame]:
@@ -147,17 +147,17 @@ def train_student(
     Parameters, result and errors are those of :func:`train_teacher`; `teacher` is the trained
     Teacher.
     """
-    if teacher.genes != reference.genes or teacher.classes != reference.classes:
+    if teacher.genes != reference.genes or teacher.labels != reference.labels:
         raise InputError(
             "the Teacher was trained on other genes or labels than this reference has: train it "
             "again."
         )
     torch.manual_seed(seed)
     scale = _gene_weights(reference, settings, seed)
-    network = Student(len(reference.genes), len(reference.classes), settings.student, scale)
+    network = Student(len(reference.genes), len(reference.labels), settings.student, scale)
     soft = torch.cat([logits for logits, _ in teacher.logits(reference.cells, device=device)])
     soft = soft.to(device)
-    labels = torch.from_numpy(reference.labels).to(device)
+    labels = torch.from_numpy(reference.codes).to(device)
     choice = settings.student_loss
 
     def soft_labels(x: Tensor, chosen: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ def train_student(
         return terms
 
     model = TrainedModel(
-        network, reference.genes, reference.classes, settings, provenance=provenance or {}
+        network, reference.genes, reference.labels, settings, provenance=provenance or {}
     )
     history = _train(
         model,
@@ -199,7 +199,7 @@ def train_student(
         [soft.cpu().numpy()],
         seed=seed,
         device=device,
-        checkpoint=checkpoint,
+        resume_file=resume_file,
         progress=progress,
     )
     return model, history
@@ -214,14 +214,14 @@ def _train(
     *,
     seed: int,
     device: str,
-    checkpoint: Path | None,
+    resume_file: Path | None,
     progress: bool,
 ) -> pd.DataFrame:
     """Train and calibrate `model` in place; returns its history."""
     model.provenance = {**model.provenance, "seed": seed}
     model.background = Background.sample(reference, model.settings.background_cells, seed)
     fraction = model.settings.validation_fraction
-    training, validation = split_validation(reference.labels, fraction, seed)
+    training, validation = split_validation(reference.codes, fraction, seed)
     network = model.network.to(device)
     noise = None
     if choice.input_noise:
@@ -230,14 +230,14 @@ def _train(
     steps_per_epoch = math.ceil(len(training) / choice.batch_size)
     epochs = max(choice.epochs, math.ceil(choice.min_steps / steps_per_epoch))
     rate = _schedule(choice, steps_per_epoch * epochs)
-    run = fingerprint_of_run(model, reference, learns_from, seed) if checkpoint is not None else ""
-    first_epoch, rows = resume(checkpoint, run, network, optimiser)
+    run = fingerprint_of_run(model, reference, learns_from, seed) if resume_file is not None else ""
+    first_epoch, rows = resume(resume_file, run, network, optimiser)
     if first_epoch:
-        logger.info("going on from '%s' after epoch %d", checkpoint, first_epoch)
+        logger.info("going on from '%s' after epoch %d", resume_file, first_epoch)
     probe = np.random.default_rng([seed, 4]).permutation(training)[: max(len(validation), 1000)]
 
     def diverged(epoch: int, found: str) -> TrainingDiverged:
-        kept = f" The last good epoch is in '{checkpoint}'." if checkpoint and epoch else ""
+        kept = f" The last good epoch is in '{resume_file}'." if resume_file and epoch else ""
         return TrainingDiverged(
             f"training of the {model.kind} diverged in epoch {epoch + 1}, {found}. Lower "
             f"{model.kind}_training.learning_rate (now {choice.learning_rate:g}) or set "
@@ -259,7 +259,7 @@ def _train(
             network.train()
             sums: dict[str, Tensor | float] = {}
             for step, cells in enumerate(
-                _batches(training, reference.labels, choice.batch_size, choice.sampling, rng)
+                _batches(training, reference.codes, choice.batch_size, choice.sampling, rng)
             ):
                 for group in optimiser.param_groups:
                     group["lr"] = rate(epoch * steps_per_epoch + step)
@@ -286,10 +286,10 @@ def _train(
                 raise diverged(epoch, "the model's output is not finite after its last step")
             rows.append(row)
             bar.set_postfix_str(f"epoch {epoch + 1}, validation {row['validation_accuracy']:.3f}")
-            save_progress(checkpoint, run, network, optimiser, epoch + 1, rows)
+            save_progress(resume_file, run, network, optimiser, epoch + 1, rows)
     _calibrate(model, reference, validation, device)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    if resume_file is not None:
+        resume_file.unlink(missing_ok=True)
     return pd.DataFrame(rows)
 
 
@@ -315,9 +315,9 @@ def _gene_weights(reference: Reference, settings: Settings, seed: int) -> Tensor
     """Weight of every gene (genes,), learnt on the cells that are trained on; None for ones."""
     if settings.gene_weights == "equal":
         return None
-    training, _ = split_validation(reference.labels, settings.validation_fraction, seed)
+    training, _ = split_validation(reference.codes, settings.validation_fraction, seed)
     weights = separation(
-        reference.cells[training], reference.labels[training], len(reference.classes)
+        reference.cells[training], reference.codes[training], len(reference.labels)
     )
     return torch.from_numpy(weights)
 
@@ -326,8 +326,8 @@ def _noise(reference: Reference, training: np.ndarray, weights: Tensor, share: f
     """Standard deviation of the noise on every gene (genes,), even over the weighted genes."""
     distance = label_distance(
         reference.cells[training],
-        reference.labels[training],
-        len(reference.classes),
+        reference.codes[training],
+        len(reference.labels),
         weights.cpu().numpy(),
     )
     return share * distance / weights
@@ -374,7 +374,7 @@ def _accuracy(model: TrainedModel, reference: Reference, cells: np.ndarray, devi
     logits = torch.cat([batch for batch, _ in model.logits(reference.cells[cells], device=device)])
     if not torch.isfinite(logits).all():
         return math.nan
-    return float((logits.argmax(dim=1).numpy() == reference.labels[cells]).mean())
+    return float((logits.argmax(dim=1).numpy() == reference.codes[cells]).mean())
 
 
 def _calibrate(
@@ -385,6 +385,6 @@ def _calibrate(
         logits = torch.cat(
             [batch for batch, _ in model.logits(reference.cells[validation], device=device)]
         )
-        labels = torch.from_numpy(reference.labels[validation])
-        model.calibration = calibrate(logits, labels, model.settings.error_rate)
+        labels = torch.from_numpy(reference.codes[validation])
+        model.calibration = calibrate(logits, labels, model.settings.alpha)
     model.network.cpu().eval()

@@ -1,4 +1,4 @@
-"""Gene sets: GMT files, spelling of gene names, over-representation, choice of patterns."""
+"""Gene sets: GMT files, spelling of gene names, over-representation, choice of pathways."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from plkd.utils.logs import logger
 
 RankBy = Literal["enrichment", "coverage"]
 
-# The columns of a table of patterns and their types.
-PATTERN_COLUMNS = {
+# The columns of a table of pathways and their types.
+PATHWAY_COLUMNS = {
     "name": str,
     "description": str,
     "size": int,
@@ -214,22 +214,22 @@ def over_representation(
     return table.assign(adjusted_p_value=adjusted)
 
 
-def select_patterns(
+def select_pathways(
     gene_sets: Mapping[str, GeneSet],
     genes: Sequence[str],
     background: Sequence[str],
     *,
     min_genes: int = 5,
     max_genes: int = 300,
-    max_patterns: int = 300,
+    max_pathways: int = 300,
     rank_by: RankBy = "enrichment",
     drop_duplicates: bool = True,
 ) -> pd.DataFrame:
-    """Choose the gene sets that become pattern tokens.
+    """Choose the gene sets that become pathway tokens.
 
     Sets of at most `max_genes` genes with at least `min_genes` of them in the gene list are ranked,
-    and the first `max_patterns` are kept. Ties go to the larger overlap, then to the name. The
-    defaults are the authors' (at most 300 genes, more than 4 in the list, 300 patterns).
+    and the first `max_pathways` are kept. Ties go to the larger overlap, then to the name. The
+    defaults are the authors' (at most 300 genes, more than 4 in the list, 300 pathways).
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def select_patterns(
         Selected genes of the reference: the gene list. Each once, all of them in `background`.
     background
         All measured genes.
-    min_genes, max_genes, max_patterns
+    min_genes, max_genes, max_pathways
         Limits, see above.
     rank_by
         "enrichment": over-representation of the gene list in the set, smallest p first (with all
@@ -251,7 +251,7 @@ def select_patterns(
 
     Returns
     -------
-    One row per pattern, best first: name, description, size (genes of the set in total), measured
+    One row per pathway, best first: name, description, size (genes of the set in total), measured
     (of these in the background), overlap (of these in the gene list), coverage (share of the gene
     list that is in the set), p_value and adjusted_p_value (:func:`over_representation`; all sets
     that the background lets reach `min_genes` count as tests), rank (from 1), duplicates (names
@@ -263,7 +263,7 @@ def select_patterns(
         If a limit makes no sense, the gene list is not part of the background, or no gene set
         remains.
     """
-    _check_limits(min_genes, max_genes, max_patterns, rank_by)
+    _check_limits(min_genes, max_genes, max_pathways, rank_by)
     check_gene_list(genes, background)
     gene_sets = match_spelling(gene_sets, background)
     universe, chosen = set(background), set(genes)
@@ -276,7 +276,7 @@ def select_patterns(
     tested = over_representation(genes, candidates, background)
     usable = tested[tested["overlap"] >= min_genes]
     if usable.empty:
-        raise _no_pattern(gene_sets, genes, background, min_genes, max_genes)
+        raise _no_pathway(gene_sets, genes, background, min_genes, max_genes)
     by = ["p_value", "overlap", "name"] if rank_by == "enrichment" else ["overlap", "name"]
     usable = usable.sort_values(by, ascending=[column != "overlap" for column in by])
 
@@ -286,7 +286,7 @@ def select_patterns(
         found = frozenset(chosen.intersection(candidates[name].genes))
         first = first_with.setdefault(found, name) if drop_duplicates else name
         duplicates.setdefault(first, []).extend([name] if first != name else [])
-    table = usable[usable["name"].isin(duplicates)].head(max_patterns)
+    table = usable[usable["name"].isin(duplicates)].head(max_pathways)
     logger.info(
         f"{len(gene_sets)} gene sets: {len(usable)} of at most {max_genes} genes with at least "
         f"{min_genes} selected ones, {len(usable) - len(duplicates)} of them with just the genes "
@@ -299,7 +299,7 @@ def select_patterns(
         rank=np.arange(1, len(table) + 1),
         duplicates=["; ".join(duplicates[name]) for name in table["name"]],
     )
-    return table[list(PATTERN_COLUMNS)].reset_index(drop=True)
+    return table[list(PATHWAY_COLUMNS)].reset_index(drop=True)
 
 
 def _some(names: Sequence[str], n: int = 3) -> str:
@@ -333,11 +333,11 @@ def _shorten(text: str, n: int = 60) -> str:
     return text if len(text) <= n else text[: n - 2] + ".."
 
 
-def _check_limits(min_genes: int, max_genes: int, max_patterns: int, rank_by: str) -> None:
-    if min_genes < 1 or max_genes < min_genes or max_patterns < 1:
+def _check_limits(min_genes: int, max_genes: int, max_pathways: int, rank_by: str) -> None:
+    if min_genes < 1 or max_genes < min_genes or max_pathways < 1:
         raise InputError(
-            f"mask settings: found min_genes={min_genes}, max_genes={max_genes}, max_patterns="
-            f"{max_patterns}; expected 1 <= min_genes <= max_genes and max_patterns >= 1."
+            f"mask settings: found min_genes={min_genes}, max_genes={max_genes}, max_pathways="
+            f"{max_pathways}; expected 1 <= min_genes <= max_genes and max_pathways >= 1."
         )
     if rank_by not in ("enrichment", "coverage"):
         raise InputError(
@@ -366,7 +366,7 @@ def check_gene_list(genes: Sequence[str], background: Sequence[str]) -> None:
         )
 
 
-def _no_pattern(
+def _no_pathway(
     gene_sets: Mapping[str, GeneSet],
     genes: Sequence[str],
     background: Sequence[str],
@@ -379,7 +379,7 @@ def _no_pattern(
     best = max(len(chosen.intersection(s.genes)) for s in gene_sets.values()) if gene_sets else 0
     n_selected, n_measured = len(wanted & chosen), len(wanted.intersection(background))
     return InputError(
-        f"no pattern: none of the {len(gene_sets)} gene sets has at most {max_genes} genes and at "
+        f"no pathway: none of the {len(gene_sets)} gene sets has at most {max_genes} genes and at "
         f"least {min_genes} of the {len(genes)} selected genes (the best has {best}). Of the "
         f"{len(wanted)} genes in the sets {n_measured} are measured and {n_selected} selected. "
         f"Genes in the sets look like {_some(sorted(wanted))}; genes in the data like "

@@ -1,7 +1,7 @@
-"""The mask from genes to pattern tokens, made from gene sets.
+"""The mask from genes to pathway tokens, made from gene sets.
 
-The knowledge of the model is a sparse boolean matrix genes x patterns: token j sees the genes of
-pattern j and nothing else (Zhang, Ren, Li 2026, section "Pattern learning").
+The knowledge of the model is a sparse boolean matrix genes x pathways: token j sees the genes of
+pathway j and nothing else (Zhang, Ren, Li 2026, section "Pattern learning").
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.pathways.gene_sets import (
-    PATTERN_COLUMNS,
+    PATHWAY_COLUMNS,
     GeneSet,
     RankBy,
     check_gene_list,
@@ -28,7 +28,7 @@ from plkd.pathways.gene_sets import (
     over_representation,
     read_gmt,
     read_gmts,
-    select_patterns,
+    select_pathways,
 )
 from plkd.utils.files import whole_file
 
@@ -41,7 +41,7 @@ __all__ = [
     "over_representation",
     "read_gmt",
     "read_gmts",
-    "select_patterns",
+    "select_pathways",
 ]
 
 MaskKind = Literal["pathways", "random", "dense"]
@@ -49,46 +49,46 @@ MaskKind = Literal["pathways", "random", "dense"]
 UNCOVERED = "uncovered_genes"
 """Name of the token of the genes that no other token sees."""
 
-_FILES = ("mask.npz", "patterns.tsv", "genes.txt")
-# A trade between two patterns moves only a share of their genes; five to ten trades per pattern
+_FILES = ("mask.npz", "pathways.tsv", "genes.txt")
+# A trade between two pathways moves only a share of their genes; five to ten trades per pathway
 # are enough to forget the start (Strona et al. 2014, Nat Commun 5:4114).
-_TRADES_PER_PATTERN = 10
+_TRADES_PER_PATHWAY = 10
 
 
 @dataclass
 class Mask:
-    """Which genes each pattern token sees.
+    """Which genes each pathway token sees.
 
     Attributes
     ----------
     genes
         Gene names, the rows of `matrix`.
-    patterns
-        Pattern names, the columns of `matrix`.
+    tokens
+        Names of the tokens, the columns of `matrix`.
     matrix
-        Boolean CSC array (n_genes, n_patterns).
+        Boolean CSC array (n_genes, n_tokens).
     table
-        One row per pattern in the same order; the columns are those of :func:`select_patterns`.
+        One row per token in the same order; the columns are those of :func:`select_pathways`.
     """
 
     genes: list[str]
-    patterns: list[str]
+    tokens: list[str]
     matrix: sparse.csc_array
     table: pd.DataFrame
 
     @property
     def density(self) -> float:
-        """Share of the genes x patterns entries that are inside the mask."""
-        n_genes, n_patterns = self.matrix.shape
-        return float(self.matrix.nnz / (n_genes * n_patterns))
+        """Share of the genes x pathways entries that are inside the mask."""
+        n_genes, n_tokens = self.matrix.shape
+        return float(self.matrix.nnz / (n_genes * n_tokens))
 
     def save(self, folder: str | Path) -> None:
-        """Write mask.npz, patterns.tsv and genes.txt into `folder`: all three, or none."""
+        """Write mask.npz, pathways.tsv and genes.txt into `folder`: all three, or none."""
         folder = Path(folder)
         with ExitStack() as stack:
-            mask, patterns, genes = (stack.enter_context(whole_file(folder / f)) for f in _FILES)
+            mask, pathways, genes = (stack.enter_context(whole_file(folder / f)) for f in _FILES)
             sparse.save_npz(mask, self.matrix)
-            self.table.to_csv(patterns, sep="\t", index=False)
+            self.table.to_csv(pathways, sep="\t", index=False)
             genes.write_text("".join(f"{gene}\n" for gene in self.genes), encoding="utf-8")
 
     @classmethod
@@ -109,28 +109,28 @@ class Mask:
             matrix = sparse.csc_array(sparse.load_npz(folder / "mask.npz"), dtype=bool)
             # A gene may be called NA or nan: text columns are read as they stand.
             table = pd.read_csv(
-                folder / "patterns.tsv",
+                folder / "pathways.tsv",
                 sep="\t",
                 float_precision="round_trip",
-                dtype=PATTERN_COLUMNS,
+                dtype=PATHWAY_COLUMNS,
                 keep_default_na=False,
                 na_values={"p_value": [""], "adjusted_p_value": [""]},
             )
             genes = (folder / "genes.txt").read_text(encoding="utf-8").split("\n")[:-1]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise InputError(f"the mask in '{folder}' cannot be read: {error}. {remedy}") from error
-        missing = [column for column in PATTERN_COLUMNS if column not in table]
+        missing = [column for column in PATHWAY_COLUMNS if column not in table]
         if missing:
             raise InputError(
-                f"'{folder / 'patterns.tsv'}' has no column {', '.join(missing)}. {remedy}"
+                f"'{folder / 'pathways.tsv'}' has no column {', '.join(missing)}. {remedy}"
             )
         fits = matrix.shape == (len(genes), len(table)) and len(set(genes)) == len(genes)
         if not fits or not np.array_equal(_column_sums(matrix), table["overlap"]):
             raise InputError(
                 f"the files of the mask in '{folder}' do not belong together: mask.npz is "
-                f"{matrix.shape[0]} genes x {matrix.shape[1]} patterns, genes.txt lists "
-                f"{len(genes)} genes, patterns.tsv {len(table)} patterns, and the numbers of "
-                f"genes per pattern must agree too. {remedy}"
+                f"{matrix.shape[0]} genes x {matrix.shape[1]} pathways, genes.txt lists "
+                f"{len(genes)} genes, pathways.tsv {len(table)} pathways, and the numbers of "
+                f"genes per pathway must agree too. {remedy}"
             )
         return cls(genes, list(table["name"]), matrix, table)
 
@@ -143,38 +143,38 @@ def build_mask(
     background: Sequence[str] | None = None,
     min_genes: int = 5,
     max_genes: int = 300,
-    max_patterns: int = 300,
+    max_pathways: int = 300,
     rank_by: RankBy = "enrichment",
     drop_duplicates: bool = True,
     n_fully_connected: int = 0,
     uncovered_token: bool = False,
-    n_patterns: int | None = None,
+    n_tokens: int | None = None,
     density: float | None = None,
     seed: int = 0,
 ) -> Mask:
-    """Make the mask from genes to pattern tokens.
+    """Make the mask from genes to pathway tokens.
 
     Parameters
     ----------
     kind
-        "pathways": the gene sets that :func:`select_patterns` chooses.
-        "random": the same pathways with the genes traded between them at random: each pattern
-        keeps its size and each gene the number of patterns it is in, only the grouping is lost.
+        "pathways": the gene sets that :func:`select_pathways` chooses.
+        "random": the same pathways with the genes traded between them at random: each pathway
+        keeps its size and each gene the number of pathways it is in, only the grouping is lost.
         With `density`, each entry by chance instead (the authors' code: 0.015).
         "dense": every token sees every gene.
     genes
         Selected genes of the reference: the rows of the mask.
-    gene_sets, background, min_genes, max_genes, max_patterns, rank_by, drop_duplicates
-        See :func:`select_patterns`; `background` defaults to `genes`. Not used by "dense", nor with
-        `density`, when `n_patterns` is given.
+    gene_sets, background, min_genes, max_genes, max_pathways, rank_by, drop_duplicates
+        See :func:`select_pathways`; `background` defaults to `genes`. Not used by "dense", nor with
+        `density`, when `n_tokens` is given.
     n_fully_connected
         Further tokens that see every gene (the authors' code has one, "node 0").
     uncovered_token
         One more token, :data:`UNCOVERED`, for the genes that no other token sees: the model has all
         genes, and those of a pathway act through pathways alone.
-    n_patterns
+    n_tokens
         Number of tokens of "dense" and of "random" with `density`. Default: as many as
-        :func:`select_patterns` chooses, so that masks are compared at equal size.
+        :func:`select_pathways` chooses, so that masks are compared at equal size.
     density
         Share of genes per token, only for "random".
     seed
@@ -183,36 +183,36 @@ def build_mask(
     Raises
     ------
     InputError
-        If the settings contradict each other, or as :func:`select_patterns`.
+        If the settings contradict each other, or as :func:`select_pathways`.
     """
     genes = list(genes)
     background = genes if background is None else background
-    _check_mask_settings(kind, n_fully_connected, n_patterns, density)
+    _check_mask_settings(kind, n_fully_connected, n_tokens, density)
     check_gene_list(genes, background)
     random = np.random.default_rng(seed)
     by_size = kind == "dense" or density is not None
-    if not (by_size and n_patterns is not None):
+    if not (by_size and n_tokens is not None):
         if gene_sets is None:
-            raise InputError(f"the mask '{kind}' needs gene sets (a GMT file), or `n_patterns`.")
+            raise InputError(f"the mask '{kind}' needs gene sets (a GMT file), or `n_tokens`.")
         gene_sets = match_spelling(gene_sets, background)
-        table = select_patterns(
+        table = select_pathways(
             gene_sets,
             genes,
             background,
             min_genes=min_genes,
             max_genes=max_genes,
-            max_patterns=max_patterns,
+            max_pathways=max_pathways,
             rank_by=rank_by,
             drop_duplicates=drop_duplicates,
         )
         members = _members(genes, [gene_sets[name] for name in table["name"]])
-        n_patterns = len(table)
+        n_tokens = len(table)
 
     if kind == "dense":
-        members = [np.arange(len(genes))] * n_patterns
+        members = [np.arange(len(genes))] * n_tokens
         table = _plain_table(_numbered("dense", members), "sees every gene", members, len(genes))
     elif density is not None:
-        members = [_some_genes(len(genes), density, random) for _ in range(n_patterns)]
+        members = [_some_genes(len(genes), density, random) for _ in range(n_tokens)]
         about = f"genes drawn with chance {density}"
         table = _plain_table(_numbered("random", members), about, members, len(genes))
     elif kind == "random":
@@ -270,10 +270,10 @@ def _some_genes(n_genes: int, density: float, random: np.random.Generator) -> np
 def _trade_genes(members: Sequence[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
     """Shuffle a bipartite graph without changing any degree ("curveball", Strona et al. 2014).
 
-    Two patterns put the genes that only one of them has into a pool and draw as many back.
+    Two pathways put the genes that only one of them has into a pool and draw as many back.
     """
     sets = [set(rows.tolist()) for rows in members]
-    n_trades = _TRADES_PER_PATTERN * len(sets) if len(sets) > 1 else 0
+    n_trades = _TRADES_PER_PATHWAY * len(sets) if len(sets) > 1 else 0
     for _ in range(n_trades):
         a, b = random.choice(len(sets), size=2, replace=False)
         shared, only_a = sets[a] & sets[b], sets[a] - sets[b]
@@ -290,7 +290,7 @@ def _numbered(stem: str, members: Sequence[np.ndarray]) -> list[str]:
 def _plain_table(
     names: list[str], description: str | list[str], members: Sequence[np.ndarray], n_genes: int
 ) -> pd.DataFrame:
-    """Give the table of patterns that no gene set stands behind."""
+    """Give the table of pathways that no gene set stands behind."""
     sizes = np.array([len(rows) for rows in members])
     return pd.DataFrame(
         {
@@ -309,24 +309,24 @@ def _plain_table(
 
 
 def _check_mask_settings(
-    kind: str, n_fully_connected: int, n_patterns: int | None, density: float | None
+    kind: str, n_fully_connected: int, n_tokens: int | None, density: float | None
 ) -> None:
     if kind not in ("pathways", "random", "dense"):
         raise InputError(
             f"mask settings: kind is '{kind}'; choose 'pathways', 'random' or 'dense'."
         )
-    if n_fully_connected < 0 or (n_patterns is not None and n_patterns < 1):
+    if n_fully_connected < 0 or (n_tokens is not None and n_tokens < 1):
         raise InputError(
-            f"mask settings: found n_fully_connected={n_fully_connected}, n_patterns={n_patterns}; "
-            "expected n_fully_connected >= 0 and n_patterns >= 1 (or null)."
+            f"mask settings: found n_fully_connected={n_fully_connected}, n_tokens={n_tokens}; "
+            "expected n_fully_connected >= 0 and n_tokens >= 1 (or null)."
         )
     if density is not None and (kind != "random" or not 0 < density <= 1):
         raise InputError(
             f"mask settings: density is {density} with the mask '{kind}'; expected a share above 0 "
             "and at most 1, and only with the mask 'random'."
         )
-    if n_patterns is not None and kind != "dense" and density is None:
+    if n_tokens is not None and kind != "dense" and density is None:
         raise InputError(
-            f"mask settings: n_patterns does not apply to the mask '{kind}', whose number of "
-            "patterns comes from the gene sets; use max_patterns."
+            f"mask settings: n_tokens does not apply to the mask '{kind}', whose number of "
+            "pathways comes from the gene sets; use max_pathways."
         )

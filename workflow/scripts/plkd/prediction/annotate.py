@@ -28,8 +28,8 @@ from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, reading
 from plkd.model.folder import TrainedModel
 from plkd.prediction.table import (
-    class_names,
-    class_probabilities,
+    label_names,
+    label_probabilities,
     prediction_sets,
     prediction_table,
 )
@@ -180,8 +180,8 @@ def write_annotated(
     An h5ad keeps everything it holds; so does an h5mu, whose modality is annotated. Other formats
     become an h5ad of matrix, cells and genes. Added are ``obs['plkd_label']``,
     ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``, ``plkd_unknown``,
-    ``plkd_prediction_set`` (classes joined by ``" | "``), ``obsm['X_plkd']``,
-    ``obsm['plkd_probabilities']`` and ``uns['plkd']`` with the order of the classes.
+    ``plkd_prediction_set`` (labels joined by ``" | "``), ``obsm['X_plkd']``,
+    ``obsm['plkd_probabilities']`` and ``uns['plkd']`` with the order of the labels.
 
     Parameters
     ----------
@@ -200,8 +200,8 @@ def write_annotated(
     """
     query = Path(query)
     reader = detect_reader(query) if reader == "auto" else reader
-    obsm = {"X_plkd": embedding, "plkd_probabilities": class_probabilities(predictions)}
-    uns = {**(about or {}), "classes": np.array(class_names(predictions), dtype=object)}
+    obsm = {"X_plkd": embedding, "plkd_probabilities": label_probabilities(predictions)}
+    uns = {**(about or {}), "labels": np.array(label_names(predictions), dtype=object)}
     added = _Added(_obs_columns(predictions), obsm, uns)
     with whole_file(output) as temporary:
         if reader in ("h5ad", "h5mu"):
@@ -252,7 +252,7 @@ def _predict(
             bar.update(chunk.shape[0])
     table = prediction_table(
         cell_ids,
-        model.classes,
+        model.labels,
         np.concatenate(probabilities),
         unknown_threshold=model.calibration.unknown_threshold,
         conformal_threshold=model.calibration.conformal_threshold,
@@ -291,7 +291,7 @@ def _obs_columns(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "plkd_label": pd.Categorical(
-                predictions["label"].astype(str), categories=class_names(predictions)
+                predictions["label"].astype(str), categories=label_names(predictions)
             ).remove_unused_categories(),
             "plkd_confidence": predictions["confidence"].to_numpy(),
             "plkd_margin": predictions["margin"].to_numpy(),

@@ -6,13 +6,13 @@ One row per cell:
 column                 dtype     meaning
 =====================  ========  ==================================================================
 cell_id                str       the cell's name in the query, unique
-label                  str       class with the highest probability (the first one of equals)
+label                  str       label with the highest probability (the first one of equals)
 confidence             float32   its probability, in (0, 1]
-margin                 float32   its probability minus that of the next class, in [0, 1]
+margin                 float32   its probability minus that of the next label, in [0, 1]
 entropy                float32   of the probabilities, in nats: 0 (certain) to ln k (no idea)
 unknown                bool      confidence below the threshold that the method was given
-prediction_set         list      classes that cannot be ruled out, the most probable one first
-probability:<class>    float32   one column per class; each row sums to 1
+prediction_set         list      labels that cannot be ruled out, the most probable one first
+probability:<class>    float32   one column per label; each row sums to 1
 =====================  ========  ==================================================================
 """
 
@@ -47,27 +47,27 @@ _SCHEMA = {
 
 def prediction_table(
     cell_ids: Sequence[str] | pd.Index,
-    classes: Sequence[str],
+    labels: Sequence[str],
     probabilities: ArrayLike,
     *,
     unknown_threshold: float = 0.0,
     conformal_threshold: float | None = None,
 ) -> pd.DataFrame:
-    """Make the prediction table out of class probabilities.
+    """Make the prediction table out of label probabilities.
 
     Parameters
     ----------
     cell_ids
         Unique names of the n cells.
-    classes
-        Unique names of the k classes, in the order of the columns of `probabilities`.
+    labels
+        Unique names of the k labels, in the order of the columns of `probabilities`.
     probabilities
-        Array of shape (n_cells, n_classes), rows sum to 1.
+        Array of shape (n_cells, n_labels), rows sum to 1.
     unknown_threshold
         Cells whose confidence is below are flagged `unknown`; 0 flags none.
     conformal_threshold
-        The quantile q of the calibration scores (1 - probability of the true class). A prediction
-        set holds the classes with a probability of at least 1 - q, and always the predicted label.
+        The quantile q of the calibration scores (1 - probability of the true label). A prediction
+        set holds the labels with a probability of at least 1 - q, and always the predicted label.
         None: the label alone.
 
     Returns
@@ -80,17 +80,17 @@ def prediction_table(
     InputError
         If sizes disagree, names repeat, or the rows are not probabilities.
     """
-    names = [str(name) for name in classes]
+    names = [str(name) for name in labels]
     matrix = np.asarray(probabilities, dtype=np.float32)
     if matrix.shape != (len(cell_ids), len(names)) or not names:
         raise InputError(
             f"probabilities have the shape {matrix.shape}, but there are {len(cell_ids)} cells and "
-            f"{len(names)} classes: expected one row per cell and one column per class, at least "
-            "one class"
+            f"{len(names)} labels: expected one row per cell and one column per label, at least "
+            "one label"
         )
     twice = pd.Index(names)[pd.Index(names).duplicated()]
     if len(twice):
-        raise InputError(f"class names must be unique, found {_examples(twice)} twice")
+        raise InputError(f"label names must be unique, found {_examples(twice)} twice")
 
     best = matrix.argmax(axis=1) if len(matrix) else np.zeros(0, dtype=np.intp)
     confidence = matrix[np.arange(len(matrix)), best]
@@ -167,7 +167,7 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
         not sum to 1 within 1e-4, or `label`, `confidence` or `prediction_set` contradict them.
     """
     missing = [name for name in _SCHEMA if name not in table.columns]
-    names = class_names(table)
+    names = label_names(table)
     if missing or not names:
         what = missing or [f"{PROBABILITY}<class>"]
         raise InputError(
@@ -185,7 +185,7 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
         twice = table.loc[table["cell_id"].duplicated(), "cell_id"]
         raise InputError(f"{source}: `cell_id` must be unique, found {_examples(twice)} twice")
 
-    matrix = class_probabilities(table)
+    matrix = label_probabilities(table)
     cells = table["cell_id"].to_numpy()
     sums = matrix.sum(axis=1, dtype=np.float64)
     best = matrix.max(axis=1)
@@ -197,8 +197,8 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
         (~np.isfinite(matrix).all(axis=1), "a probability is not a finite number"),
         (matrix.min(axis=1) < 0, "a probability is negative"),
         (abs(sums - 1) > SUM_TOLERANCE, "the probabilities do not sum to 1 (within 1e-4)"),
-        (np.isnan(labels), f"`label` is no class (a column {PROBABILITY}<class>)"),
-        (matrix[np.arange(len(matrix)), column] < best, "`label` is not the most probable class"),
+        (np.isnan(labels), f"`label` is no label (a column {PROBABILITY}<class>)"),
+        (matrix[np.arange(len(matrix)), column] < best, "`label` is not the most probable label"),
         (~np.isclose(table["confidence"], best, atol=1e-6), "`confidence` is not the maximum"),
         (first != table["label"].to_numpy(), "`prediction_set` does not begin with `label`"),
     ):
@@ -209,16 +209,16 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
             )
 
 
-def class_names(table: pd.DataFrame) -> list[str]:
-    """Classes of a prediction table, in the order of its probability columns."""
+def label_names(table: pd.DataFrame) -> list[str]:
+    """Labels of a prediction table, in the order of its probability columns."""
     return [
         name.removeprefix(PROBABILITY) for name in table.columns if name.startswith(PROBABILITY)
     ]
 
 
-def class_probabilities(table: pd.DataFrame) -> NDArray[np.float32]:
-    """Probabilities of a prediction table, float32 of shape (n_cells, n_classes)."""
-    columns = [PROBABILITY + name for name in class_names(table)]
+def label_probabilities(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Probabilities of a prediction table, float32 of shape (n_cells, n_labels)."""
+    columns = [PROBABILITY + name for name in label_names(table)]
     return table[columns].to_numpy(dtype=np.float32)
 
 
@@ -229,7 +229,7 @@ def prediction_sets(table: pd.DataFrame) -> pa.ListArray:
 
 
 def _margin(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Highest minus second highest probability; the second of a single class is 0."""
+    """Highest minus second highest probability; the second of a single label is 0."""
     if matrix.shape[1] == 1:
         return matrix[:, 0]
     top = np.partition(matrix, -2, axis=1)[:, -2:]
@@ -242,14 +242,14 @@ def _prediction_sets(
     best: NDArray[np.intp],
     conformal_threshold: float | None,
 ) -> pd.Series:
-    """Sets of classes per cell as one pyarrow list column, by decreasing probability."""
+    """Sets of labels per cell as one pyarrow list column, by decreasing probability."""
     if conformal_threshold is None:
         rows, columns = np.arange(len(matrix)), best
     else:
         inside = matrix >= 1 - conformal_threshold
         inside[np.arange(len(matrix)), best] = True
         rows, columns = np.nonzero(inside)
-        # lexsort keeps the order of equals, so that a tie begins with the class argmax chose.
+        # lexsort keeps the order of equals, so that a tie begins with the label argmax chose.
         order = np.lexsort((-matrix[rows, columns], rows))
         columns = columns[order]
     sizes = np.bincount(rows, minlength=len(matrix))
@@ -259,7 +259,7 @@ def _prediction_sets(
 
 
 def _set_heads(array: pa.ListArray) -> NDArray[np.object_]:
-    """First class of every set, None for an empty one."""
+    """First label of every set, None for an empty one."""
     heads = np.full(len(array), None, dtype=object)
     filled = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) > 0
     starts = array.offsets.to_numpy()[:-1][filled]

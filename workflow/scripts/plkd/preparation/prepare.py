@@ -159,7 +159,8 @@ def prepare_dataset(
 
 
 def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How to read the file of one side (its configuration), for :func:`plkd.io.cells.open_cells`."""
+    """How to read the file of one side (its configuration), for
+    :func:`plkd.io.cells.open_cells`."""
     source = SourceSettings.from_config(config)
     return source.reading | {"obs_columns": source.obs_columns}
 

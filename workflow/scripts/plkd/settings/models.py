@@ -45,7 +45,7 @@ class MaskSettings:
     max_genes: int = _setting(
         300, "Use gene sets with at most this many genes in total.", minimum=1
     )
-    max_patterns: int = _setting(300, "Keep at most this many gene sets (tokens).", minimum=1)
+    max_pathways: int = _setting(300, "Keep at most this many gene sets (tokens).", minimum=1)
     rank_by: Literal["enrichment", "coverage"] = _setting(
         "enrichment",
         "Which gene sets to keep: the most over-represented in the selected genes, or those with "
@@ -55,7 +55,7 @@ class MaskSettings:
     uncovered_token: bool = _setting(
         False, "One more token for the genes that no other token sees, if there are any."
     )
-    n_patterns: int | None = _setting(
+    n_tokens: int | None = _setting(
         None,
         "Number of tokens of a random (Bernoulli) or dense mask; null: as the gene sets give.",
         minimum=1,
@@ -128,7 +128,7 @@ class TrainingSettings:
     )
     sampling: Literal["natural", "balanced", "square_root"] = _setting(
         "natural",
-        "How cells are drawn: as they are, every class equally often, or by the root of its size.",
+        "How cells are drawn: as they are, every label equally often, or by the root of its size.",
     )
     gene_dropout: float = _setting(
         0.0,
@@ -161,8 +161,8 @@ class TeacherLossSettings:
     clustering_kernel: Literal["fixed", "median"] = _setting(
         "median", "Kernel of L1: exp(-d2) (text), or its width by the median of d2 (DDC)."
     )
-    clustering_prefactor: Literal["classes", "pairs"] = _setting(
-        "classes", "Factor of L1: 1/k (text) or 2/(k(k-1))."
+    clustering_prefactor: Literal["labels", "pairs"] = _setting(
+        "labels", "Factor of L1: 1/k (text) or 2/(k(k-1))."
     )
     cross_entropy_weight: float = _setting(1.0, "Weight of L2, cross-entropy.", minimum=0)
     label_smoothing: float = _setting(0.0, "Label smoothing of L2.", minimum=0, exclusiveMaximum=1)
@@ -186,7 +186,7 @@ class StudentLossSettings:
     self_entropy_weight: float = _setting(1.0, "Weight of L4, self-entropy.", minimum=0)
     self_entropy: Literal["maximise", "minimise"] = _setting(
         "maximise",
-        "L4: maximise the entropy of the mean prediction (keeps all classes in use) or minimise it "
+        "L4: maximise the entropy of the mean prediction (keeps all labels in use) or minimise it "
         "(authors' code).",
     )
     self_entropy_mean: Literal["logits", "softmax"] = _setting(
@@ -219,11 +219,11 @@ class Settings:
     )
     validation_fraction: float = _setting(
         0.1,
-        "Share of the reference (per class) held out of training for curves and calibration.",
+        "Share of the reference (per label) held out of training for curves and calibration.",
         exclusiveMinimum=0,
         exclusiveMaximum=0.5,
     )
-    error_rate: float = _setting(
+    alpha: float = _setting(
         0.05,
         "Share of the reference's cells whose prediction set may miss the true label, and whose "
         "confidence lies below the threshold under which a cell is flagged unknown.",

@@ -29,13 +29,13 @@ SOURCES: dict[str, dict[str, list[str]]] = {
             "student_loss.hard_label_weight", "student_loss.self_entropy_weight",
             "student_loss.self_entropy_mean", "student_loss.teacher_sees",
         ],
-        "2.3, whose sign is lost; this one keeps all classes in use": ["student_loss.self_entropy"],
+        "2.3, whose sign is lost; this one keeps all labels in use": ["student_loss.self_entropy"],
         "3.2": [
             f"{model}.{name}" for model in _TRAINING for name in ("epochs", "optimiser", "schedule")
         ],
         "4.1, the numbers of weights": ["teacher.width", "student.hidden"],
         _SILENT: [
-            "mask.min_genes", "mask.max_genes", "mask.max_patterns", "student.dropout",
+            "mask.min_genes", "mask.max_genes", "mask.max_pathways", "student.dropout",
             *(f"{model}.{name}" for model in _TRAINING
               for name in ("momentum", "weight_decay", "final_learning_rate")),
         ],
@@ -44,7 +44,7 @@ SOURCES: dict[str, dict[str, list[str]]] = {
         ],
         "text silent; authors' tutorial": [f"{model}.batch_size" for model in _TRAINING],
         "text silent; ours": [
-            *(f"{model}.sampling" for model in _TRAINING), "validation_fraction", "error_rate",
+            *(f"{model}.sampling" for model in _TRAINING), "validation_fraction", "alpha",
             "background_cells",
         ],
         "ours: without norms and residuals the weights run away": [
@@ -53,7 +53,7 @@ SOURCES: dict[str, dict[str, list[str]]] = {
     },
     "authors_code": {
         "authors' code": [
-            "mask.kind", "mask.min_genes", "mask.max_genes", "mask.max_patterns", "mask.rank_by",
+            "mask.kind", "mask.min_genes", "mask.max_genes", "mask.max_pathways", "mask.rank_by",
             "mask.n_fully_connected", "validation_fraction", "student.hidden", "student.dropout",
             *(f"teacher.{field.name}" for field in dataclasses.fields(PRESETS["paper"].teacher)),
             *(f"{model}.{name}" for model in _TRAINING
@@ -63,11 +63,11 @@ SOURCES: dict[str, dict[str, list[str]]] = {
               for field in dataclasses.fields(getattr(PRESETS["paper"], loss))
               if field.name != "label_smoothing"),
         ],
-        "ours": ["error_rate", "background_cells"],
+        "ours": ["alpha", "background_cells"],
     },
     "default": {
         "as the paper": [
-            "mask.kind", "mask.min_genes", "mask.max_genes", "mask.max_patterns", "mask.rank_by",
+            "mask.kind", "mask.min_genes", "mask.max_genes", "mask.max_pathways", "mask.rank_by",
             "teacher.width", "teacher.depth", "teacher.heads", "student.hidden",
             "teacher_loss.clustering_weight", "teacher_loss.cross_entropy_weight",
             "student_loss.distillation_weight", "student_loss.self_entropy_weight",
@@ -88,13 +88,13 @@ SOURCES: dict[str, dict[str, list[str]]] = {
             *(f"{model}.{name}" for model in _TRAINING
               for name in ("batch_size", "optimiser", "learning_rate", "weight_decay", "momentum",
                            "schedule", "final_learning_rate")),
-            "validation_fraction", "error_rate", "background_cells",
+            "validation_fraction", "alpha", "background_cells",
         ],
         "DDC and KIDA, whose loss it is": [
             "teacher_loss.clustering_assignments", "teacher_loss.clustering_kernel"
         ],
         "as is usual with T, where L4 keeps its share": ["student_loss.temperature_squared"],
-        "UnitedNet, which keeps all classes in use": [
+        "UnitedNet, which keeps all labels in use": [
             "student_loss.self_entropy", "student_loss.self_entropy_mean"
         ],
     },

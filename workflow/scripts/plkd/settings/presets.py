@@ -2,8 +2,8 @@
 
 Every number of a preset stands in this module once, with the place where it comes from. A *variant*
 is a preset and a few overrides (``{"preset": "paper", "mask": {"kind": "random"}}``);
-:func:`resolve` turns it into :class:`~plkd.settings.models.Settings`, :func:`json_schema` describes what a
-variant may say. Standard library only: Snakemake imports this module itself.
+:func:`resolve` turns it into :class:`~plkd.settings.models.Settings`, :func:`json_schema`
+describes what a variant may say. Standard library only: Snakemake imports this module itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from plkd.settings.models import (
 # the Student) the authors' published code fills in; its learning rate of 1e-3 leaves the Teacher at
 # chance within six epochs, so the rate is the one that trains (0.05).
 PAPER = Settings(
-    mask=MaskSettings(min_genes=5, max_genes=300, max_patterns=300, rank_by="enrichment"),  # 2.2
+    mask=MaskSettings(min_genes=5, max_genes=300, max_pathways=300, rank_by="enrichment"),  # 2.2
     teacher=TeacherSettings(
         width=48,  # the quoted parameter counts (4.1)
         depth=1,  # 2.2 "only 1 layer"
@@ -52,7 +52,7 @@ PAPER = Settings(
     teacher_loss=TeacherLossSettings(
         clustering_assignments="logits",  # 2.3 "Y_a = logits"
         clustering_kernel="fixed",  # 2.3 s_ij without a width
-        clustering_prefactor="classes",  # 2.3 1/k
+        clustering_prefactor="labels",  # 2.3 1/k
     ),
     student=StudentSettings(hidden=(256, 128), dropout=0.1),  # 547,597 weights (4.1); authors' code
     student_training=TrainingSettings(
@@ -65,15 +65,15 @@ PAPER = Settings(
     ),
     student_loss=StudentLossSettings(
         temperature=3.0,  # 2.3 "T = 3"
-        self_entropy="maximise",  # the sign is lost in the text; this one keeps classes in use
+        self_entropy="maximise",  # the sign is lost in the text; this one keeps labels in use
         self_entropy_mean="logits",  # 2.3 "the average of y_i"
     ),
 )
 
 # The settings of the authors' published code, with its mask laid out as the text says. Its batches
-# of 8 and classes oversampled to the largest one are kept.
+# of 8 and labels oversampled to the largest one are kept.
 AUTHORS_CODE = Settings(
-    mask=MaskSettings(rank_by="coverage", max_patterns=299, n_fully_connected=1),  # "node 0"
+    mask=MaskSettings(rank_by="coverage", max_pathways=299, n_fully_connected=1),  # "node 0"
     teacher=TeacherSettings(
         width=48,
         depth=2,
@@ -99,7 +99,7 @@ AUTHORS_CODE = Settings(
     teacher_loss=TeacherLossSettings(
         clustering_assignments="logits",
         clustering_kernel="fixed",
-        clustering_prefactor="classes",
+        clustering_prefactor="labels",
     ),
     student=StudentSettings(hidden=(256, 128), dropout=0.1),
     student_training=TrainingSettings(
@@ -145,7 +145,7 @@ DEFAULT = Settings(
     # nothing
     teacher=TeacherSettings(width=48, depth=1, heads=2, block="prenorm", mlp_ratio=0.0),
     teacher_training=_CORRUPTED,
-    # over all pairs of classes, because with 1/k many classes let L1 outweigh the cross-entropy
+    # over all pairs of labels, because with 1/k many labels let L1 outweigh the cross-entropy
     teacher_loss=TeacherLossSettings(
         clustering_assignments="softmax", clustering_kernel="median", clustering_prefactor="pairs"
     ),
@@ -220,7 +220,10 @@ def json_schema() -> dict[str, Any]:
 def _print_schema() -> None:
     import yaml
 
-    header = "# Made by `make schema` from workflow/scripts/plkd/settings/models.py; a test keeps them equal."
+    header = (
+        "# Made by `make schema` from workflow/scripts/plkd/settings/models.py; a test keeps them "
+        "equal."
+    )
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "PLKD variant"}
     schema |= json_schema()
     print(header)

@@ -1,6 +1,6 @@
 """Simulated cells with planted truth, for tests, for power analyses and for trying things out.
 
-A :class:`World` holds what cells have in common: genes, labels with markers and pathway
+A :class:`Design` holds what cells have in common: genes, labels with markers and pathway
 programmes, batches. :func:`simulate_cells` draws cells from it; :func:`simulate_atac` gives the
 accessibility of the same cells; :func:`simulate_spatial` draws spots on slices. The miniatures of
 the data sets of the paper are in :mod:`plkd.simulation.twins`.
@@ -8,16 +8,16 @@ the data sets of the paper are in :mod:`plkd.simulation.twins`.
 
 from plkd.simulation.atac import simulate_atac, write_fragments
 from plkd.simulation.cells import Simulation, draw_cells, simulate_cells
-from plkd.simulation.design import World, make_world
+from plkd.simulation.design import Design, make_design
 from plkd.simulation.genome import plant_annotation, write_gtf
 from plkd.simulation.spatial import draw_slices, simulate_spatial
 
 __all__ = [
+    "Design",
     "Simulation",
-    "World",
     "draw_cells",
     "draw_slices",
-    "make_world",
+    "make_design",
     "plant_annotation",
     "simulate_atac",
     "simulate_cells",

@@ -47,7 +47,7 @@ def simulate_atac(
     distance outside. Background peaks are linked to no gene.
 
     Paired data are the simulation itself and the result; for unpaired data give another draw of the
-    same world.
+    same design.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def simulate_atac(
     annotation
         Genes with `gene`, `chrom`, `start`, `end`, `strand`, as of :func:`plant_annotation`.
     seed
-        Seed of the draw; the peaks depend on the world and the annotation alone.
+        Seed of the draw; the peaks depend on the design and the annotation alone.
     depth
         Mean total count of a cell.
     body_peaks, distal_peaks
@@ -68,7 +68,7 @@ def simulate_atac(
     effect
         Log fold change of a linked peak for each log fold change of its gene.
     batch_effect
-        Standard deviation of the batches' peak-wise log fold changes (default: the world's).
+        Standard deviation of the batches' peak-wise log fold changes (default: the design's).
     contigs
         Names of unplaced contigs that get three background peaks each.
     progress
@@ -84,38 +84,38 @@ def simulate_atac(
     Raises
     ------
     InputError
-        If the annotation lacks a column or all genes of the world, or a number is out of range.
+        If the annotation lacks a column or all genes of the design, or a number is out of range.
     """
     _check(annotation, simulation, depth, background, decay)
-    world = simulation.world
+    design = simulation.design
     peaks = _plant_peaks(
-        annotation, body_peaks, distal_peaks, decay, background, contigs, world.seed
+        annotation, body_peaks, distal_peaks, decay, background, contigs, design.seed
     )
     names = peaks["chrom"] + ":" + peaks["start"].astype(str) + "-" + peaks["end"].astype(str)
-    gene_of = pd.Index(world.genes).get_indexer(pd.Index(peaks["gene"]))
+    gene_of = pd.Index(design.genes).get_indexer(pd.Index(peaks["gene"]))
     linked = gene_of >= 0
     weights = np.where(linked, peaks["weight"].to_numpy(dtype=float), 0.0)
 
-    rng = world.stream("peaks")
+    rng = design.stream("peaks")
     openness = rng.normal(0, 0.7, len(peaks)) + 0.7 * (peaks["kind"] == "promoter").to_numpy()
-    openness += np.where(linked, 0.15 * world.base[gene_of], 0.0)
+    openness += np.where(linked, 0.15 * design.base[gene_of], 0.0)
     links = sparse.csr_matrix(
         (effect * weights[linked], (gene_of[linked], np.flatnonzero(linked))),
-        shape=(len(world.genes), len(peaks)),
+        shape=(len(design.genes), len(peaks)),
     )
-    to_peaks = world.loadings @ links
-    label_peaks = sparse.csr_matrix(world.label_effects) @ links
-    centre = np.asarray(world.label_levels().mean(axis=0) @ links)
+    to_peaks = design.loadings @ links
+    label_peaks = sparse.csr_matrix(design.label_effects) @ links
+    centre = np.asarray(design.label_levels().mean(axis=0) @ links)
 
     obs = simulation.cells.obs
-    label_codes = pd.Index(world.labels).get_indexer(pd.Index(simulation.true_labels))
+    label_codes = pd.Index(design.labels).get_indexer(pd.Index(simulation.true_labels))
     batches = list(obs["batch"].cat.categories)
     batch_codes = obs["batch"].cat.codes.to_numpy()
-    size = world.batch_effect if batch_effect is None else batch_effect
+    size = design.batch_effect if batch_effect is None else batch_effect
     shifts = np.stack(
-        [world.stream("peaks of batch", one).normal(0, size, len(peaks)) for one in batches]
+        [design.stream("peaks of batch", one).normal(0, size, len(peaks)) for one in batches]
     )
-    rng = stream(world.seed, "peak counts", seed)
+    rng = stream(design.seed, "peak counts", seed)
     totals = depth * rng.lognormal(-(DEPTH_SPREAD**2) / 2, DEPTH_SPREAD, simulation.cells.n_obs)
     label_rows = label_peaks.toarray()
     blocks = []
@@ -146,7 +146,7 @@ def simulate_atac(
         programmes=simulation.programmes,
         active=simulation.active,
         activity=simulation.activity,
-        world=world,
+        design=design,
         links=table[["peak", "gene", "kind", "distance", "weight"]].reset_index(drop=True),
     )
 
@@ -168,7 +168,7 @@ def write_fragments(atac: Simulation, path: str | Path, *, seed: int = 0) -> Non
     """
     counts = atac.cells.X.tocoo()
     repeats = counts.data.astype(int)
-    rng = stream(atac.world.seed, "fragments", seed)
+    rng = stream(atac.design.seed, "fragments", seed)
     cell, peak = np.repeat(counts.row, repeats), np.repeat(counts.col, repeats)
     starts = atac.cells.var["start"].to_numpy()[peak]
     widths = atac.cells.var["end"].to_numpy()[peak] - starts
@@ -297,10 +297,10 @@ def _check(
             f"the annotation has no column '{sorted(needed - set(annotation))[0]}'; its columns "
             f"are: {', '.join(map(str, annotation.columns))}"
         )
-    if not annotation["gene"].isin(simulation.world.genes).any():
+    if not annotation["gene"].isin(simulation.design.genes).any():
         raise InputError(
             "the annotation has none of the simulated genes; make it with "
-            "plant_annotation(simulation.world.genes)"
+            "plant_annotation(simulation.design.genes)"
         )
     if simulation.links is not None:
         raise InputError("the simulation holds peaks already; give one of simulate_cells")

@@ -1,4 +1,4 @@
-"""Cells drawn from a world: counts with planted markers, programmes and batch effects."""
+"""Cells drawn from a design: counts with planted markers, programmes and batch effects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.simulation.design import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, World, make_world, stream
+from plkd.simulation.design import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, Design, make_design, stream
 from plkd.utils.files import whole_file, write_json
 
 DEPTH_SPREAD = 0.35
@@ -41,7 +41,7 @@ class Simulation:
     activity
         Activity of each programme in each cell, (n_cells, n_programmes) float32, in the order of
         `programmes`: about 1 where the label has it active, about 0.1 elsewhere.
-    world
+    design
         What the cells were drawn from.
     links
         For peaks: table of `peak`, `gene`, `kind` (promoter, body, distal), `distance` (bp to the
@@ -53,7 +53,7 @@ class Simulation:
     programmes: dict[str, list[str]]
     active: dict[str, list[str]]
     activity: NDArray[np.float32] = field(repr=False)
-    world: World = field(repr=False)
+    design: Design = field(repr=False)
     links: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
@@ -69,12 +69,12 @@ class Simulation:
             "labels": {
                 label: {
                     "cells": int((self.true_labels == label).sum()),
-                    "lineage": self.world.lineages[label],
+                    "lineage": self.design.lineages[label],
                     "markers": self.markers[label],
-                    "lineage_markers": self.world.lineage_markers[self.world.lineages[label]],
+                    "lineage_markers": self.design.lineage_markers[self.design.lineages[label]],
                     "active_programmes": self.active[label],
                 }
-                for label in self.world.labels
+                for label in self.design.labels
             },
             "batches": {
                 str(batch): int(n)
@@ -82,9 +82,9 @@ class Simulation:
             },
             "programmes": self.programmes,
             "decoys": [name for name in self.programmes if name not in used],
-            "world_seed": self.world.seed,
-            "batch_effect": self.world.batch_effect,
-            "confounding": self.world.confounding,
+            "design_seed": self.design.seed,
+            "batch_effect": self.design.batch_effect,
+            "confounding": self.design.confounding,
         }
         if self.links is not None:
             content["links"] = self.links.to_dict("records")
@@ -102,7 +102,7 @@ def simulate_cells(
     n_cells: int,
     *,
     seed: int = 0,
-    world: int | World = 0,
+    design: int | Design = 0,
     depth: float = 2000.0,
     batches: Sequence[str] | None = None,
     leave_out: Collection[str] = (),
@@ -114,7 +114,8 @@ def simulate_cells(
     """Draw cells whose labels, marker genes, pathway programmes and batch effects are known.
 
     Counts are gamma-Poisson (negative binomial) with log-normal library sizes. Two draws of the
-    same world (the same settings and `world`) with different seeds are a fair reference and query.
+    same design (the same settings and `design`) with different seeds are a fair reference and
+    query.
 
     Parameters
     ----------
@@ -122,15 +123,15 @@ def simulate_cells(
         Number of cells; every label that is drawn gets at least one.
     seed
         Seed of the draw.
-    world
-        Seed of the world, or a world from :func:`plkd.simulation.make_world`.
+    design
+        Seed of the design, or a design from :func:`plkd.simulation.make_design`.
     depth
         Mean total count of a cell.
     batches
-        Names of the batches of this draw (default: those of the world); a batch of another name
+        Names of the batches of this draw (default: those of the design); a batch of another name
         has an effect of its own. Cells are spread evenly over them.
     leave_out
-        Labels of the world that this draw lacks: drawn for the query alone they are unseen labels.
+        Labels of the design that this draw lacks: drawn for the query alone they are unseen labels.
     composition_shift
         Standard deviation of the labels' log abundance between batches.
     label_noise
@@ -138,7 +139,7 @@ def simulate_cells(
     progress
         Show a progress bar.
     **settings
-        Settings of :func:`plkd.simulation.make_world`: `n_genes`, `n_labels`, `n_batches`,
+        Settings of :func:`plkd.simulation.make_design`: `n_genes`, `n_labels`, `n_batches`,
         `n_programmes`, `programme_size`, `programmes_per_label`, `n_markers`, `batch_effect`, ..
 
     Returns
@@ -156,45 +157,45 @@ def simulate_cells(
     >>> reference = simulate_cells(500, seed=1, n_labels=5)
     >>> query = simulate_cells(300, seed=2, n_labels=5, batches=["new donor"])
     """
-    if not isinstance(world, World):
-        world = make_world(seed=world, **settings)
+    if not isinstance(design, Design):
+        design = make_design(seed=design, **settings)
     elif settings:
         raise InputError(
-            f"`{next(iter(settings))}` is a setting of the world: give it to make_world, or give "
-            "the seed of a world instead of the world"
+            f"`{next(iter(settings))}` is a setting of the design: give it to make_design, or give "
+            "the seed of a design instead of the design"
         )
-    unknown = set(leave_out) - set(world.labels)
+    unknown = set(leave_out) - set(design.labels)
     if unknown:
         raise InputError(
-            f"`leave_out` names '{sorted(unknown)[0]}', which is no label of the world; its labels "
-            f"are: {', '.join(world.labels)}"
+            f"`leave_out` names '{sorted(unknown)[0]}', which is no label of the design; its "
+            f"labels are: {', '.join(design.labels)}"
         )
     if not 0 <= label_noise <= 1:
         raise InputError(f"`label_noise` is {label_noise}; expected a share between 0 and 1")
     if n_cells < 1:
         raise InputError(f"`n_cells` is {n_cells}; expected at least 1")
-    names = tuple(world.batches if batches is None else batches)
-    rng = stream(world.seed, "cells", seed)
+    names = tuple(design.batches if batches is None else batches)
+    rng = stream(design.seed, "cells", seed)
     batch_codes = rng.permutation(np.arange(n_cells) % len(names))
-    kept = np.array([label not in leave_out for label in world.labels])
+    kept = np.array([label not in leave_out for label in design.labels])
     if not kept.any():
-        raise InputError("`leave_out` names every label of the world; no cells are left")
-    label_codes = _draw_labels(world, names, batch_codes, kept, composition_shift, rng)
+        raise InputError("`leave_out` names every label of the design; no cells are left")
+    label_codes = _draw_labels(design, names, batch_codes, kept, composition_shift, rng)
     simulation = draw_cells(
-        world,
-        np.asarray(world.labels, dtype=object)[label_codes],
+        design,
+        np.asarray(design.labels, dtype=object)[label_codes],
         np.asarray(names, dtype=object)[batch_codes],
         seed=seed,
         depth=depth,
         progress=progress,
     )
     if label_noise:
-        _disturb_labels(simulation.cells.obs, label_noise, stream(world.seed, "noise", seed))
+        _disturb_labels(simulation.cells.obs, label_noise, stream(design.seed, "noise", seed))
     return simulation
 
 
 def draw_cells(
-    world: World,
+    design: Design,
     labels: Sequence[str] | NDArray[np.object_],
     batches: Sequence[str] | NDArray[np.object_],
     *,
@@ -207,8 +208,8 @@ def draw_cells(
 
     Parameters
     ----------
-    world
-        From :func:`plkd.simulation.make_world`.
+    design
+        From :func:`plkd.simulation.make_design`.
     labels, batches
         Of each cell; batches may be any names.
     seed
@@ -224,23 +225,23 @@ def draw_cells(
     Raises
     ------
     InputError
-        If `depth` is not positive, or a label is not of the world.
+        If `depth` is not positive, or a label is not of the design.
     """
     if not depth > 0:
         raise InputError(f"`depth` is {depth}; expected a positive number of counts")
     labels, batches = list(map(str, labels)), list(map(str, batches))
-    label_names, batch_names = list(world.labels), list(dict.fromkeys(batches))
+    label_names, batch_names = list(design.labels), list(dict.fromkeys(batches))
     label_codes = pd.Index(label_names).get_indexer(pd.Index(labels))
     if (label_codes < 0).any():
         wrong = labels[int(np.argmax(label_codes < 0))]
         raise InputError(
-            f"'{wrong}' is no label of the world; its labels are: {', '.join(label_names)}"
+            f"'{wrong}' is no label of the design; its labels are: {', '.join(label_names)}"
         )
     batch_codes = pd.Index(batch_names).get_indexer(pd.Index(batches))
-    n_cells, n_genes = len(label_codes), len(world.genes)
-    rng = stream(world.seed, "counts", seed)
-    batch_effects = np.stack([world.effect_of_batch(name) for name in batch_names])
-    factors = np.array([world.depth_of_batch(name) for name in batch_names])
+    n_cells, n_genes = len(label_codes), len(design.genes)
+    rng = stream(design.seed, "counts", seed)
+    batch_effects = np.stack([design.effect_of_batch(name) for name in batch_names])
+    factors = np.array([design.depth_of_batch(name) for name in batch_names])
     totals = depth * factors[batch_codes] / factors[batch_codes].mean()
     totals = totals * rng.lognormal(-(DEPTH_SPREAD**2) / 2, DEPTH_SPREAD, size=n_cells)
     shares = (
@@ -251,15 +252,15 @@ def draw_cells(
     step = max(1, CHUNK_VALUES // n_genes)
     for start in tqdm(range(0, n_cells, step), desc="drawing cells", disable=not progress):
         rows = slice(start, start + step)
-        activity = _draw_activity(shares[rows] @ world.label_activity, rng)
-        logs = activity @ world.loadings + world.base + batch_effects[batch_codes[rows]]
+        activity = _draw_activity(shares[rows] @ design.label_activity, rng)
+        logs = activity @ design.loadings + design.base + batch_effects[batch_codes[rows]]
         if mixture is None:
-            logs += world.label_effects[label_codes[rows]]
+            logs += design.label_effects[label_codes[rows]]
         else:  # levels, not their logarithms, are mixed
-            logs += np.log(shares[rows] @ np.exp(world.label_effects))
+            logs += np.log(shares[rows] @ np.exp(design.label_effects))
         rates = np.exp(logs)
         rates *= totals[rows, None] / rates.sum(axis=1, keepdims=True)
-        blocks.append(sparse.csr_matrix(gamma_poisson(rates, world.dispersion, rng)))
+        blocks.append(sparse.csr_matrix(gamma_poisson(rates, design.dispersion, rng)))
         activities.append(activity.astype(np.float32))
     obs = pd.DataFrame(
         {
@@ -270,13 +271,13 @@ def draw_cells(
     )
     return Simulation(
         cells=ad.AnnData(
-            sparse.vstack(blocks, format="csr"), obs=obs, var=pd.DataFrame(index=list(world.genes))
+            sparse.vstack(blocks, format="csr"), obs=obs, var=pd.DataFrame(index=list(design.genes))
         ),
-        markers=world.markers,
-        programmes=world.programmes,
-        active=world.active,
+        markers=design.markers,
+        programmes=design.programmes,
+        active=design.active,
         activity=np.concatenate(activities),
-        world=world,
+        design=design,
     )
 
 
@@ -294,7 +295,7 @@ def write_gmt(gene_sets: Mapping[str, Sequence[str]], path: str | Path) -> None:
 
 
 def _draw_labels(
-    world: World,
+    design: Design,
     batches: Sequence[str],
     batch_codes: NDArray[np.intp],
     kept: NDArray[np.bool_],
@@ -304,8 +305,8 @@ def _draw_labels(
     """Labels by their abundance in each batch; each at least once if the cells suffice."""
     codes = np.empty(len(batch_codes), dtype=np.intp)
     for code, batch in enumerate(batches):
-        shift = world.stream("composition", batch).normal(0, composition_shift, size=len(kept))
-        weights = np.where(kept, world.abundance * np.exp(shift), 0.0)
+        shift = design.stream("composition", batch).normal(0, composition_shift, size=len(kept))
+        weights = np.where(kept, design.abundance * np.exp(shift), 0.0)
         here = np.flatnonzero(batch_codes == code)
         codes[here] = rng.choice(len(kept), size=len(here), p=weights / weights.sum())
     counts = np.bincount(codes, minlength=len(kept))

@@ -1,4 +1,4 @@
-"""Worlds: the genes, labels, programmes and batches that cells are drawn from."""
+"""Designs: the genes, labels, programmes and batches that cells are drawn from."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ BACKGROUND_ACTIVITY = 0.1
 
 
 @dataclass(frozen=True)
-class World:
-    """What cells have in common before any of them is drawn. Made by :func:`make_world`.
+class Design:
+    """What cells have in common before any of them is drawn. Made by :func:`make_design`.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class World:
     dispersion
         Over-dispersion of the counts: their variance is mean + dispersion * mean^2.
     seed
-        Seed of the world.
+        Seed of the design.
     """
 
     genes: tuple[str, ...]
@@ -81,7 +81,7 @@ class World:
     seed: int = 0
 
     def stream(self, *names: object) -> np.random.Generator:
-        """A generator that depends on the world's seed and the names alone."""
+        """A generator that depends on the design's seed and the names alone."""
         return stream(self.seed, *names)
 
     def effect_of_batch(self, batch: str) -> NDArray[np.float64]:
@@ -111,7 +111,7 @@ def stream(*names: object) -> np.random.Generator:
     return np.random.default_rng([zlib.crc32(text.encode()), len(text)])
 
 
-def make_world(
+def make_design(
     *,
     n_genes: int = 2000,
     n_labels: int = 8,
@@ -133,7 +133,7 @@ def make_world(
     dispersion: float = 0.3,
     confounding: float = 0.0,
     seed: int = 0,
-) -> World:
+) -> Design:
     """Plant labels, markers, gene programmes and batch effects.
 
     Parameters
@@ -172,7 +172,7 @@ def make_world(
         Share (0 to 1) of the variance of a batch's effect that lies along the difference of two
         labels: such batches look like other cell types.
     seed
-        Seed of the world. Each part has a stream of its own.
+        Seed of the design. Each part has a stream of its own.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def make_world(
                 f"`abundance` has {weights.size} values; expected {len(labels)} positive numbers, "
                 "one for each label"
             )
-    return World(
+    return Design(
         genes=genes,
         labels=labels,
         batches=tuple(batches),

@@ -9,7 +9,7 @@ import yaml
 
 from plkd.errors import InputError
 from plkd.simulation.cells import Simulation, simulate_cells, write_cells, write_gmt
-from plkd.simulation.design import make_world
+from plkd.simulation.design import make_design
 from plkd.utils.files import whole_file, writable_folder, write_json
 
 CONFIGURATION = "my_data.yaml"
@@ -47,11 +47,11 @@ def write_project(
     label_noise
         Share of wrong labels in the reference.
     seed
-        Seed of the world and of both draws.
+        Seed of the design and of both draws.
     progress
         Show progress bars.
     **settings
-        Settings of :func:`plkd.simulation.make_world`.
+        Settings of :func:`plkd.simulation.make_design`.
 
     Returns
     -------
@@ -64,18 +64,18 @@ def write_project(
         If a number cannot be used, or the folder cannot be written.
     """
     folder = writable_folder(folder)
-    world = make_world(seed=seed, **settings)
-    if not 0 <= n_unseen < len(world.labels):
+    design = make_design(seed=seed, **settings)
+    if not 0 <= n_unseen < len(design.labels):
         raise InputError(
-            f"{n_unseen} unseen labels of {len(world.labels)}: the reference needs at least one"
+            f"{n_unseen} unseen labels of {len(design.labels)}: the reference needs at least one"
         )
     if n_query_batches < 1:
         raise InputError(f"{n_query_batches} batches of the query; expected at least 1")
-    rarest_first = sorted(world.labels, key=lambda one: world.abundance[world.labels.index(one)])
+    rarest_first = sorted(design.labels, key=lambda one: design.abundance[design.labels.index(one)])
     middle = (len(rarest_first) - n_unseen) // 2
     reference = simulate_cells(
         n_cells,
-        world=world,
+        design=design,
         seed=2 * seed + 1,
         depth=depth,
         leave_out=rarest_first[middle : middle + n_unseen],
@@ -85,7 +85,7 @@ def write_project(
     )
     query = simulate_cells(
         n_query,
-        world=world,
+        design=design,
         seed=2 * seed + 2,
         depth=depth,
         batches=[f"query batch{i + 1}" for i in range(n_query_batches)],

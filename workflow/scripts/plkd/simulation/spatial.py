@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from plkd.errors import InputError
 from plkd.simulation.cells import Simulation, draw_cells
-from plkd.simulation.design import World, make_world
+from plkd.simulation.design import Design, make_design
 
 Arrangement = Literal["layers", "niches"]
 
@@ -28,7 +28,7 @@ def simulate_spatial(
     *,
     n_slices: int = 3,
     seed: int = 0,
-    world: int | World = 0,
+    design: int | Design = 0,
     arrangement: Arrangement = "layers",
     mixing: float = 0.2,
     depth: float = 3000.0,
@@ -46,10 +46,10 @@ def simulate_spatial(
         Number of slices or their names (slice1 ..); a slice is a batch.
     seed
         Seed of the draw.
-    world
-        Seed of the world, or a world from :func:`plkd.simulation.make_world`.
+    design
+        Seed of the design, or a design from :func:`plkd.simulation.make_design`.
     arrangement
-        ``layers``: bands across the slice in the order of the world's labels; ``niches``: a
+        ``layers``: bands across the slice in the order of the design's labels; ``niches``: a
         mosaic of patches.
     mixing
         Share of a spot's expression that comes from its six neighbours.
@@ -58,7 +58,7 @@ def simulate_spatial(
     leave_out
         Slice -> labels that it lacks.
     **settings
-        Settings of :func:`plkd.simulation.make_world`.
+        Settings of :func:`plkd.simulation.make_design`.
 
     Returns
     -------
@@ -71,35 +71,35 @@ def simulate_spatial(
     InputError
         If a slice would have no spot or no label, or a number is out of range.
     """
-    if not isinstance(world, World):
-        world = make_world(seed=world, **settings)
+    if not isinstance(design, Design):
+        design = make_design(seed=design, **settings)
     elif settings:
-        raise InputError(f"`{next(iter(settings))}` is a setting of the world: give it there")
+        raise InputError(f"`{next(iter(settings))}` is a setting of the design: give it there")
     names = [f"slice{i + 1}" for i in range(n_slices)] if slices is None else list(slices)
-    if n_spots < len(names) * len(world.labels) or not names:
+    if n_spots < len(names) * len(design.labels) or not names:
         raise InputError(
-            f"{n_spots} spots are too few for {len(names)} slices of {len(world.labels)} labels; "
+            f"{n_spots} spots are too few for {len(names)} slices of {len(design.labels)} labels; "
             "expected at least one spot of each label on each slice"
         )
     if not 0 <= mixing <= 1:
         raise InputError(f"`mixing` is {mixing}; expected a share between 0 and 1")
     counts: dict[str, dict[str, int]] = {}
     for i, name in enumerate(names):
-        kept = np.array([label not in (leave_out or {}).get(name, ()) for label in world.labels])
+        kept = np.array([label not in (leave_out or {}).get(name, ()) for label in design.labels])
         if not kept.any():
             raise InputError(f"`leave_out` names every label of the slice '{name}'")
         here = n_spots // len(names) + (i < n_spots % len(names))
-        shares = np.where(kept, world.abundance, 0.0)
+        shares = np.where(kept, design.abundance, 0.0)
         numbers = np.maximum(np.floor(here * shares / shares.sum()).astype(int), kept)
         numbers[numbers.argmax()] += here - numbers.sum()
-        counts[name] = dict(zip(world.labels, map(int, numbers), strict=True))
+        counts[name] = dict(zip(design.labels, map(int, numbers), strict=True))
     return draw_slices(
-        world, counts, seed=seed, arrangement=arrangement, mixing=mixing, depth=depth
+        design, counts, seed=seed, arrangement=arrangement, mixing=mixing, depth=depth
     )
 
 
 def draw_slices(
-    world: World,
+    design: Design,
     counts: Mapping[str, Mapping[str, int]],
     *,
     seed: int = 0,
@@ -118,16 +118,21 @@ def draw_slices(
     slices: list[str] = []
     grids, mixtures = [], []
     for name, numbers in counts.items():
-        rng = world.stream("slice", name, seed)
+        rng = design.stream("slice", name, seed)
         own = np.repeat(np.array(list(numbers), dtype=object), list(numbers.values()))
         grid, order = _arranged(len(own), arrangement, list(numbers.values()), rng)
         own = own[order]
         grids.append(grid)
-        mixtures.append(_mixture(world, own, grid, mixing))
+        mixtures.append(_mixture(design, own, grid, mixing))
         labels.extend(own)
         slices.extend([name] * len(own))
     simulation = draw_cells(
-        world, labels, slices, seed=seed, depth=depth, mixture=sparse.vstack(mixtures, format="csr")
+        design,
+        labels,
+        slices,
+        seed=seed,
+        depth=depth,
+        mixture=sparse.vstack(mixtures, format="csr"),
     )
     places = np.concatenate(grids)
     simulation.cells.obs["array_row"] = places[:, 0]
@@ -185,16 +190,16 @@ def _niches(
 
 
 def _mixture(
-    world: World, labels: NDArray[np.object_], places: NDArray[np.int64], mixing: float
+    design: Design, labels: NDArray[np.object_], places: NDArray[np.int64], mixing: float
 ) -> sparse.csr_matrix:
     """Share of each label in each spot, CSR (n_spots, n_labels)."""
-    codes = pd.Index(world.labels).get_indexer(pd.Index(labels))
+    codes = pd.Index(design.labels).get_indexer(pd.Index(labels))
     if (codes < 0).any():
         raise InputError(
-            f"'{labels[codes < 0][0]}' is no label of the world; its labels are: "
-            f"{', '.join(world.labels)}"
+            f"'{labels[codes < 0][0]}' is no label of the design; its labels are: "
+            f"{', '.join(design.labels)}"
         )
-    own = sparse.identity(len(world.labels), format="csr")[codes]
+    own = sparse.identity(len(design.labels), format="csr")[codes]
     n_neighbours = min(6, len(places) - 1)
     if not mixing or n_neighbours < 1:
         return own

@@ -1,4 +1,4 @@
-"""What the miniature twins share: genes, gene sets, worlds, barcodes and places of files."""
+"""What the miniature twins share: genes, gene sets, designs, barcodes and places of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.simulation.cells import Simulation, write_cells, write_gmt
-from plkd.simulation.design import World, make_world, stream
+from plkd.simulation.design import Design, make_design, stream
 from plkd.simulation.genome import plant_annotation, write_gtf
 from plkd.simulation.twins import counts
 from plkd.utils.files import whole_file, write_json
@@ -45,7 +45,7 @@ GENE_SET_URLS = {
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What a twin's world is made of.
+    """What a twin's design is made of.
 
     Attributes
     ----------
@@ -163,12 +163,12 @@ def annotation_of(organism: str, seed: int) -> pd.DataFrame:
 
 
 @cache
-def world_of(name: str, seed: int) -> World:
-    """The world of a twin; worlds of one organism share genes and differ in all else."""
+def design_of(name: str, seed: int) -> Design:
+    """The design of a twin; designs of one organism share genes and differ in all else."""
     blueprint = BLUEPRINTS[name]
     n_labels = len(blueprint.labels)
     n_lineages = -(-n_labels // 3)
-    return make_world(
+    return make_design(
         genes=gene_names(blueprint.organism),
         labels=list(blueprint.labels),
         batches=list(blueprint.batches),
@@ -225,7 +225,7 @@ def write_shared(root: str | Path, organism: str, seed: int) -> dict[str, Path]:
     sets: dict[str, list[str]] = {}
     for name, blueprint in BLUEPRINTS.items():
         if blueprint.organism == organism:
-            sets |= world_of(name, seed).programmes
+            sets |= design_of(name, seed).programmes
     write_gmt(sets, gmt)
     return {ANNOTATION_URLS[organism]: gtf, GENE_SET_URLS[organism]: gmt}
 

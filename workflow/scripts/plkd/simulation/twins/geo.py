@@ -18,10 +18,10 @@ from plkd.simulation.twins.common import (
     annotation_of,
     barcodes,
     cell_table,
+    design_of,
     draw_design,
     place_of,
     published_genes,
-    world_of,
     write_gzip,
     write_packed_h5ad,
     write_shared,
@@ -44,8 +44,8 @@ def write_bmmc(root: Path, n_cells: int, seed: int) -> Truth:
     X is divided by size factors and not logged; the counts are a layer.
     """
     labels, batches, _ = draw_design("bmmc", n_cells, seed)
-    world = world_of("bmmc", seed)
-    rna = draw_cells(world, labels, batches, seed=seed, depth=4000.0)
+    design = design_of("bmmc", seed)
+    rna = draw_cells(design, labels, batches, seed=seed, depth=4000.0)
     atac = simulate_atac(rna, annotation_of("human", seed), seed=seed, body_peaks=0.5)
     genes = published_genes("human", seed, annotated_only=False).iloc[: rna.cells.n_vars]
     ids = [
@@ -172,7 +172,7 @@ def write_pan_cancer(root: Path, n_cells: int, seed: int) -> Truth:
     cells of several cancers: some are in no other file, some are repeats.
     """
     labels, cancers, rng = _pan_cancer_design(n_cells, seed)
-    simulation = draw_cells(world_of("pan_cancer", seed), labels, cancers, seed=seed, depth=4000.0)
+    simulation = draw_cells(design_of("pan_cancer", seed), labels, cancers, seed=seed, depth=4000.0)
     table = _pan_cancer_obs(simulation, seed)
     is_cdc2 = table["Celltype"].str.startswith("cDC2_").to_numpy()
     cancer = table["cancer"].to_numpy()

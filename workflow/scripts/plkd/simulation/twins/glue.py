@@ -21,11 +21,11 @@ from plkd.simulation.twins.common import (
     annotation_of,
     barcodes,
     cell_table,
+    design_of,
     draw_design,
     place_of,
     published_genes,
     with_second_genes,
-    world_of,
     write_shared,
 )
 
@@ -81,8 +81,8 @@ def write_muto_2021(root: Path, n_cells: int, seed: int) -> Truth:
 
     The accessibility has a fifth more cells than `n_cells`.
     """
-    world = world_of("muto_2021", seed)
-    donors = list(world.batches)
+    design = design_of("muto_2021", seed)
+    donors = list(design.batches)
     cells, simulations, files = {}, {}, {}
     for part, size in (("RNA", n_cells), ("ATAC", n_cells + n_cells // 5)):
         draw = int(stream(seed, "muto_2021", part).integers(2**31))
@@ -91,7 +91,7 @@ def write_muto_2021(root: Path, n_cells: int, seed: int) -> Truth:
             f"{one}-{donors.index(batch) + 1}"
             for one, batch in zip(barcodes(size, "muto_2021", draw), batches, strict=True)
         ]
-        simulation = draw_cells(world, labels, batches, seed=draw, depth=4000.0)
+        simulation = draw_cells(design, labels, batches, seed=draw, depth=4000.0)
         if part == "ATAC":
             simulation = _with_peaks("muto_2021", simulation, seed)
         obs = _obs("Muto-2021", part, "10x RNA" if part == "RNA" else "10x ATAC", ids, labels)
@@ -121,7 +121,7 @@ def write_muto_2021(root: Path, n_cells: int, seed: int) -> Truth:
 def _paired(
     name: str, labels: Sequence[str], batches: Sequence[str], seed: int
 ) -> tuple[Simulation, Simulation]:
-    rna = draw_cells(world_of(name, seed), list(labels), list(batches), seed=seed, depth=4000.0)
+    rna = draw_cells(design_of(name, seed), list(labels), list(batches), seed=seed, depth=4000.0)
     return rna, _with_peaks(name, rna, seed)
 
 

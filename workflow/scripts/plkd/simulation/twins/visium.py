@@ -16,10 +16,10 @@ from plkd.simulation.twins.common import (
     Truth,
     barcodes,
     cell_table,
+    design_of,
     place_of,
     published_genes,
     with_second_genes,
-    world_of,
     write_shared,
     write_text,
 )
@@ -63,7 +63,7 @@ def write_dlpfc(root: Path, n_cells: int, seed: int) -> Truth:
         )
         most = max(numbers[name], key=lambda layer: numbers[name][layer])
         numbers[name][most] += unlabelled[name]
-    simulation = draw_slices(world_of("dlpfc", seed), numbers, seed=seed, depth=4000.0)
+    simulation = draw_slices(design_of("dlpfc", seed), numbers, seed=seed, depth=4000.0)
     rng = stream(seed, "dlpfc")
     genes = published_genes("human", seed, annotated_only=False)
     X = with_second_genes(simulation.cells.X, seed, "dlpfc")

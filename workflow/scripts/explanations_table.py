@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation.explanations import proofs_table
+from plkd.evaluation.explanations import explanations_table
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_html
@@ -32,7 +32,7 @@ def main(snakemake) -> None:
             tables.append(table.assign(**dict(run)))
         return pd.concat(tables, ignore_index=True) if tables else None
 
-    table = proofs_table(**{kind: gathered(kind) for kind in snakemake.params.runs})
+    table = explanations_table(**{kind: gathered(kind) for kind in snakemake.params.runs})
     with whole_file(snakemake.output.tsv) as temporary:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.4g")
     write_html(table, snakemake.output.html, "Are the explanations true?")

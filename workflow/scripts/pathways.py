@@ -1,21 +1,21 @@
-"""Read the Teacher's patterns: their genes and names, and which of them are a label's own."""
+"""Read the Teacher's pathways: their genes and names, and which of them are a label's own."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.figures import save_figure, style
-from plkd.figures.pathways import plot_attention, plot_label_patterns
+from plkd.figures.pathways import plot_attention, plot_label_pathways
 from plkd.interpret.pathway_names import (
-    name_patterns,
-    pattern_genes,
+    name_pathways,
+    pathway_genes,
     summarise_names,
     usable_gene_sets,
 )
 from plkd.interpret.pathway_scores import (
     labelled_cells,
-    pattern_scores,
-    pattern_weights,
-    rank_label_patterns,
+    pathway_scores,
+    pathway_weights,
+    rank_label_pathways,
     teacher_of,
     token_statistics,
 )
@@ -47,31 +47,31 @@ def main(snakemake) -> None:
         axis=choice["axis"],
         device=choose_device(snakemake.params.device, threads=snakemake.threads),
     )
-    weights = pattern_weights(teacher, statistics.axes)
-    members = pattern_genes(weights, model.genes, model.patterns)
+    weights = pathway_weights(teacher, statistics.axes)
+    members = pathway_genes(weights, model.genes, model.tokens)
     gene_sets = usable_gene_sets(
         read_gmts(list(snakemake.input.gene_sets)), model.genes, model.settings.mask
     )
-    named = name_patterns(members, model.genes, gene_sets)
+    named = name_pathways(members, model.genes, gene_sets)
     named.insert(2, "variance_share", statistics.variance_share)
-    ranked = rank_label_patterns(
-        pattern_scores(cells, weights), labels, statistics.attention, top=choice["patterns"]
+    ranked = rank_label_pathways(
+        pathway_scores(cells, weights), labels, statistics.attention, top=choice["pathways"]
     )
-    names = dict(zip(named["pattern"], named["name"], strict=True))
-    ranked.insert(2, "name", ranked["pattern"].map(names))
+    names = dict(zip(named["pathway"], named["name"], strict=True))
+    ranked.insert(2, "name", ranked["pathway"].map(names))
     summary = {**summarise_names(named), "axis": choice["axis"], "cells": about}
     logger.info("%s", summary)
 
     for path, table in (
-        (output.patterns, named),
+        (output.pathways, named),
         (output.genes, members),
-        (output.label_patterns, ranked),
+        (output.label_pathways, ranked),
     ):
         with whole_file(path) as temporary:
             table.to_csv(temporary, sep="\t", index=False)
     write_json(output.summary, summary)
     with style():
-        figure = plot_label_patterns(ranked, names, title=f"Patterns of the labels\n{about}")
+        figure = plot_label_pathways(ranked, names, title=f"Pathways of the labels\n{about}")
         save_figure(figure, output.png, output.pdf)
         figure = plot_attention(ranked, names, title=f"Attention of the cell token\n{about}")
         save_figure(figure, output.attention_png, output.attention_pdf)

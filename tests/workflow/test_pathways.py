@@ -1,4 +1,4 @@
-"""Patterns and networks of a whole run on simulated cells."""
+"""Pathways and networks of a whole run on simulated cells."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def read(finished: Project, name: str) -> pd.DataFrame:
 
 
 def test_labels_find_their_planted_pathways(finished: Project) -> None:
-    table = read(finished, "label_patterns.tsv")
+    table = read(finished, "label_pathways.tsv")
     labels = list(MARKERS)[:4]  # the gene sets are named as the labels whose markers they hold
     assert sorted(set(table["label"])) == sorted(labels)
-    sets = table[table["pattern"].isin(MARKERS)]
+    sets = table[table["pathway"].isin(MARKERS)]
     best = sets.loc[sets.groupby("label")["rank"].idxmin()]
-    assert list(best["label"]) == list(best["pattern"])
+    assert list(best["label"]) == list(best["pathway"])
     attention = table.groupby("label")["attention"].sum()
     assert attention.between(0, 1).all()
 
 
-def test_patterns_find_the_gene_sets_they_were_made_from(finished: Project) -> None:
-    table = read(finished, "patterns.tsv")
-    summary = json.loads((finished.run_folder() / "interpretation" / "patterns.json").read_text())
+def test_pathways_find_the_gene_sets_they_were_made_from(finished: Project) -> None:
+    table = read(finished, "pathways.tsv")
+    summary = json.loads((finished.run_folder() / "interpretation" / "pathways.json").read_text())
     made = table[table["origin_rank"] != ""]
     assert summary["with_origin"] == len(made) == len(table) - 1
-    assert (made["best_match"] == made["pattern"]).all()
+    assert (made["best_match"] == made["pathway"]).all()
     assert summary["origin_first_share"] == 1.0
 
 
@@ -57,7 +57,7 @@ def test_networks_are_written_for_every_label(finished: Project) -> None:
         assert set(graph) == set(own["gene"])
         assert len(own) <= 20
         assert graph.number_of_edges() == (edges["label"] == label).sum()
-    for name in ("label_patterns", "attention", "networks"):
+    for name in ("label_pathways", "attention", "networks"):
         for suffix in ("png", "pdf"):
             path = folder.parent / f"{name}.{suffix}"
             assert path.stat().st_size > 5000
@@ -69,20 +69,20 @@ def test_other_settings_rerun_no_model(finished: Project) -> None:
         planned = planned_rules(finished.snakemake("-n"))
     finally:
         finished.configure()
-    assert planned.keys() >= {"patterns", "networks"}
+    assert planned.keys() >= {"pathways", "networks"}
     assert not planned.keys() & {"teacher", "student", "mask", "prepare", "evaluate"}
 
 
 def test_query_cells_and_the_text_of_the_paper(finished: Project, tmp_path: Path) -> None:
     copy = Project(tmp_path / "project", finished.workflow)
     shutil.copytree(finished.folder, copy.folder, symlinks=True)
-    copy.configure(interpretation={"cells": "query", "axis": "sum", "embedding": "pattern"})
+    copy.configure(interpretation={"cells": "query", "axis": "sum", "embedding": "pathway"})
     done = copy.snakemake("results/simulated/default/seed0/interpretation/networks.png")
     assert done.returncode == 0, done.stdout
     folder = copy.run_folder() / "interpretation"
-    summary = json.loads((folder / "patterns.json").read_text())
+    summary = json.loads((folder / "pathways.json").read_text())
     assert summary["axis"] == "sum"
     assert "query cells by their predicted labels" in summary["cells"]
     predicted = read_predictions(copy.run_folder() / "predictions" / "student.parquet")
     known = predicted.loc[~predicted["unknown"].astype(bool), "label"].astype(str)
-    assert set(read(copy, "label_patterns.tsv")["label"]) <= set(known)
+    assert set(read(copy, "label_pathways.tsv")["label"]) <= set(known)

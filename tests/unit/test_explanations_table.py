@@ -1,4 +1,4 @@
-"""The table of all proofs, from runs whose numbers are known."""
+"""The table of all checks, from runs whose numbers are known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plkd.evaluation.explanations import proofs_table
+from plkd.evaluation.explanations import explanations_table
 
 
 def areas_of(dataset: str, seed: int, attribution: float, random: float) -> pd.DataFrame:
@@ -22,7 +22,13 @@ def areas_of(dataset: str, seed: int, attribution: float, random: float) -> pd.D
 
 def recovery_of(dataset: str, seed: int, precision: float) -> pd.DataFrame:
     rows = [
-        {"label": label, "ranking": "shap", "top": top, "precision": value, "recall": value / 2}
+        {
+            "label": label,
+            "ranking": "attribution",
+            "top": top,
+            "precision": value,
+            "recall": value / 2,
+        }
         for label, value in (("B", 1.0), ("all labels", precision))
         for top in (10, 20)
     ]
@@ -30,7 +36,7 @@ def recovery_of(dataset: str, seed: int, precision: float) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(chance=0.05, **names)
 
 
-def test_mean_spread_and_chance_of_every_proof():
+def test_mean_spread_and_chance_of_every_check():
     areas = pd.concat(
         [areas_of("z", 0, 0.1, 0.8), areas_of("z", 1, 0.3, 0.6), areas_of("a", 0, 0.2, 0.9)]
     )
@@ -49,14 +55,14 @@ def test_mean_spread_and_chance_of_every_proof():
             "jaccard": [0.8, 0.6], "chance": 0.01,
         }
     )  # fmt: skip
-    table = proofs_table(areas, markers, None, origins, stability)
+    table = explanations_table(areas, markers, None, origins, stability)
     assert list(table["dataset"].unique()) == ["z", "a"]  # as they came
     assert (table["dataset"] == "z").to_numpy().nonzero()[0].max() == (
         table["dataset"] == "z"
     ).sum() - 1
 
-    def row(dataset: str, proof: str, **of: str) -> pd.Series:
-        chosen = table[(table["dataset"] == dataset) & (table["proof"] == proof)]
+    def row(dataset: str, check: str, **of: str) -> pd.Series:
+        chosen = table[(table["dataset"] == dataset) & (table["check"] == check)]
         for name, value in of.items():
             chosen = chosen[chosen[name] == value]
         assert len(chosen) == 1
@@ -79,7 +85,7 @@ def test_mean_spread_and_chance_of_every_proof():
     assert recall["mean"] == pytest.approx(0.3)
     assert np.isnan(recall["by_chance"])
     assert row("z", "pathway of origin")["mean"] == pytest.approx(0.95)
-    assert not ((table["dataset"] == "a") & (table["proof"] == "pathway of origin")).any()
+    assert not ((table["dataset"] == "a") & (table["check"] == "pathway of origin")).any()
     agreement = row("z", "agreement of seeds")
     assert agreement["mean"] == pytest.approx(0.7)
     assert (agreement["n_seeds"], agreement["by_chance"]) == (2, 0.01)
@@ -87,8 +93,8 @@ def test_mean_spread_and_chance_of_every_proof():
 
 
 def test_nothing_to_prove():
-    table = proofs_table()
+    table = explanations_table()
     assert table.empty
-    assert {"proof", "mean", "by_chance"} <= set(table.columns)
+    assert {"check", "mean", "by_chance"} <= set(table.columns)
     nothing = pd.DataFrame(columns=["dataset", "variant", "label", "top", "runs", "jaccard"])
-    assert proofs_table(stability=nothing).empty
+    assert explanations_table(stability=nothing).empty

@@ -1,7 +1,7 @@
-# Why this label: what the Teacher's patterns say. The Student's side is in attribution.smk.
+# Why this label: what the Teacher's pathways say. The Student's side is in attribution.smk.
 
 
-rule patterns:
+rule pathways:
     input:
         model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
         weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
@@ -9,42 +9,42 @@ rule patterns:
         predictions=explained_labels,
         gene_sets=gene_set_files,
     output:
-        patterns=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/patterns.tsv",
+        pathways=report(
+            "<results>/{dataset}/{variant}/seed{seed}/interpretation/pathways.tsv",
             category="6. Why this label",
             subcategory="{dataset}",
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "names of the patterns (table)",
+                "item": "names of the pathways (table)",
             },
-            caption="../report/pattern_names.rst",
+            caption="../report/pathway_names.rst",
         ),
-        summary="<results>/{dataset}/{variant}/seed{seed}/interpretation/patterns.json",
-        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/pattern_genes.tsv",
-        label_patterns=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/label_patterns.tsv",
+        summary="<results>/{dataset}/{variant}/seed{seed}/interpretation/pathways.json",
+        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_genes.tsv",
+        label_pathways=report(
+            "<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.tsv",
             category="6. Why this label",
             subcategory="{dataset}",
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "patterns of the labels (table)",
+                "item": "pathways of the labels (table)",
             },
-            caption="../report/label_patterns_table.rst",
+            caption="../report/label_pathways_table.rst",
         ),
         png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/label_patterns.png",
+            "<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.png",
             category="6. Why this label",
             subcategory="{dataset}",
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "patterns of the labels",
+                "item": "pathways of the labels",
             },
-            caption="../report/label_patterns.rst",
+            caption="../report/label_pathways.rst",
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_patterns.pdf",
+        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.pdf",
         attention_png=report(
             "<results>/{dataset}/{variant}/seed{seed}/interpretation/attention.png",
             category="6. Why this label",
@@ -52,15 +52,15 @@ rule patterns:
             labels={
                 "variant": "{variant}",
                 "seed": "{seed}",
-                "item": "attention to the patterns",
+                "item": "attention to the pathways",
             },
             caption="../report/attention.rst",
         ),
         attention_pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/attention.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/patterns.log",
+        "<logs>/{dataset}/{variant}/seed{seed}/pathways.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/patterns.tsv"
+        "<benchmarks>/{dataset}/{variant}/seed{seed}/pathways.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -69,17 +69,17 @@ rule patterns:
     params:
         interpretation=config["interpretation"],
         device=config["device"],
-        code=code("patterns.py"),
+        code=code("pathways.py"),
     script:
-        "../scripts/patterns.py"
+        "../scripts/pathways.py"
 
 
 rule networks:
     input:
         model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
         weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
-        label_patterns="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_patterns.tsv",
-        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/pattern_genes.tsv",
+        label_pathways="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.tsv",
+        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_genes.tsv",
     output:
         genes=report(
             "<results>/{dataset}/{variant}/seed{seed}/interpretation/network_genes.tsv",

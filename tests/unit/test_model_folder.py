@@ -32,7 +32,7 @@ from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
 
 GENES = [f"G{i}" for i in range(30)]
-CLASSES = ["B cell", "T cell, naïve", "Monocyte"]
+LABELS = ["B cell", "T cell, naïve", "Monocyte"]
 HISTORY = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]})
 VARIANTS: dict[str, dict[str, Any]] = {
     "teacher": {"preset": "paper"},
@@ -46,21 +46,21 @@ def make_model(name: str, seed: int = 0) -> TrainedModel:
     torch.manual_seed(seed)
     scale = torch.rand(len(GENES)) + 0.5
     network: Teacher | Student
-    patterns = []
+    tokens = []
     if name == "student":
-        network = Student(len(GENES), len(CLASSES), settings.student, scale)
+        network = Student(len(GENES), len(LABELS), settings.student, scale)
     else:
         rng = np.random.default_rng(seed)
         mask = rng.random((len(GENES), 7)) < rng.uniform(0.1, 0.9, 7)
         mask[0] = True
-        network = Teacher(sparse.csc_array(mask), len(CLASSES), settings.teacher, scale)
-        patterns = [f"PATTERN_{i}" for i in range(7)]
+        network = Teacher(sparse.csc_array(mask), len(LABELS), settings.teacher, scale)
+        tokens = [f"PATHWAY_{i}" for i in range(7)]
     return TrainedModel(
         network,
         list(GENES),
-        list(CLASSES),
+        list(LABELS),
         settings,
-        patterns,
+        tokens,
         Calibration(1.7, 0.8, 0.4, 0.1),
         provenance={"seed": seed, "dataset": "pbmc"},
     )
@@ -83,7 +83,7 @@ def folder(model: TrainedModel, tmp_path: Path) -> Path:
 
 def test_a_saved_model_comes_back_as_it_was(model, folder):
     loaded = load_model(folder)
-    for attribute in ("genes", "classes", "patterns", "settings", "calibration", "kind"):
+    for attribute in ("genes", "labels", "tokens", "settings", "calibration", "kind"):
         assert getattr(loaded, attribute) == getattr(model, attribute), attribute
     assert loaded.normalisation == {"target_sum": 1e4, "log1p": True}
     assert loaded.provenance.items() >= {"seed": 0, "dataset": "pbmc"}.items()
@@ -113,7 +113,7 @@ def test_the_folder_holds_three_files_and_no_code(folder):
     }
     assert load_file(folder / "weights.safetensors")
     content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    assert content["classes"] == CLASSES
+    assert content["labels"] == LABELS
     assert {"plkd", "torch", "numpy", "python"} <= content["provenance"].keys()
     pd.testing.assert_frame_equal(pd.read_csv(folder / "history.tsv", sep="\t"), HISTORY)
     for path in folder.iterdir():  # a pickle starts with its protocol, an archive of them with PK
@@ -167,8 +167,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "model.json is binary": lambda folder: (folder / "model.json").write_bytes(bytes(range(256))),
     "gene removed": edit(lambda content: content["genes"].pop()),
     "gene added": edit(lambda content: content["genes"].append("X")),
-    "class removed": edit(lambda content: content["classes"].pop()),
-    "class added": edit(lambda content: content["classes"].append("X")),
+    "label removed": edit(lambda content: content["labels"].pop()),
+    "label added": edit(lambda content: content["labels"].append("X")),
     "wrong kind": edit(
         lambda content: content.update(
             kind="student" if content["kind"] == "teacher" else "teacher"
@@ -201,12 +201,12 @@ def test_a_damaged_folder_is_refused_by_name(damage, folder):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda content: content["patterns"].pop(), lambda content: content["patterns"].append("X")],
+    [lambda content: content["tokens"].pop(), lambda content: content["tokens"].append("X")],
 )
-def test_names_of_patterns_must_fit_the_tokens(tmp_path, change):
+def test_names_of_pathways_must_fit_the_tokens(tmp_path, change):
     save_model(make_model("teacher"), HISTORY, tmp_path)
     edit(change)(tmp_path)
-    with pytest.raises(InputError, match="patterns"):
+    with pytest.raises(InputError, match="tokens"):
         load_model(tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_the_background_comes_back(model, tmp_path):
     again = load_model(tmp_path / "model").background
     assert again is not None
     np.testing.assert_array_equal(again.cells.toarray(), model.background.cells.toarray())
-    np.testing.assert_array_equal(again.labels, model.background.labels)
+    np.testing.assert_array_equal(again.codes, model.background.codes)
     np.testing.assert_array_equal(again.label_means, model.background.label_means)
 
 
@@ -331,7 +331,7 @@ def test_a_folder_without_background_annotates(model, folder):
 def test_the_background_of_another_model_is_refused(model, tmp_path):
     model.background = make_background()
     save_model(model, HISTORY, tmp_path / "one")
-    model.background = dataclasses.replace(model.background, labels=np.array([0, 0, 0, 1, 2, 2]))
+    model.background = dataclasses.replace(model.background, codes=np.array([0, 0, 0, 1, 2, 2]))
     save_model(model, HISTORY, tmp_path / "two")
     shutil.copy(tmp_path / "one" / "background.safetensors", tmp_path / "two")
     with pytest.raises(InputError, match=r"background\.safetensors. in .* does not belong"):
