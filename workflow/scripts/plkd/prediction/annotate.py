@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.io.cells import detect_reader, open_cells, read_cells
+from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
 from plkd.model.folder import TrainedModel
@@ -82,7 +82,7 @@ def predict_file(
         the model's genes.
     """
     with model_input(query, model, reading, minimum_overlap=minimum_overlap) as cells:
-        chunks = (chunk for _, chunk in cells.chunks(chunk_cells))
+        chunks = cells.chunks(chunk_cells)
         predictions, embedding = _predict(model, cells.obs.index, chunks, device, progress)
         overlap = cells.overlap
     return predictions, embedding, overlap
@@ -103,7 +103,7 @@ def predict_prepared(
             raise InputError(
                 f"'{cells}' has other genes than the model: both must come from one preparation."
             )
-        chunks = (chunk for _, chunk in opened.chunks(CHUNK_CELLS))
+        chunks = ((np.r_[rows], chunk) for rows, chunk in opened.chunks(CHUNK_CELLS))
         return _predict(model, opened.obs.index, chunks, device, progress)
 
 
@@ -150,7 +150,13 @@ def annotate_file(
         model, query, device=device, chunk_cells=chunk_cells, progress=progress, reading=reading
     )
     write_annotated(
-        query, output, predictions, embedding, about=_about(model, overlap), reading=reading
+        query,
+        output,
+        predictions,
+        embedding,
+        rows=read_obs(query, reading).index.get_indexer(pd.Index(predictions["cell_id"])),
+        about=_about(model, overlap),
+        reading=reading,
     )
     return predictions
 
@@ -223,25 +229,27 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
 def _predict(
     model: TrainedModel,
     cell_ids: pd.Index,
-    chunks: Iterable[sparse.csr_matrix],
+    chunks: Iterable[tuple[np.ndarray, sparse.csr_matrix]],
     device: str,
     progress: bool,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     if len(cell_ids) == 0:
         raise InputError("the query has no cells.")
+    predicted: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
     bar = tqdm(
         total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
     )
     with bar:
-        for chunk in chunks:
+        for rows, chunk in chunks:
+            predicted.append(rows)
             probability, embedding = model.predict(chunk, device=device)
             probabilities.append(probability)
             embeddings.append(embedding)
             bar.update(chunk.shape[0])
     table = prediction_table(
-        cell_ids,
+        cell_ids[np.concatenate(predicted)],
         model.labels,
         np.concatenate(probabilities),
         unknown_threshold=model.calibration.unknown_threshold,
