@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from plkd.errors import InputError
+from plkd.utils.tables import Columns
+from plkd.utils.text import listed
 
 LEVELS = ("error", "warning")
 COLUMNS = ["quantity", "level", "expected", "found", "agrees"]
 LISTED = 10
 PAPER = ("cells", "types", "batches")
+PAPER_COLUMNS: Columns = {"dataset": str} | dict.fromkeys(PAPER, str)
 
 
 def compare_counts(expected: Mapping[str, Any], report: Mapping[str, Any]) -> pd.DataFrame:
@@ -94,16 +97,16 @@ def _compare(wanted: Any, found: Any, all_groups: bool) -> tuple[bool, str, str]
             return True, f"{len(sizes)} with their sizes", "the same"
         return (
             False,
-            _listed(f"{name} {sizes.get(name, 'absent')}" for name in differing),
-            _listed(f"{name} {found.get(name, 'absent')}" for name in differing),
+            _named(f"{name} {sizes.get(name, 'absent')}" for name in differing),
+            _named(f"{name} {found.get(name, 'absent')}" for name in differing),
         )
     if isinstance(wanted, Sequence) and is_group and not _is_range(wanted):
         asked = {str(name) for name in wanted}
         lacking, surplus = sorted(asked - found.keys()), sorted(found.keys() - asked)
         if not lacking and not surplus:
             return True, f"{len(asked)} by name", "the same"
-        parts = [f"without {_listed(lacking)}"] * bool(lacking)
-        parts += [f"with {_listed(surplus)}"] * bool(surplus)
+        parts = [f"without {_named(lacking)}"] * bool(lacking)
+        parts += [f"with {_named(surplus)}"] * bool(surplus)
         return False, f"{len(asked)} by name", ", ".join(parts)
     number = len(found) if is_group else found
     least, most = (wanted, wanted) if isinstance(wanted, int) else wanted
@@ -111,14 +114,12 @@ def _compare(wanted: Any, found: Any, all_groups: bool) -> tuple[bool, str, str]
     return least <= number <= most, text, f"{number:,}"
 
 
+def _named(names: Iterable[str]) -> str:
+    return listed(names, LISTED, quote="")
+
+
 def _is_range(wanted: Sequence[Any]) -> bool:
     return len(wanted) == 2 and all(isinstance(one, int) for one in wanted)
-
-
-def _listed(names: Any) -> str:
-    names = list(names)
-    rest = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def counts_table(
@@ -165,10 +166,7 @@ def counts_table(
                 "types": len(found["labels"]),
                 "batches": len(found["batches"]),
                 "genes": report["genes"]["selected"],
-                **{
-                    f"{one} in the paper": said.get(one, "")
-                    for one in ("cells", "types", "batches")
-                },
+                **{f"{one} in the paper": said.get(one, "") for one in PAPER},
                 "as expected": "; ".join(differing) or ("yes" if checks else ""),
             }
         )
