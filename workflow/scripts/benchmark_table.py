@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd.evaluation.tables import METRIC_COLUMNS, overall, read_registry, summarise
-from plkd.figures import save_figure, style
 from plkd.figures.benchmark import plot_benchmark
+from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.preparation.expected_counts import PAPER_COLUMNS, counts_table
+from plkd.evaluation.counts import PAPER_COLUMNS, counts_table
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_html, write_tsv
 

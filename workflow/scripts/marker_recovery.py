@@ -12,8 +12,8 @@ from plkd.evaluation.marker_recovery import (
     recovery_table,
     wilcoxon_table,
 )
-from plkd.figures import save_figure, style
 from plkd.figures.key_genes import plot_recovery
+from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.key_genes import GENE_COLUMNS, KEY_GENE_COLUMNS
 from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS

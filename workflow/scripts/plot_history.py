@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from plkd.figures import save_figure, style
 from plkd.figures.history import plot_history
+from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv
 

@@ -124,8 +124,8 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from plkd.figures import save_figure, style
     from plkd.figures.explain import plot_explanation
+    from plkd.figures.style import save_figure, style
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
     from plkd.model.folder import load_model
     from plkd.utils.files import writable_folder

@@ -1,4 +1,4 @@
-"""Counts of a data set: what was expected, what was found, what the paper says."""
+"""Counts of a data set: what was expected, and what was found."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from typing import Any
 import pandas as pd
 
 from plkd.errors import InputError
-from plkd.utils.tables import Columns
 from plkd.utils.text import listed
 
 LEVELS = ("error", "warning")
 COLUMNS = ["quantity", "level", "expected", "found", "agrees"]
 LISTED = 10
-PAPER = ("cells", "types", "batches")
-PAPER_COLUMNS: Columns = {"dataset": str} | dict.fromkeys(PAPER, str)
 
 
 def compare_counts(expected: Mapping[str, Any], report: Mapping[str, Any]) -> pd.DataFrame:
@@ -120,54 +117,3 @@ def _named(names: Iterable[str]) -> str:
 
 def _is_range(wanted: Sequence[Any]) -> bool:
     return len(wanted) == 2 and all(isinstance(one, int) for one in wanted)
-
-
-def counts_table(
-    reports: Mapping[str, Mapping[str, Any]],
-    paper_names: Mapping[str, str | None],
-    paper: pd.DataFrame,
-) -> pd.DataFrame:
-    """Counts of all data sets of a run beside those of Table 1 of the paper.
-
-    Parameters
-    ----------
-    reports
-        What :func:`plkd.preparation.prepare.prepare_dataset` reports, by data set.
-    paper_names
-        Name of each data set in Table 1, or None.
-    paper
-        Table 1, its index the names: columns `cells`, `types`, `batches` (texts, "" where the
-        paper gives none).
-
-    Returns
-    -------
-    DataFrame
-        One row per data set: `dataset`, `reference cells`, `query cells`, `cells`, `types`,
-        `batches`, `genes` (selected), then `.. in the paper`, and `as expected`: yes, or what
-        differs from the configuration.
-    """
-    rows = []
-    for dataset, report in reports.items():
-        found = found_counts(report)
-        name = paper_names.get(dataset)
-        said = dict(paper.loc[name]) if name in paper.index else {}
-        checks = report.get("expected", [])
-        differing = [
-            f"{row['quantity']}: expected {row['expected']}, found {row['found']}"
-            for row in checks
-            if not row["agrees"]
-        ]
-        rows.append(
-            {
-                "dataset": dataset,
-                "reference cells": report["reference"]["cells"],
-                "query cells": report["query"]["cells"],
-                "cells": found["cells"],
-                "types": len(found["labels"]),
-                "batches": len(found["batches"]),
-                "genes": report["genes"]["selected"],
-                **{f"{one} in the paper": said.get(one, "") for one in PAPER},
-                "as expected": "; ".join(differing) or ("yes" if checks else ""),
-            }
-        )
-    return pd.DataFrame(rows)
