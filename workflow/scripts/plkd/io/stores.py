@@ -21,6 +21,7 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.io.normalisation import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 Matrices = Mapping[str, Callable[[], Any]]
 """By the name of a slot (``X``, ``raw.X``, ``layers['counts']``) what opens the matrix there."""
@@ -105,7 +106,7 @@ def modality_group(store: Any, path: Path, modality: str | None) -> str | None:
     if len(found) != 1:
         asked = "none is called rna" if modality is None else f"there is no '{modality}'"
         raise InputError(
-            f"'{path}' holds the modalities {_listed(names)}, and {asked}; name one of them as "
+            f"'{path}' holds the modalities {listed(names)}, and {asked}; name one of them as "
             "`modality`"
         )
     return f"mod/{found[0]}"
@@ -203,7 +204,7 @@ def find_matrix(
         raise InputError(f"'{path}': give either `layer` or `use_raw: true`, not both")
     name = slot_name(layer, use_raw)
     if name not in matrices:
-        raise InputError(f"'{path}' has no {name}; its matrices are: {_listed(matrices)}")
+        raise InputError(f"'{path}' has no {name}; its matrices are: {listed(list(matrices), quote='')}")
     with readable(path, name):
         matrix = matrices[name]()
     if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):
@@ -459,10 +460,6 @@ def _is_stored_sparse(matrix: Any) -> bool:
     return hasattr(matrix, "to_memory")
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(names) or "none"
-
-
 def _annotated(store: Any, path: Path, modality: str | None) -> Any:
     with readable(path):
         name = modality_group(store, path, modality)
@@ -471,6 +468,6 @@ def _annotated(store: Any, path: Path, modality: str | None) -> Any:
     if not {"obs", "var"} <= slots:
         raise InputError(
             f"'{path}' is not an annotated matrix (h5ad, h5mu or zarr): it has no `obs` and `var` "
-            f"but {_listed(sorted(slots))}. Set another `reader`, or `auto`."
+            f"but {listed(sorted(slots))}. Set another `reader`, or `auto`."
         )
     return group
