@@ -180,7 +180,7 @@ def find_matrix(store: Any, path: Path, layer: str | None = None, use_raw: bool 
     slots = _matrices(store)
     name = slot_name(layer, use_raw)
     if name not in slots:
-        raise InputError(f"'{path}' has no {name}; its matrices are: {listed(slots)}")
+        raise InputError(f"'{path}' has no {name}; its matrices are: {listed(slots, 10, quote='')}")
     with reading(path, name):
         matrix = _opened(slots[name])
     if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):
