@@ -6,7 +6,7 @@ import anndata as ad
 
 from plkd.prediction.annotate import label_table, write_annotated
 from plkd.prediction.table import read_predictions
-from plkd.preparation.prepare import source_rows
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import ReadingOptions
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
@@ -24,7 +24,7 @@ def main(snakemake) -> None:
         snakemake.output.annotated,
         predictions,
         embedding[embedding.obs["role"] == "query"].X,
-        rows=source_rows(snakemake.input.prepared),
+        rows=PreparedCells.read(snakemake.input.prepared).source_rows,
         about={
             "dataset": snakemake.wildcards.dataset,
             "variant": snakemake.wildcards.variant,

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anndata as ad
-
 from plkd.model.folder import load_model, save_model
 from plkd.model.reference import Reference
 from plkd.model.training import train_student, train_teacher
 from plkd.pathways.mask import Mask
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.models import from_dict
 from plkd.utils.devices import choose_device
 from plkd.utils.files import sha256_of
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    cells = ad.read_h5ad(snakemake.input.reference)
+    cells = PreparedCells.read(snakemake.input.reference)
     folder = Path(snakemake.output.model).parent
     settings = from_dict(snakemake.params.settings)
     seed = int(snakemake.wildcards.seed)
-    reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
+    reference = Reference.from_names(cells.X, cells.labels, cells.genes)
     reference = reference.with_label_noise(settings.label_noise, seed)
     options = {
         "seed": seed,
