@@ -81,6 +81,7 @@ rule evaluate:
             },
             caption="../report/confusion_table.rst",
         ),
+        confidence="<results>/{dataset}/{variant}/seed{seed}/evaluation/confidence.tsv",
         abundance=report(
             "<results>/{dataset}/{variant}/seed{seed}/evaluation/abundance.tsv",
             category="2. Accuracy",
@@ -112,9 +113,10 @@ rule evaluate:
 
 rule evaluate_figures:
     input:
-        predictions=predictions_of,
+        per_label="<results>/{dataset}/{variant}/seed{seed}/evaluation/per_label.tsv",
+        confusion="<results>/{dataset}/{variant}/seed{seed}/evaluation/confusion.tsv",
+        confidence="<results>/{dataset}/{variant}/seed{seed}/evaluation/confidence.tsv",
         reference="<results>/{dataset}/prepared/reference.h5ad",
-        truth="<results>/{dataset}/prepared/truth.parquet",
         methods=METHODS_FILE,
     output:
         confusion_png=report(
@@ -153,7 +155,7 @@ rule evaluate_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=1000,
     params:
         code=code("evaluate_figures.py"),
     script:

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation.tables import overall, summarise
+from plkd.evaluation.baselines import controls_of, read_registry
+from plkd.evaluation.tables import METRICS, overall, summarise
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.style import save_figure, style
-from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -16,19 +17,14 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     runs = pd.concat(
-        [pd.read_csv(path, sep="\t", dtype={"dataset": str, "variant": str}) for path in
-         snakemake.input.metrics],
+        [read_tsv(path, METRICS, made_by="evaluate") for path in snakemake.input.metrics],
         ignore_index=True,
-    )  # fmt: skip
-    methods = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
-    controls = methods.index[methods["kind"] == "control"]
-    for path, table in (
-        (snakemake.output.annotation, runs),
-        (snakemake.output.summary, summarise(runs)),
-        (snakemake.output.overall, overall(runs[~runs["method"].isin(controls)])),
-    ):
-        with whole_file(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False)
+    )
+    methods = read_registry(snakemake.input.methods)
+    controls = controls_of(methods)
+    write_tsv(runs, snakemake.output.annotation)
+    write_tsv(summarise(runs, controls), snakemake.output.summary)
+    write_tsv(overall(runs[~runs["method"].isin(controls)]), snakemake.output.overall)
     with style():
         save_figure(plot_benchmark(runs, methods), snakemake.output.png, snakemake.output.pdf)
 

@@ -30,8 +30,8 @@ def main(snakemake) -> None:
             lines += [f"  {dataset}, variant {variant}:"]
             rows = rows.set_index("method")
             lines += [
-                f"    {method:<20} accuracy {rows.loc[method, 'accuracy_mean']:.3f}   "
-                f"macro F1 {rows.loc[method, 'macro_f1_mean']:.3f}"
+                f"    {method:<20} accuracy {rows.loc[method, 'accuracy']:.3f}   "
+                f"macro F1 {rows.loc[method, 'macro_f1']:.3f}"
                 for method in SHOWN
                 if method in rows.index
             ]

@@ -20,8 +20,16 @@ from plkd.errors import InputError
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.logs import logger
+from plkd.utils.tables import ColumnType, read_tsv
 
 Markers = dict[str, list[str]]
+RECOVERY_SUMMARY: dict[str, ColumnType] = {
+    "label": str, "ranking": str, "top": int,
+    **dict.fromkeys(("expected", "found", "precision", "recall", "chance"), float),
+}  # fmt: skip
+"""Types of the columns of ``marker_recovery_summary.tsv`` and ``pathway_recovery_summary.tsv``."""
+PLANTED: dict[str, ColumnType] = {"precision_planted": float, "chance_planted": float}
+"""What simulated cells add to it."""
 
 
 def read_markers(path: str | Path, item: str = "gene") -> Markers:
@@ -47,7 +55,7 @@ def read_markers(path: str | Path, item: str = "gene") -> Markers:
     with open(path, encoding="utf-8", errors="replace") as handle:
         header = handle.readline().rstrip("\n").split("\t")
     if {"label", item} <= set(header):
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table = read_tsv(path, {"label": str, item: str})
         for labels, gene in table[["label", item]].itertuples(index=False):
             for label in labels.split("|"):
                 genes = markers.setdefault(label.strip(), [])
@@ -174,7 +182,7 @@ def gene_rankings(
         :func:`wilcoxon_table`.
     """
     present = genes[genes["present_rank"].notna()]
-    key = keys[keys["key"].astype(str) == "True"]
+    key = keys[keys["key"]]
     return {
         "attribution": genes,
         "attribution_present": present.assign(rank=present["present_rank"]),
@@ -282,10 +290,8 @@ def recovery_summary(
                     row["precision_planted"] = right / looked_at if looked_at else np.nan
                     row["chance_planted"] = len(own) / len(known)
                 rows.append(row)
-    numbers = ["expected", "found", "precision", "recall", "chance"]
-    if planted is not None:
-        numbers += ["precision_planted", "chance_planted"]
-    columns = ["label", "ranking", "top", *numbers]
+    columns = [*RECOVERY_SUMMARY, *(PLANTED if planted is not None else ())]
+    numbers = columns[columns.index("expected") :]
     summary = pd.DataFrame(rows, columns=columns)
     if summary.empty:  # no expected item was measured
         return summary
