@@ -142,7 +142,7 @@ def test_confidence_table_counts_every_cell_once():
     )
 
 
-def test_confidence_table_and_calibration_error_agree(cells):
+def test_confidence_table_and_calibration_error_agree():
     rng = np.random.default_rng(3)
     probabilities = rng.dirichlet(np.ones(3), size=300)
     names = [f"c{i}" for i in range(300)]
