@@ -17,15 +17,13 @@ import true_labels as true_labels_script
 from plkd.errors import InputError
 from plkd.evaluation.baselines import (
     BASELINES,
-    controls_of,
     logistic_regression,
     majority,
     random,
-    read_registry,
     true_labels,
 )
 from plkd.evaluation.metrics import annotation_metrics
-from plkd.evaluation.tables import evaluate
+from plkd.evaluation.tables import controls_of, evaluate, read_registry
 from plkd.model.folder import TrainedModel
 from plkd.model.reference import Reference
 from plkd.model.training import train_student, train_teacher

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation.baselines import controls_of, read_registry
-from plkd.evaluation.tables import METRICS, overall, summarise
+from plkd.evaluation.tables import METRIC_COLUMNS, controls_of, overall, read_registry, summarise
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     runs = pd.concat(
-        [read_tsv(path, METRICS, made_by="evaluate") for path in snakemake.input.metrics],
+        [read_tsv(path, METRIC_COLUMNS, made_by="evaluate") for path in snakemake.input.metrics],
         ignore_index=True,
     )
     methods = read_registry(snakemake.input.methods)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.evaluation.counts import counts_table
+from plkd.evaluation.counts import PAPER_COLUMNS, counts_table
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_html, write_tsv
 
@@ -18,7 +18,7 @@ def main(snakemake) -> None:
         name: json.loads(Path(path).read_text(encoding="utf-8"))
         for name, path in zip(names, snakemake.input.reports, strict=True)
     }
-    paper = read_tsv(snakemake.input.paper, {"dataset": str}, others=str).set_index("dataset")
+    paper = read_tsv(snakemake.input.paper, PAPER_COLUMNS).set_index("dataset")
     table = counts_table(reports, names, paper)
     write_tsv(table, snakemake.output.tsv)
     write_html(

@@ -2,8 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from plkd.evaluation.baselines import controls_of, read_registry
-from plkd.evaluation.tables import CONFIDENCE, CONFUSION, PER_LABEL, label_counts
+from plkd.evaluation.tables import (
+    CONFIDENCE_COLUMNS,
+    CONFUSION_COLUMNS,
+    PER_LABEL_COLUMNS,
+    controls_of,
+    label_counts,
+    read_registry,
+)
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
 from plkd.figures.per_label import plot_per_label
@@ -19,9 +25,9 @@ def main(snakemake) -> None:
     tables = {
         name: read_tsv(snakemake.input[name], columns, made_by="evaluate")
         for name, columns in (
-            ("per_label", PER_LABEL),
-            ("confusion", CONFUSION),
-            ("confidence", CONFIDENCE),
+            ("per_label", PER_LABEL_COLUMNS),
+            ("confusion", CONFUSION_COLUMNS),
+            ("confidence", CONFIDENCE_COLUMNS),
         )
     }
     registry = read_registry(snakemake.input.methods)

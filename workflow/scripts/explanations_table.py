@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd.evaluation.explanations import explanations_table
-from plkd.evaluation.faithfulness import AREAS
-from plkd.evaluation.marker_recovery import RECOVERY_SUMMARY
-from plkd.interpret.key_genes import STABILITY
+from plkd.evaluation.faithfulness import AREA_COLUMNS
+from plkd.evaluation.marker_recovery import RECOVERY_COLUMNS
+from plkd.interpret.key_genes import STABILITY_COLUMNS
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_html, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+# Columns of the tables and the rules that write them; further columns are numbers.
 TABLES = {
-    "areas": (AREAS, "faithfulness"),
-    "markers": (RECOVERY_SUMMARY, "marker_recovery"),
-    "pathways": (RECOVERY_SUMMARY, "pathway_recovery"),
-    "stability": (STABILITY, "stability"),
+    "areas": (AREA_COLUMNS, "faithfulness"),
+    "markers": (RECOVERY_COLUMNS, "marker_recovery"),
+    "pathways": (RECOVERY_COLUMNS, "pathway_recovery"),
+    "stability": (STABILITY_COLUMNS, "stability"),
 }
 
 
@@ -34,7 +35,6 @@ def main(snakemake) -> None:
                 table = pd.DataFrame({"origin_first_share": [share]}, dtype=float)
             else:
                 columns, rule = TABLES[kind]
-                # simulated cells add scores of all planted genes
                 table = read_tsv(path, columns, others=float, made_by=rule)
             tables.append(table.assign(**dict(run)))
         return pd.concat(tables, ignore_index=True) if tables else None

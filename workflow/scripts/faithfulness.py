@@ -19,7 +19,7 @@ from plkd.interpret.sampling import sample_per_label
 from plkd.model.folder import load_model
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
-from plkd.utils.tables import EXACT, write_tsv
+from plkd.utils.tables import write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -52,7 +52,7 @@ def main(snakemake) -> None:
         ignore_index=True,
     )
     means, areas = summarise_curves(curves), summarise_areas(curve_areas(curves))
-    write_tsv(areas, snakemake.output.areas, digits=EXACT)  # means over seeds are made of them
+    write_tsv(areas, snakemake.output.areas, exact=["area"])
     write_tsv(means, snakemake.output.curves)
     with style():
         save_figure(plot_faithfulness(means, areas), snakemake.output.png, snakemake.output.pdf)

@@ -6,8 +6,8 @@ from plkd.evaluation.marker_recovery import match_labels, read_markers
 from plkd.figures.key_genes import plot_key_genes
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.interpret.key_genes import GENE_ATTRIBUTIONS, key_genes, pool_sizes
-from plkd.interpret.networks import NETWORK_GENES
+from plkd.interpret.key_genes import GENE_COLUMNS, key_genes, pool_sizes
+from plkd.interpret.networks import NETWORK_COLUMNS
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     attributed = AttributedCells.load(snakemake.input.values)
-    genes = read_tsv(snakemake.input.genes, GENE_ATTRIBUTIONS, made_by="attribute_genes")
-    network = read_tsv(snakemake.input.network, NETWORK_GENES, made_by="networks")
+    genes = read_tsv(snakemake.input.genes, GENE_COLUMNS, made_by="attribute_genes")
+    network = read_tsv(snakemake.input.network, NETWORK_COLUMNS, made_by="networks")
     markers = None
     if snakemake.input.markers:
         markers = match_labels(read_markers(snakemake.input.markers), attributed.labels)

@@ -1,4 +1,4 @@
-"""Are known markers among a label's genes, and pathways known to be its own among its tokens?"""
+"""Are known markers among a label's genes, and its known pathways among the Teacher's best?"""
 
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ from plkd.evaluation.marker_recovery import (
 from plkd.figures.key_genes import plot_recovery
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.interpret.key_genes import GENE_ATTRIBUTIONS, KEY_GENES
-from plkd.interpret.pathway_scores import LABEL_PATHWAYS
+from plkd.interpret.key_genes import GENE_COLUMNS, KEY_GENE_COLUMNS
+from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, read_tsv, write_tsv
 
@@ -31,13 +31,13 @@ def main(snakemake) -> None:
         attributed = AttributedCells.load(given.values)
         candidates = attributed.genes
         rankings = gene_rankings(
-            read_tsv(given.genes, GENE_ATTRIBUTIONS, made_by="attribute_genes"),
-            read_tsv(given.key_genes, KEY_GENES, made_by="key_genes"),
+            read_tsv(given.genes, GENE_COLUMNS, made_by="attribute_genes"),
+            read_tsv(given.key_genes, KEY_GENE_COLUMNS, made_by="key_genes"),
             wilcoxon_table(attributed),
         )
         labels = attributed.labels
     else:
-        ranked = read_tsv(given.pathways, LABEL_PATHWAYS, made_by="pathways")
+        ranked = read_tsv(given.pathways, LABEL_PATHWAY_COLUMNS, made_by="pathways")
         candidates, labels = list(ranked["pathway"].unique()), list(ranked["label"].unique())
         rankings = pathway_rankings(ranked)
     expected = match_labels(read_markers(given.markers, item), labels)
@@ -45,7 +45,7 @@ def main(snakemake) -> None:
     planted = read_planted(given.markers) if item == "gene" else None
     summary = recovery_summary(recovery, rankings, candidates, planted)
     write_tsv(recovery, output.ranks)
-    write_tsv(summary, output.summary, digits=EXACT)  # means over seeds are made of it
+    write_tsv(summary, output.summary, digits=EXACT)
     with style():
         save_figure(plot_recovery(recovery, item=item), output.png, output.pdf)
 

@@ -7,15 +7,9 @@ import pandas as pd
 
 from plkd.figures.networks import plot_networks
 from plkd.figures.style import save_figure, style
-from plkd.interpret.networks import (
-    NETWORK_EDGES,
-    edge_table,
-    file_slug,
-    label_networks,
-    write_graphml,
-)
-from plkd.interpret.pathway_names import PATHWAY_GENES
-from plkd.interpret.pathway_scores import LABEL_PATHWAYS
+from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
+from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
+from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
 from plkd.model.folder import load_model
 from plkd.utils.files import whole_folder
 from plkd.utils.logs import run_script
@@ -27,8 +21,9 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     choice, output = snakemake.params.interpretation, snakemake.output
-    ranked = read_tsv(snakemake.input.label_pathways, LABEL_PATHWAYS, made_by="pathways")
-    members = read_tsv(snakemake.input.genes, PATHWAY_GENES, made_by="pathways")
+    given = snakemake.input
+    ranked = read_tsv(given.label_pathways, LABEL_PATHWAY_COLUMNS, made_by="pathways")
+    members = read_tsv(given.genes, PATHWAY_GENE_COLUMNS, made_by="pathways")
     networks, table = label_networks(
         load_model(Path(snakemake.input.model).parent),
         ranked,
@@ -37,9 +32,11 @@ def main(snakemake) -> None:
         embedding=choice["embedding"],
         similarity=choice["similarity"],
     )
-    edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])
+    edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])[
+        ["label", "gene", "other", "similarity"]
+    ]
     write_tsv(table, output.genes)
-    write_tsv(edges[list(NETWORK_EDGES)], output.edges)
+    write_tsv(edges, output.edges)
     with whole_folder(output.graphs) as folder:
         for number, (label, graph) in enumerate(networks.items(), start=1):
             write_graphml(

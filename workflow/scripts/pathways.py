@@ -65,8 +65,7 @@ def main(snakemake) -> None:
 
     write_tsv(named, output.pathways)
     write_tsv(members, output.genes)
-    # the networks weigh the genes by the attention
-    write_tsv(ranked, output.label_pathways, exact=["attention"])
+    write_tsv(ranked, output.label_pathways, exact=["attention"])  # the networks weigh by it
     write_json(output.summary, summary)
     with style():
         figure = plot_label_pathways(ranked, names, title=f"Pathways of the labels\n{about}")

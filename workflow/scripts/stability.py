@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from plkd.figures.key_genes import plot_stability
 from plkd.figures.style import save_figure, style
-from plkd.interpret.key_genes import GENE_ATTRIBUTIONS, stability
+from plkd.interpret.key_genes import GENE_COLUMNS, stability
 from plkd.model.folder import load_model
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     tables = {
-        path: read_tsv(path, GENE_ATTRIBUTIONS, made_by="attribute_genes")
+        path: read_tsv(path, GENE_COLUMNS, made_by="attribute_genes")
         for path in snakemake.input.genes
     }
     model = load_model(Path(snakemake.input.model).parent)

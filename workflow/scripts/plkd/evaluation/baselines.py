@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -22,25 +21,9 @@ from scipy.special import softmax
 
 from plkd.errors import InputError
 from plkd.utils.logs import logger
-from plkd.utils.tables import ColumnType, read_tsv
-
-REGISTRY: dict[str, ColumnType] = {
-    "id": str, "name": str, "kind": str, "task": str, "env": str, "device": str, "input": str,
-    "deterministic": bool, "description": str,
-}  # fmt: skip
 
 LabelProbabilities = tuple[list[str], NDArray[np.float32]]
 Baseline = Callable[[ad.AnnData, ad.AnnData, int], LabelProbabilities]
-
-
-def read_registry(path: str | Path) -> pd.DataFrame:
-    """Read ``config/methods.tsv``: columns of :data:`REGISTRY`, its index the ids."""
-    return read_tsv(path, REGISTRY).set_index("id")
-
-
-def controls_of(registry: pd.DataFrame) -> list[str]:
-    """Ids of the methods that are no rivals but show what scores are worth."""
-    return list(registry.index[registry["kind"] == "control"])
 
 
 def majority(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:

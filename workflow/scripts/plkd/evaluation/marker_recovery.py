@@ -20,16 +20,20 @@ from plkd.errors import InputError
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.logs import logger
-from plkd.utils.tables import ColumnType, read_tsv
+from plkd.utils.tables import Columns, read_tsv
+from plkd.utils.text import listed
 
 Markers = dict[str, list[str]]
-RECOVERY_SUMMARY: dict[str, ColumnType] = {
-    "label": str, "ranking": str, "top": int,
-    **dict.fromkeys(("expected", "found", "precision", "recall", "chance"), float),
-}  # fmt: skip
-"""Types of the columns of ``marker_recovery_summary.tsv`` and ``pathway_recovery_summary.tsv``."""
-PLANTED: dict[str, ColumnType] = {"precision_planted": float, "chance_planted": float}
-"""What simulated cells add to it."""
+
+RECOVERY_COLUMNS: Columns = {
+    "label": str,
+    "ranking": str,
+    "top": int,
+    "precision": float,
+    "recall": float,
+    "chance": float,
+}
+"""Columns of :func:`recovery_summary` that are always there; the others are numbers."""
 
 
 def read_markers(path: str | Path, item: str = "gene") -> Markers:
@@ -123,12 +127,12 @@ def match_labels(markers: Markers, labels: Sequence[str]) -> Markers:
     matched = {label: by_key[_key(label)] for label in labels if _key(label) in by_key}
     if not matched:
         raise InputError(
-            f"the list of markers has none of the labels {_some(labels)}; it has "
-            f"{_some(list(markers))}. Use the data's names in its first column."
+            f"the list of markers has none of the labels {listed(labels)}; it has "
+            f"{listed(list(markers))}. Use the data's names in its first column."
         )
     missing = [label for label in labels if label not in matched]
     if missing:
-        logger.info("no markers are listed for %s", _some(missing))
+        logger.info("no markers are listed for %s", listed(missing))
     return matched
 
 
@@ -290,8 +294,10 @@ def recovery_summary(
                     row["precision_planted"] = right / looked_at if looked_at else np.nan
                     row["chance_planted"] = len(own) / len(known)
                 rows.append(row)
-    columns = [*RECOVERY_SUMMARY, *(PLANTED if planted is not None else ())]
-    numbers = columns[columns.index("expected") :]
+    numbers = ["expected", "found", "precision", "recall", "chance"]
+    if planted is not None:
+        numbers += ["precision_planted", "chance_planted"]
+    columns = ["label", "ranking", "top", *numbers]
     summary = pd.DataFrame(rows, columns=columns)
     if summary.empty:  # no expected item was measured
         return summary
@@ -330,8 +336,3 @@ def _key(name: str) -> str:
     text = re.sub(r"(?<=[^\W_])-(?=[\W_]|$)", " minus ", str(name).lower())
     words = re.findall(r"[a-z0-9α-ω]+", text)
     return "".join(re.sub(r"(?<=[a-z]{2})s$", "", word) for word in words)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:6])
-    return shown + (" .." if len(names) > 6 else "")

@@ -18,13 +18,13 @@ from plkd.evaluation.metrics import (
     per_label_table,
 )
 from plkd.prediction.table import read_predictions
-from plkd.utils.tables import ColumnType
+from plkd.utils.tables import Columns, read_tsv
 
-RUN_COLUMNS: dict[str, ColumnType] = {
+RUN_COLUMNS: Columns = {
     "dataset": str, "variant": str, "seed": int, "method": str,
 }  # fmt: skip
 # The tables of one run, and the types of their columns.
-METRICS: dict[str, ColumnType] = {
+METRIC_COLUMNS: Columns = {
     **RUN_COLUMNS,
     "n_cells": int,
     "accuracy": float,
@@ -43,19 +43,43 @@ METRICS: dict[str, ColumnType] = {
     "share_unseen_unknown": float,
     "auroc_unseen": float,
 }
-PER_LABEL: dict[str, ColumnType] = {
+PER_LABEL_COLUMNS: Columns = {
     "method": str, "label": str, "n": int, "n_reference": int, "precision": float,
     "recall": float, "f1": float, "abundance": str,
 }  # fmt: skip
-CONFUSION: dict[str, ColumnType] = {"method": str, "true": str, "predicted": str, "n": int}
-CONFIDENCE: dict[str, ColumnType] = {
+CONFUSION_COLUMNS: Columns = {"method": str, "true": str, "predicted": str, "n": int}
+CONFIDENCE_COLUMNS: Columns = {
     "method": str, "lower": float, "upper": float, "right": int, "wrong": int, "unseen": int,
     "confidence": float,
 }  # fmt: skip
 
+ABUNDANCE_COLUMNS: Columns = {
+    "method": str, "abundance": str, "n_labels": int, "f1": float, "recall": float,
+    "precision": float,
+}  # fmt: skip
+
+METHOD_COLUMNS: Columns = {
+    "id": str, "name": str, "kind": str, "task": str, "env": str, "device": str, "input": str,
+    "deterministic": bool, "description": str,
+}  # fmt: skip
+"""Columns of the registry of methods, ``config/methods.tsv``."""
+
 # What a person compares methods by; all other scores are in the table of all runs.
 _READ_FIRST = ("accuracy", "macro_f1")
 _READ_NEXT = ("balanced_accuracy", "calibration_error", "share_unknown", "auroc_unseen")
+
+SUMMARY_COLUMNS: Columns = {
+    "dataset": str, "variant": str, "method": str, "cells": int, "seeds": int,
+    "accuracy": float, "accuracy_sd": float, "macro_f1": float, "macro_f1_sd": float,
+    **dict.fromkeys(_READ_NEXT, float),
+}  # fmt: skip
+"""Columns of :func:`summarise`."""
+OVERALL_COLUMNS: Columns = {
+    "variant": str, "method": str, "datasets": int, "seeds": int,
+    "accuracy": float, "accuracy_sd": float, "accuracy_least": float, "accuracy_best": int,
+    "macro_f1": float, "macro_f1_sd": float, "macro_f1_least": float, "macro_f1_best": int,
+}  # fmt: skip
+"""Columns of :func:`overall`."""
 
 
 def label_counts(reference: str | Path) -> dict[str, int]:
@@ -79,6 +103,16 @@ def label_counts(reference: str | Path) -> dict[str, int]:
 def read_methods(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
     """Read the prediction tables of several methods; a method's id is its file's name."""
     return {Path(path).stem: read_predictions(path) for path in paths}
+
+
+def read_registry(path: str | Path) -> pd.DataFrame:
+    """Read the registry of methods: the other :data:`METHOD_COLUMNS` by `id`."""
+    return read_tsv(path, METHOD_COLUMNS).set_index("id")
+
+
+def controls_of(registry: pd.DataFrame) -> list[str]:
+    """Ids of the methods that are no rivals but show what scores are worth."""
+    return list(registry.index[registry["kind"] == "control"])
 
 
 def evaluate(
@@ -130,7 +164,7 @@ def summarise(metrics: pd.DataFrame, controls: Collection[str] = ()) -> pd.DataF
     Parameters
     ----------
     metrics
-        Columns of :data:`METRICS`.
+        Columns of :data:`METRIC_COLUMNS`.
     controls
         Methods that are no rivals: they come last.
 

@@ -24,31 +24,54 @@ import pandas as pd
 from scipy.stats import hypergeom
 
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.utils.tables import ColumnType
+from plkd.utils.tables import Columns
 
 TOP_GENES = 10
 POOL_SIZE = 100
 SIZES = (10, 20, 50, 100, 200, 500)
 
-# The tables of this module, and the types of their columns.
-GENE_ATTRIBUTIONS: dict[str, ColumnType] = {
-    "label": str, "gene": str, "cells": int, "mean_abs_attribution": float,
-    "mean_attribution": float, "mean_expression": float, "background_expression": float,
-    "present": bool, "rank": int, "present_rank": "Int64", "top": bool,
-}  # fmt: skip
-KEY_GENES: dict[str, ColumnType] = {
-    "label": str, "gene": str, "key": bool, "in_attribution": bool, "in_network": bool,
-    "attribution_rank": "Int64", "mean_abs_attribution": float, "mean_attribution": float,
-    "present": "boolean", "q": float, "network_rank": "Int64", "marker": "boolean",
-}  # fmt: skip
-POOL_SIZES: dict[str, ColumnType] = {
-    "label": str, "pool_size": int, "network_genes": int, "shared": int, "expected": float,
-    "p_value": float,
-}  # fmt: skip
-STABILITY: dict[str, ColumnType] = {
-    "label": str, "top": int, "runs": int, "jaccard": float, "lowest": float, "highest": float,
-    "chance": float, "in_all": str,
-}  # fmt: skip
+GENE_COLUMNS: Columns = {
+    "label": str,
+    "gene": str,
+    "cells": int,
+    "mean_abs_attribution": float,
+    "mean_attribution": float,
+    "mean_expression": float,
+    "background_expression": float,
+    "present": bool,
+    "rank": int,
+    "present_rank": "Int64",
+    "top": bool,
+}
+"""Columns of :func:`gene_table`."""
+
+KEY_GENE_COLUMNS: Columns = {
+    "label": str,
+    "gene": str,
+    "key": bool,
+    "in_attribution": bool,
+    "in_network": bool,
+    "attribution_rank": "Int64",
+    "mean_abs_attribution": float,
+    "mean_attribution": float,
+    "present": "boolean",
+    "q": float,
+    "network_rank": "Int64",
+    "marker": "boolean",
+}
+"""Columns of :func:`key_genes`."""
+
+STABILITY_COLUMNS: Columns = {
+    "label": str,
+    "top": int,
+    "runs": int,
+    "jaccard": float,
+    "lowest": float,
+    "highest": float,
+    "chance": float,
+    "in_all": str,
+}
+"""Columns of :func:`stability`."""
 
 
 def gene_table(attributed: AttributedCells) -> pd.DataFrame:
@@ -90,7 +113,7 @@ def gene_table(attributed: AttributedCells) -> pd.DataFrame:
         table["present_rank"] = table["present"].cumsum().where(table["present"]).astype("Int64")
         tables.append(table)
     joined = pd.concat(tables, ignore_index=True)
-    return joined.assign(top=joined["rank"] <= TOP_GENES)[list(GENE_ATTRIBUTIONS)]
+    return joined.assign(top=joined["rank"] <= TOP_GENES)
 
 
 def key_genes(
@@ -146,7 +169,7 @@ def key_genes(
     )
     for name in ("attribution_rank", "network_rank"):
         joined[name] = joined[name].astype("Int64")
-    return joined[list(KEY_GENES)].reset_index(drop=True)
+    return joined[list(KEY_GENE_COLUMNS)].reset_index(drop=True)
 
 
 def pool_sizes(genes: pd.DataFrame, network: pd.DataFrame, n_genes: int) -> pd.DataFrame:
@@ -227,4 +250,4 @@ def stability(tables: Mapping[str, pd.DataFrame], n_genes: int) -> pd.DataFrame:
                     "in_all": ";".join(gene for gene in ranked[0] if gene in shared),
                 }
             )
-    return pd.DataFrame(rows, columns=list(STABILITY))
+    return pd.DataFrame(rows, columns=list(STABILITY_COLUMNS))

@@ -39,21 +39,21 @@ from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
-from plkd.utils.tables import ColumnType
+from plkd.utils.tables import Columns
 
 Embedding = Literal["attended", "pathway"]
 
 CENTRALITIES = ("degree", "betweenness", "eigenvector", "pagerank", "closeness")
 
-NETWORK_GENES: dict[str, ColumnType] = {
-    "label": str, "gene": str, "pathway": str, **dict.fromkeys(CENTRALITIES, float), "q": float,
+NETWORK_COLUMNS: Columns = {
+    "label": str,
+    "gene": str,
+    "pathway": str,
+    **dict.fromkeys(CENTRALITIES, float),
+    "q": float,
     "rank": int,
-}  # fmt: skip
-"""Types of the columns of ``network_genes.tsv``."""
-NETWORK_EDGES: dict[str, ColumnType] = {
-    "label": str, "gene": str, "other": str, "similarity": float,
-}  # fmt: skip
-"""Types of the columns of ``network_edges.tsv``."""
+}
+"""Columns of the table of :func:`label_networks`."""
 
 _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
 
@@ -100,7 +100,7 @@ def label_networks(
     genes_of |= {str(name): tuple(part["gene"]) for name, part in raising.groupby("pathway")}
     networks, tables = {}, []
     for label, part in ranked.groupby("label", sort=False):
-        own = part[part["top"]].sort_values("rank")
+        own = part[part["top"].astype(bool)].sort_values("rank")
         attention = part.set_index("pathway")["attention"].reindex(model.tokens)
         genes = choose_genes(list(own["pathway"]), genes_of, genes_per_pathway=genes_per_pathway)
         vectors = gene_embeddings(

@@ -22,17 +22,10 @@ from tqdm import tqdm
 
 from plkd.pathways.gene_sets import GeneSet, match_spelling, over_representation
 from plkd.settings.models import MaskSettings
-from plkd.utils.tables import ColumnType
+from plkd.utils.tables import Columns
 
-PATHWAYS: dict[str, ColumnType] = {
-    "pathway": str, "name": str, "variance_share": float, "genes": int, "best_match": str,
-    "best_overlap": "Int64", "best_size": "Int64", "p_value": float, "adjusted_p_value": float,
-    "origin_rank": "Int64", "origin_ties": "Int64", "origin_p_value": float,
-    "origin_likeness": float,
-}  # fmt: skip
-"""Types of the columns of ``pathways.tsv``."""
-PATHWAY_GENES: dict[str, ColumnType] = {"pathway": str, "gene": str, "weight": float}
-"""Types of the columns of ``pathway_genes.tsv``."""
+PATHWAY_GENE_COLUMNS: Columns = {"pathway": str, "gene": str, "weight": float}
+"""Columns of :func:`pathway_genes`."""
 
 # A name is given to a learnt pathway up to this adjusted p-value.
 SIGNIFICANT = 0.05
