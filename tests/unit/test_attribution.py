@@ -515,7 +515,7 @@ def test_explainers_agree_on_a_linear_student(explainer: Explainer) -> None:
     # the expected gradient is drawn
     tolerance = 0.1 if explainer == "gradient" else 1e-5
     np.testing.assert_allclose(found.values, expected.values, atol=tolerance)
-    assert abs(found.error).max() < (1.0 if explainer == "gradient" else 1e-5)
+    assert abs(found.error).max() < (0.3 if explainer == "gradient" else 1e-5)
 
 
 @pytest.mark.parametrize("explainer", ["deep", "gradient", "kernel"])

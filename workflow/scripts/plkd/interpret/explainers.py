@@ -42,7 +42,7 @@ from plkd.utils.logs import logger
 
 Explainer = Literal["plkd", "deep", "gradient", "kernel"]
 EXPLAINERS: tuple[Explainer, ...] = get_args(Explainer)
-GRADIENT_SAMPLES = 500
+GRADIENT_SAMPLES = 200
 """Random points per cell and label of the background."""
 
 _Attribute = Callable[[nn.Module, Tensor, Tensor], NDArray[np.float64]]
@@ -120,8 +120,10 @@ def _explain_with(explainer: Explainer, seed: int) -> _Attribute:
         return shap.DeepExplainer(network, start).shap_values(x, check_additivity=False)
 
     def gradient(network: nn.Module, x: Tensor, start: Tensor) -> NDArray[np.float64]:
-        return shap.GradientExplainer(network, start).shap_values(
-            x, nsamples=GRADIENT_SAMPLES, rseed=seed
+        # it makes its points in single precision
+        single = copy.deepcopy(network).float()
+        return shap.GradientExplainer(single, start.float()).shap_values(
+            x.float(), nsamples=GRADIENT_SAMPLES, rseed=seed
         )
 
     def kernel(network: nn.Module, x: Tensor, start: Tensor) -> NDArray[np.float64]:
@@ -170,9 +172,9 @@ def _single_output(network: nn.Sequential, target: int) -> nn.Sequential:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without shap's remarks on layers that it takes as linear, and on its own progress."""
+    """Without shap's remarks on layers that it takes as linear; numpy's own seed stays as it is."""
     log = logging.getLogger("shap")
-    level = log.level
+    level, state = log.level, np.random.get_state()  # noqa: NPY002
     log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -180,3 +182,4 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+        np.random.set_state(state)  # noqa: NPY002
