@@ -203,18 +203,11 @@ def find_matrix(
     if layer is not None and use_raw:
         raise InputError(f"'{path}': give either `layer` or `use_raw: true`, not both")
     name = slot_name(layer, use_raw)
-<<<<<<< HEAD
     if name not in matrices:
         found = listed(list(matrices), len(matrices), quote="")
         raise InputError(f"'{path}' has no {name}; its matrices are: {found}")
     with readable(path, name):
         matrix = matrices[name]()
-=======
-    if name not in slots:
-        raise InputError(f"'{path}' has no {name}; its matrices are: {listed(slots, 10, quote='')}")
-    with reading(path, name):
-        matrix = _opened(slots[name])
->>>>>>> main
     if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):
         raise InputError(
             f"'{path}', {name}: the values have the type '{matrix.dtype}', not numbers; expected "
