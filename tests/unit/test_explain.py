@@ -13,8 +13,8 @@ from scipy import sparse
 
 from plkd.cli import main
 from plkd.errors import InputError
-from plkd.figures import save_figure, style
 from plkd.figures.explain import plot_explanation
+from plkd.figures.style import save_figure, style
 from plkd.interpret.explain import explain_cells, explain_file, explanation_table, explanation_text
 from plkd.model.folder import load_model, save_model
 from simulated import MARKERS, make_cells
@@ -154,7 +154,7 @@ def test_command(folder, query, tmp_path, capsys):
             "no cell of .* is labelled 'Plasma'; the model's labels are B cell",
         ),
         (["--obs", "type=B"], "obs has no column 'type'; its columns are: cell_type, batch"),
-        (["--obs", "batch=old"], "no cell has batch = 'old'; there are new"),
+        (["--obs", "batch=old"], "no cell has batch = 'old'; there are 'new'"),
         (["--obs", "batch"], "expected COLUMN=VALUE"),
         (["--cell", "x", "-o", "x.pdf"], "must end in .png"),
         (["--cell", "x", "--top", "0"], "give at least 1"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from plkd import __version__
 from plkd.errors import InputError
+from plkd.settings.datasets import ReadingOptions
 from plkd.utils.logs import logger, start_logging
 
 
@@ -84,16 +85,16 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _reading(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of :func:`_add_reading` as :func:`plkd.io.cells.open_cells` takes them."""
-    return {
-        "reader": options.reader,
-        "modality": options.modality,
-        "layer": options.layer,
-        "use_raw": options.raw,
-        "transpose": options.transpose,
-        "gene_symbols_key": options.gene_symbols_key,
-    }
+def _reading(options: argparse.Namespace) -> ReadingOptions:
+    """What the options of :func:`_add_reading` say."""
+    return ReadingOptions(
+        reader=options.reader,
+        modality=options.modality,
+        layer=options.layer,
+        use_raw=options.raw,
+        transpose=options.transpose,
+        gene_symbols_key=options.gene_symbols_key,
+    )
 
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -124,11 +125,12 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from plkd.figures import save_figure, style
     from plkd.figures.explain import plot_explanation
+    from plkd.figures.style import save_figure, style
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
     from plkd.model.folder import load_model
-    from plkd.utils.files import whole_file, writable_folder
+    from plkd.utils.files import writable_folder
+    from plkd.utils.tables import write_tsv
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: give at least 1.")
@@ -149,19 +151,18 @@ def _explain(options: argparse.Namespace) -> None:
         group=options.group,
         obs=obs,
         teacher=None if options.teacher is None else load_model(options.teacher),
-        **_reading(options),
+        reading=_reading(options),
     )
     print(explanation_text(found, options.top))
     if options.table is not None:
-        with whole_file(options.table) as temporary:
-            explanation_table(found).to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        write_tsv(explanation_table(found), options.table)
     if options.output is not None:
         with style():
             save_figure(plot_explanation(found), options.output, options.output.with_suffix(".pdf"))
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``plkd simulate cells`` and ``plkd simulate twin``."""
+    """Add ``plkd simulate cells``."""
     simulate = commands.add_parser(
         "simulate",
         help="write simulated data with planted truth",
@@ -208,19 +209,6 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     cells.add_argument("--no-progress", action="store_true", help="hide the progress bars")
     cells.set_defaults(run=_simulate_cells)
 
-    twin = kinds.add_parser(
-        "twin",
-        help="a miniature of a data set of the paper, with the layout of its published files",
-        description="Write simulated files that are laid out as the published ones of a data set "
-        "of the paper, as FOLDER/HOST/PATH of their addresses.",
-        formatter_class=formatter,
-    )
-    twin.add_argument("name", metavar="NAME", help="bmmc, pbmc, pan_cancer, dlpfc, ..")
-    twin.add_argument("folder", type=Path, metavar="FOLDER", help="root of the files")
-    twin.add_argument("--cells", type=int, default=600, metavar="N", help="cells to draw")
-    twin.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed, same values")
-    twin.set_defaults(run=_simulate_twin)
-
 
 def _simulate_cells(options: argparse.Namespace) -> None:
     from plkd.simulation.project import CONFIGURATION, write_project
@@ -259,22 +247,6 @@ def _simulate_cells(options: argparse.Namespace) -> None:
     )
 
 
-def _simulate_twin(options: argparse.Namespace) -> None:
-    from plkd.simulation.twins.registry import write_twin
-
-    truth = write_twin(options.name, options.folder, n_cells=options.cells, seed=options.seed)
-    logger.info(
-        "%d files of the twin of '%s' in '%s'. To run the pipeline on them: python -m http.server "
-        "--directory %s 8000, and set `url_rewrites` of the configuration to "
-        "{'https://': 'http://127.0.0.1:8000/', 'http://': 'http://127.0.0.1:8000/'}; the data "
-        "set's `sha256` and `expected` are those of the real files.",
-        len(truth.files),
-        options.name,
-        options.folder,
-        options.folder,
-    )
-
-
 def _annotate(options: argparse.Namespace) -> None:
     # imported here so that --help and mistakes in the arguments answer at once
     from plkd.model.folder import load_model
@@ -295,7 +267,7 @@ def _annotate(options: argparse.Namespace) -> None:
         device=choose_device(options.device),
         chunk_cells=options.chunk_size,
         progress=not options.no_progress,
-        **_reading(options),
+        reading=_reading(options),
     )
     if options.table is not None:
         _write_table(predictions, options.table)
@@ -380,21 +352,20 @@ def _gene_activity(options: argparse.Namespace) -> None:
         report=options.report,
         chunk_cells=options.chunk_size,
         progress=not options.no_progress,
-        **_reading(options),
+        reading=_reading(options),
     )
     logger.info("written: '%s'", options.output)
 
 
 def _write_table(predictions, path: Path) -> None:  # type: ignore[no-untyped-def]
     from plkd.prediction.table import prediction_sets, write_predictions
-    from plkd.utils.files import whole_file
+    from plkd.utils.tables import write_tsv
 
     if path.suffix == ".parquet":
         write_predictions(predictions, path)
         return
     sets = [" | ".join(labels) for labels in prediction_sets(predictions).to_pylist()]
-    with whole_file(path) as temporary:
-        predictions.assign(prediction_set=sets).to_csv(temporary, sep="\t", index=False)
+    write_tsv(predictions.assign(prediction_set=sets), path)
 
 
 if __name__ == "__main__":

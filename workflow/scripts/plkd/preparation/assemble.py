@@ -19,10 +19,11 @@ from plkd.errors import InputError
 from plkd.io.cells import read_cells
 from plkd.io.formats import open_text, separator_of
 from plkd.io.normalisation import detect_scale
-from plkd.io.stores import existing, reading
-from plkd.settings.datasets import READING
+from plkd.io.stores import existing, readable
+from plkd.settings.datasets import ReadingOptions
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 FILE_COLUMN = "file"
 _POSITIONS = ["barcode", "in_tissue", "array_row", "array_col", "y", "x"]
@@ -111,8 +112,7 @@ def _read_file(
 ) -> tuple[ad.AnnData, dict[str, Any]]:
     """Cells of one file with their table and positions, repeats left out."""
     name, path = entry["name"], entry["path"]
-    options = {key: entry[key] for key in READING if entry.get(key)}
-    cells = read_cells(path, **options)
+    cells = read_cells(path, ReadingOptions.from_config(entry))
     about: dict[str, Any] = {"name": name, "cells_read": cells.n_obs, "genes": cells.n_vars}
     own_ids = cells.obs_names.copy()
     if not own_ids.is_unique:
@@ -153,9 +153,9 @@ def _read_table(settings: Mapping[str, Any]) -> pd.DataFrame:
     """Table of cells, its index the cell ids (text), other text columns as text."""
     path = existing(settings["path"])
     columns = settings.get("columns")
-    with open_text(path) as handle, reading(path, "the header"):
+    with open_text(path) as handle, readable(path, "the header"):
         separator = separator_of(handle.readline(1_000_000)) or ","
-    with open_text(path) as handle, reading(path, "the table of cells"):
+    with open_text(path) as handle, readable(path, "the table of cells"):
         table = pd.read_csv(
             handle, sep=separator, header=None if columns else 0, names=columns, low_memory=False
         )
@@ -181,25 +181,26 @@ def _describe(
         twice = table.index[table.index.duplicated()].unique()
         raise InputError(f"'{path}': {len(twice):,} cells are listed twice, such as '{twice[0]}'")
     places = table.index.get_indexer(cells.obs_names)
-    listed = places >= 0
-    if not listed.any():
+    known = places >= 0
+    if not known.any():
         raise InputError(
             f"'{path}' lists none of the cells of '{about['name']}': its ids look like "
-            f"{list(table.index[:3])}, those of the cells like {list(cells.obs_names[:3])}"
+            f"{listed(table.index[:3])}, those of the cells like "
+            f"{listed(cells.obs_names[:3])}"
         )
     for column in table:
         cells.obs[column] = table[column].reindex(cells.obs_names).to_numpy()
-    about["cells_not_listed"] = int((~listed).sum())
-    if not listed.all() and not settings.get("only_listed"):
-        logger.warning("'%s' does not list %d cells of '%s'", path, (~listed).sum(), about["name"])
+    about["cells_not_listed"] = int((~known).sum())
+    if not known.all() and not settings.get("only_listed"):
+        logger.warning("'%s' does not list %d cells of '%s'", path, (~known).sum(), about["name"])
         return np.ones(cells.n_obs, dtype=bool)
-    return listed
+    return known
 
 
 def _read_positions(path: str | Path, cell_ids: pd.Index) -> np.ndarray:
     """Places of the spots on the slide, (n_cells, 2) float32: x to the right, y downwards."""
     path = existing(path)
-    with open_text(path) as handle, reading(path, "the positions"):
+    with open_text(path) as handle, readable(path, "the positions"):
         has_header = handle.readline(10_000).startswith("barcode")
         handle.seek(0)
         table = pd.read_csv(handle, header=0 if has_header else None)

@@ -1,19 +1,19 @@
-"""Counts of a data set: what was expected, what was found, what the paper says."""
+"""Counts of a data set: what was expected, and what was found."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from plkd.errors import InputError
+from plkd.utils.text import listed
 
 LEVELS = ("error", "warning")
 COLUMNS = ["quantity", "level", "expected", "found", "agrees"]
 LISTED = 10
-PAPER = ("cells", "types", "batches")
 
 
 def compare_counts(expected: Mapping[str, Any], report: Mapping[str, Any]) -> pd.DataFrame:
@@ -94,16 +94,16 @@ def _compare(wanted: Any, found: Any, all_groups: bool) -> tuple[bool, str, str]
             return True, f"{len(sizes)} with their sizes", "the same"
         return (
             False,
-            _listed(f"{name} {sizes.get(name, 'absent')}" for name in differing),
-            _listed(f"{name} {found.get(name, 'absent')}" for name in differing),
+            _named(f"{name} {sizes.get(name, 'absent')}" for name in differing),
+            _named(f"{name} {found.get(name, 'absent')}" for name in differing),
         )
     if isinstance(wanted, Sequence) and is_group and not _is_range(wanted):
         asked = {str(name) for name in wanted}
         lacking, surplus = sorted(asked - found.keys()), sorted(found.keys() - asked)
         if not lacking and not surplus:
             return True, f"{len(asked)} by name", "the same"
-        parts = [f"without {_listed(lacking)}"] * bool(lacking)
-        parts += [f"with {_listed(surplus)}"] * bool(surplus)
+        parts = [f"without {_named(lacking)}"] * bool(lacking)
+        parts += [f"with {_named(surplus)}"] * bool(surplus)
         return False, f"{len(asked)} by name", ", ".join(parts)
     number = len(found) if is_group else found
     least, most = (wanted, wanted) if isinstance(wanted, int) else wanted
@@ -111,65 +111,9 @@ def _compare(wanted: Any, found: Any, all_groups: bool) -> tuple[bool, str, str]
     return least <= number <= most, text, f"{number:,}"
 
 
+def _named(names: Iterable[str]) -> str:
+    return listed(names, LISTED, quote="")
+
+
 def _is_range(wanted: Sequence[Any]) -> bool:
     return len(wanted) == 2 and all(isinstance(one, int) for one in wanted)
-
-
-def _listed(names: Any) -> str:
-    names = list(names)
-    rest = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def counts_table(
-    reports: Mapping[str, Mapping[str, Any]],
-    paper_names: Mapping[str, str | None],
-    paper: pd.DataFrame,
-) -> pd.DataFrame:
-    """Counts of all data sets of a run beside those of Table 1 of the paper.
-
-    Parameters
-    ----------
-    reports
-        What :func:`plkd.preparation.prepare.prepare_dataset` reports, by data set.
-    paper_names
-        Name of each data set in Table 1, or None.
-    paper
-        Table 1, its index the names: columns `cells`, `types`, `batches` (texts, "" where the
-        paper gives none).
-
-    Returns
-    -------
-    DataFrame
-        One row per data set: `dataset`, `reference cells`, `query cells`, `cells`, `types`,
-        `batches`, `genes` (selected), then `.. in the paper`, and `as expected`: yes, or what
-        differs from the configuration.
-    """
-    rows = []
-    for dataset, report in reports.items():
-        found = found_counts(report)
-        name = paper_names.get(dataset)
-        said = dict(paper.loc[name]) if name in paper.index else {}
-        checks = report.get("expected", [])
-        differing = [
-            f"{row['quantity']}: expected {row['expected']}, found {row['found']}"
-            for row in checks
-            if not row["agrees"]
-        ]
-        rows.append(
-            {
-                "dataset": dataset,
-                "reference cells": report["reference"]["cells"],
-                "query cells": report["query"]["cells"],
-                "cells": found["cells"],
-                "types": len(found["labels"]),
-                "batches": len(found["batches"]),
-                "genes": report["genes"]["selected"],
-                **{
-                    f"{one} in the paper": said.get(one, "")
-                    for one in ("cells", "types", "batches")
-                },
-                "as expected": "; ".join(differing) or ("yes" if checks else ""),
-            }
-        )
-    return pd.DataFrame(rows)
