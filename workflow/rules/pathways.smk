@@ -7,7 +7,7 @@ rule pathways:
         weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
         cells=explained_cells,
         predictions=explained_labels,
-        gene_sets=gene_set_files,
+        gene_sets="<results>/{dataset}/{variant}/mask/gene_sets.gmt",
     output:
         pathways=report(
             "<results>/{dataset}/{variant}/seed{seed}/interpretation/pathways.tsv",

@@ -46,6 +46,7 @@ rule mask:
             caption="../report/pathways_table.rst",
         ),
         genes="<results>/{dataset}/{variant}/mask/genes.txt",
+        gene_sets="<results>/{dataset}/{variant}/mask/gene_sets.gmt",
         png=report(
             "<results>/{dataset}/{variant}/mask/pathways.png",
             category="3. Pathways",

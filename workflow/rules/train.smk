@@ -4,6 +4,7 @@ rule teacher:
         mask="<results>/{dataset}/{variant}/mask/mask.npz",
         pathways="<results>/{dataset}/{variant}/mask/pathways.tsv",
         genes="<results>/{dataset}/{variant}/mask/genes.txt",
+        gene_sets="<results>/{dataset}/{variant}/mask/gene_sets.gmt",
     output:
         model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
         weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
