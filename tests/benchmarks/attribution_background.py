@@ -54,7 +54,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     run = options.results / "default" / f"seed{options.seed}"
-    model = load_model(run / "student")
+    trained = load_model(run / "model")
+    model = trained.require("student")
     cells = ad.read_h5ad(options.results / "prepared" / "reference.h5ad")
     reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
     predictions = read_predictions(run / "predictions" / "student.parquet")
@@ -80,7 +81,7 @@ def main() -> None:
             values = found.values[:, 0]
             tops.append(top_genes(values))
             # the same replacement for all, that of the model's own background
-            curves = student_curves(model, query, labels, values, background_of(model))
+            curves = student_curves(model, query, labels, values, background_of(trained))
             summary = summarise_areas(curve_areas(curves)).query(
                 "ranking == 'attribution' and curve == 'deletion'"
             )

@@ -30,7 +30,7 @@ EMBEDDINGS = ("attended", "pathway")
 
 def rows_of(run: Path, reference: ad.AnnData) -> Table:
     """Spread of the cosines, and rho, of every choice of an embedding."""
-    model = load_model(run / "teacher")
+    model = load_model(run / "model").require("teacher")
     folder = run / "interpretation"
     pathways, genes = (
         pd.read_csv(folder / f"{name}.tsv", sep="\t", keep_default_na=False)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     choose_device("cpu", threads=snakemake.threads)
     seed = int(snakemake.wildcards.seed)
-    student = load_model(Path(snakemake.input.student).parent)
-    teacher = load_model(Path(snakemake.input.teacher).parent)
+    model = load_model(Path(snakemake.input.model).parent)
+    student, teacher = model.require("student"), model.require("teacher")
     attributed = AttributedCells.load(snakemake.input.values)
     chosen = draw_cells(attributed.codes, snakemake.params.interpretation["tested_cells"], seed)
     cells = attributed.cells[chosen]
-    background = background_of(student)
+    background = background_of(model)
     of_teacher = teacher.predict(cells)[0].argmax(axis=1)
     curves = pd.concat(
         [

@@ -24,7 +24,7 @@ def main(snakemake) -> None:
         for path in (snakemake.input.label_pathways, snakemake.input.genes)
     )
     networks, table = label_networks(
-        load_model(Path(snakemake.input.model).parent),
+        load_model(Path(snakemake.input.model).parent).require("teacher"),
         ranked,
         members,
         genes_per_pathway=choice["genes_per_pathway"],

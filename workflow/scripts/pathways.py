@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     output, choice = snakemake.output, snakemake.params.interpretation
-    model = load_model(Path(snakemake.input.model).parent)
+    model = load_model(Path(snakemake.input.model).parent).require("teacher")
     teacher = teacher_of(model)
     cells, labels, about = labelled_cells(
         snakemake.input.cells,

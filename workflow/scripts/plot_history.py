@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    histories = {
-        name.capitalize(): pd.read_csv(path, sep="\t") for name, path in snakemake.input.items()
-    }
+    history = pd.read_csv(snakemake.input.history, sep="\t")
+    histories = {name.capitalize(): rows for name, rows in history.groupby("model", sort=False)}
     with style():
         save_figure(plot_history(histories), snakemake.output.png, snakemake.output.pdf)
 

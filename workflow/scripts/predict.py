@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    model = load_model(Path(snakemake.input.model).parent)
+    model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
     predictions, embedding = predict_prepared(model, snakemake.input.query, device=device)
     write_predictions(predictions, snakemake.output.predictions)

@@ -7,7 +7,7 @@ import anndata as ad
 
 from plkd.model.folder import load_model, save_model
 from plkd.model.reference import Reference
-from plkd.model.training import train_student, train_teacher
+from plkd.model.training import resume_file_in, train_student, train_teacher
 from plkd.pathways.mask import Mask
 from plkd.settings.models import from_dict
 from plkd.utils.devices import choose_device
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     cells = ad.read_h5ad(snakemake.input.reference)
-    folder = Path(snakemake.output.model).parent
-    settings = from_dict(snakemake.params.settings)
-    seed = int(snakemake.wildcards.seed)
     reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
-    reference = reference.with_label_noise(settings.label_noise, seed)
-    options = {
-        "seed": seed,
-        "device": choose_device(snakemake.params.device, threads=snakemake.threads),
-        "resume_file": Path(snakemake.params.resume_file) / f"{folder.name}.resume.pt",
-        "provenance": {
-            "dataset": snakemake.wildcards.dataset,
-            "variant": snakemake.wildcards.variant,
-            "reference_sha256": sha256_of(snakemake.input.reference),
-        },
-    }
-    if snakemake.input.get("teacher"):
+    device = choose_device(snakemake.params.device, threads=snakemake.threads)
+    kind = "student" if snakemake.input.get("teacher") else "teacher"
+    resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)
+    if kind == "student":
         teacher = load_model(Path(snakemake.input.teacher).parent)
-        model, history = train_student(reference, teacher, settings, **options)
+        model = train_student(reference, teacher, device=device, resume_file=resume_file)
     else:
-        mask = Mask.load(Path(snakemake.input.mask).parent)
-        model, history = train_teacher(reference, mask.matrix, mask.tokens, settings, **options)
-    save_model(model, history, folder)
+        model = train_teacher(
+            reference,
+            Mask.load(Path(snakemake.input.mask).parent),
+            from_dict(snakemake.params.settings),
+            seed=int(snakemake.wildcards.seed),
+            device=device,
+            resume_file=resume_file,
+            provenance={
+                "dataset": snakemake.wildcards.dataset,
+                "variant": snakemake.wildcards.variant,
+                "reference_sha256": sha256_of(snakemake.input.reference),
+            },
+        )
+    save_model(model, Path(snakemake.output.model).parent)
 
 
 if __name__ == "__main__":

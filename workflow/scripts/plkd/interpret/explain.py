@@ -21,7 +21,8 @@ from plkd.interpret.pathway_attribution import attribute_tokens, no_pathways
 from plkd.io.cells import open_cells
 from plkd.io.genes import match_genes, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised
-from plkd.model.folder import TrainedModel
+from plkd.model.background import Background
+from plkd.model.trained_model import Model, TrainedNetwork
 from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
 from plkd.utils.logs import logger
 
@@ -88,13 +89,12 @@ class Explanation:
 
 
 def explain_file(
-    student: TrainedModel,
+    model: Model,
     query: str | Path,
     *,
     cell: str | None = None,
     group: str | None = None,
     obs: tuple[str, str] | None = None,
-    teacher: TrainedModel | None = None,
     seed: int = 0,
     **reading: Any,
 ) -> Explanation:
@@ -102,8 +102,8 @@ def explain_file(
 
     Parameters
     ----------
-    student, teacher
-        Trained models; the Teacher adds the pathways.
+    model
+        A trained model: its Student's genes are explained, and its Teacher's pathways.
     query
         File or folder of cells, as for :func:`plkd.prediction.annotate.predict_file`.
     cell
@@ -124,11 +124,8 @@ def explain_file(
     """
     if sum(choice is not None for choice in (cell, group, obs)) != 1:
         raise InputError("say which cells to explain: a cell, a group or a column with a value.")
-    background_of(student)
-    if teacher is not None and teacher.genes != student.genes:
-        raise InputError(
-            "Teacher and Student have different genes: give the two folders of one run."
-        )
+    background_of(model)
+    student = model.require("student")
     with open_cells(query, **reading) as cells:
         columns, overlap = match_genes(cells.genes, student.genes)
         if overlap.n_found == 0:
@@ -148,7 +145,7 @@ def explain_file(
             if not len(chosen):
                 continue
             part = to_log_normalised(
-                sparse.csr_matrix(chunk[chosen]), cells.scale, student.normalisation["target_sum"]
+                sparse.csr_matrix(chunk[chosen]), cells.scale, student.normalisation.target_sum
             )
             part = take_genes(part, columns, len(student.genes))
             if group is not None:
@@ -168,15 +165,14 @@ def explain_file(
             f"{', '.join(student.labels)}."
         )
     about = cell if cell is not None else group if group is not None else "=".join(obs or ())
-    return explain_cells(student, kept, str(about), teacher=teacher, label=group, n_cells=n_cells)
+    return explain_cells(model, kept, str(about), label=group, n_cells=n_cells)
 
 
 def explain_cells(
-    student: TrainedModel,
+    model: Model,
     cells: sparse.csr_matrix,
     about: str,
     *,
-    teacher: TrainedModel | None = None,
     label: str | None = None,
     n_cells: int | None = None,
 ) -> Explanation:
@@ -185,7 +181,7 @@ def explain_cells(
     `label` None takes the label of most cells, and explains those that have it. `n_cells` is how
     many cells these were drawn from.
     """
-    background = background_of(student)
+    background, student = background_of(model), model.require("student")
     n_cells = cells.shape[0] if n_cells is None else n_cells
     probabilities = student.predict(cells)[0]
     labels = probabilities.argmax(axis=1)
@@ -223,8 +219,8 @@ def explain_cells(
     )
     order = np.argsort(-genes["against_runner_up"].abs().to_numpy(), kind="stable")
     pathways, teacher_label = None, None
-    if teacher is not None:
-        pathways, teacher_label = _pathways(teacher, cells)
+    if model.teacher is not None:
+        pathways, teacher_label = _pathways(model.teacher, background, cells)
     return Explanation(
         about=about,
         label=student.labels[code],
@@ -302,8 +298,9 @@ def explanation_table(found: Explanation) -> pd.DataFrame:
     ]
 
 
-def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataFrame, str]:
-    background = background_of(teacher)
+def _pathways(
+    teacher: TrainedNetwork, background: Background, cells: sparse.csr_matrix
+) -> tuple[pd.DataFrame, str]:
     code = int(np.bincount(teacher.predict(cells)[0].argmax(axis=1)).argmax())
     found = attribute_tokens(teacher, cells, background, np.full(cells.shape[0], code))
     table = pd.DataFrame(

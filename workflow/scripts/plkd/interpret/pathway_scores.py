@@ -34,8 +34,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from plkd.errors import InputError
-from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher
+from plkd.model.trained_model import TrainedNetwork, dense_batch
 from plkd.prediction.table import read_predictions
 from plkd.utils.logs import logger
 
@@ -65,7 +65,7 @@ class TokenStatistics:
     attention: pd.DataFrame
 
 
-def teacher_of(model: TrainedModel) -> Teacher:
+def teacher_of(model: TrainedNetwork) -> Teacher:
     """Give the network of a model that must be a Teacher.
 
     Raises
@@ -75,7 +75,7 @@ def teacher_of(model: TrainedModel) -> Teacher:
     """
     if not isinstance(model.network, Teacher):
         raise InputError(
-            "pathways are those of a Teacher: give the folder 'teacher', not a Student."
+            "pathways are those of a Teacher, this is a Student: give `model.teacher`."
         )
     return model.network
 
@@ -96,7 +96,7 @@ def sample_per_label(labels: NDArray[np.str_], most: int, seed: int) -> NDArray[
 
 def labelled_cells(
     path: str | Path,
-    model: TrainedModel,
+    model: TrainedNetwork,
     *,
     predictions: str | Path | None = None,
     most: int = 1000,
@@ -163,7 +163,7 @@ def labelled_cells(
 
 
 def token_statistics(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     labels: NDArray[np.str_],
     *,
@@ -188,7 +188,7 @@ def token_statistics(
     progress
         Show a progress bar.
     """
-    teacher = teacher_of(model).to(device).eval()
+    teacher = teacher_of(model.to(device))
     n_tokens, width = teacher.navigator.n_tokens, teacher.navigator.width
     names = np.unique(labels)
     code = torch.from_numpy(np.searchsorted(names, labels))

@@ -245,7 +245,9 @@ def _read_background(path: Path, n_genes: int, n_labels: int) -> Background:
     return Background(cells, codes, means)
 
 
-def _student(tensors: dict[str, Tensor], n_genes: int, n_labels: int, settings: Settings) -> Student:
+def _student(
+    tensors: dict[str, Tensor], n_genes: int, n_labels: int, settings: Settings
+) -> Student:
     network = Student(n_genes, n_labels, settings.student)
     network.load_state_dict(tensors)
     return network

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -194,6 +195,12 @@ class Model:
                 "give the folder 'model' of a finished run."
             )
         return self.networks[kind]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder of the model, whole or not at all; `load_model` reads it."""
+        from plkd.model.folder import save_model  # which knows this class
+
+        save_model(self, folder)
 
     @property
     def genes(self) -> list[str]:

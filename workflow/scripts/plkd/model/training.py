@@ -119,6 +119,10 @@ def train_teacher(
     Parameters and errors are those of :func:`train_model`, but for the resume file, which is named
     itself.
     """
+    if mask.genes != reference.genes:
+        raise InputError(
+            "the mask is of other genes than the reference: make it of the reference's genes."
+        )
     reference = reference.with_label_noise(settings.label_noise, seed)
     torch.manual_seed(seed)
     scale = _gene_weights(reference, settings, seed)

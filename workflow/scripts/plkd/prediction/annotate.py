@@ -26,7 +26,7 @@ from plkd.io.cells import detect_reader, open_cells, read_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, reading
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_model import TrainedNetwork
 from plkd.prediction.table import (
     label_names,
     label_probabilities,
@@ -41,7 +41,7 @@ MINIMUM_OVERLAP = 0.1  # share of the model's genes below which the labels would
 
 
 def predict_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     *,
     device: str = "cpu",
@@ -89,7 +89,7 @@ def predict_file(
         _check_overlap(overlap, minimum_overlap, query, cells.genes, model.genes)
         logger.info("'%s': %d cells, %s", query, cells.n_cells, cells.scale.describe())
         require_usable(cells.scale, str(query))
-        target_sum = model.normalisation["target_sum"]
+        target_sum = model.normalisation.target_sum
         chunks = (
             take_genes(to_log_normalised(chunk, cells.scale, target_sum), columns, len(model.genes))
             for _, chunk in cells.chunks(chunk_cells)
@@ -99,7 +99,7 @@ def predict_file(
 
 
 def predict_prepared(
-    model: TrainedModel, cells: str | Path, *, device: str = "cpu", progress: bool = True
+    model: TrainedNetwork, cells: str | Path, *, device: str = "cpu", progress: bool = True
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Predict the labels of a prepared file, whose values and genes are the model's already.
 
@@ -118,7 +118,7 @@ def predict_prepared(
 
 
 def embed_prepared(
-    model: TrainedModel,
+    model: TrainedNetwork,
     reference: str | Path,
     query_embedding: np.ndarray,
     output: str | Path,
@@ -140,7 +140,7 @@ def embed_prepared(
 
 
 def annotate_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     output: str | Path,
     *,
@@ -231,7 +231,7 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _predict(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cell_ids: pd.Index,
     chunks: Iterable[sparse.csr_matrix],
     device: str,
@@ -241,12 +241,13 @@ def _predict(
         raise InputError("the query has no cells.")
     probabilities: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
+    model = model.to(device)
     bar = tqdm(
         total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
     )
     with bar:
         for chunk in chunks:
-            probability, embedding = model.predict(chunk, device=device)
+            probability, embedding = model.predict(chunk)
             probabilities.append(probability)
             embeddings.append(embedding)
             bar.update(chunk.shape[0])
@@ -277,7 +278,7 @@ def _check_overlap(
         logger.info("%s (%.0f %%)", found, 100 * overlap.share)
 
 
-def _about(model: TrainedModel, overlap: GeneOverlap) -> dict[str, Any]:
+def _about(model: TrainedNetwork, overlap: GeneOverlap) -> dict[str, Any]:
     return {
         "version": __version__,
         "model": model.kind,
