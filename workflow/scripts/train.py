@@ -22,11 +22,11 @@ def main(snakemake) -> None:
     cells = ad.read_h5ad(snakemake.input.reference)
     reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
-    kind = "student" if snakemake.input.get("teacher") else "teacher"
+    kind = "teacher" if snakemake.input.get("mask") else "student"
     resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)
     if kind == "student":
-        teacher = load_model(Path(snakemake.input.teacher).parent)
-        model = train_student(reference, teacher, device=device, resume_file=resume_file)
+        model = load_model(Path(snakemake.input.model).parent)
+        model = train_student(reference, model, device=device, resume_file=resume_file)
     else:
         model = train_teacher(
             reference,
