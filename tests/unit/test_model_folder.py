@@ -266,6 +266,7 @@ UNSEALED: dict[str, Change] = {  # nothing but the checksum can tell
 }
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "no model.json": lambda folder: (folder / "model.json").unlink(),
+    "no history.tsv": lambda folder: (folder / "history.tsv").unlink(),
     "no folder": lambda folder: shutil.rmtree(folder),
     "model.json cut": truncate("model.json", 0.5),
     "model.json empty": truncate("model.json", 0.0),

@@ -2,18 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from plkd.figures.history import plot_history
 from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
 def main(snakemake) -> None:
-    history = pd.read_csv(snakemake.input.history, sep="\t")
+    history = read_tsv(
+        snakemake.input.history, {"model": str, "epoch": int}, others=float, made_by="student"
+    )
     histories = {name.capitalize(): rows for name, rows in history.groupby("model", sort=False)}
     with style():
         save_figure(plot_history(histories), snakemake.output.png, snakemake.output.pdf)

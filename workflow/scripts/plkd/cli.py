@@ -127,7 +127,8 @@ def _explain(options: argparse.Namespace) -> None:
     from plkd.figures.style import save_figure, style
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
     from plkd.model.folder import load_model
-    from plkd.utils.files import whole_file, writable_folder
+    from plkd.utils.files import writable_folder
+    from plkd.utils.tables import write_tsv
 
     if options.top < 1:
         raise InputError(f"--top {options.top}: give at least 1.")
@@ -151,8 +152,7 @@ def _explain(options: argparse.Namespace) -> None:
     )
     print(explanation_text(found, options.top))
     if options.table is not None:
-        with whole_file(options.table) as temporary:
-            explanation_table(found).to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        write_tsv(explanation_table(found), options.table)
     if options.output is not None:
         with style():
             save_figure(plot_explanation(found), options.output, options.output.with_suffix(".pdf"))
@@ -356,14 +356,13 @@ def _gene_activity(options: argparse.Namespace) -> None:
 
 def _write_table(predictions, path: Path) -> None:  # type: ignore[no-untyped-def]
     from plkd.prediction.table import prediction_sets, write_predictions
-    from plkd.utils.files import whole_file
+    from plkd.utils.tables import write_tsv
 
     if path.suffix == ".parquet":
         write_predictions(predictions, path)
         return
     sets = [" | ".join(labels) for labels in prediction_sets(predictions).to_pylist()]
-    with whole_file(path) as temporary:
-        predictions.assign(prediction_set=sets).to_csv(temporary, sep="\t", index=False)
+    write_tsv(predictions.assign(prediction_set=sets), path)
 
 
 if __name__ == "__main__":

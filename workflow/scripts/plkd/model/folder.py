@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,8 +34,10 @@ from plkd.model.teacher import Teacher
 from plkd.model.trained_model import Kind, Model, Normalisation, TrainedNetwork
 from plkd.settings.models import Settings, from_dict
 from plkd.utils.files import sha256_of, whole_folder
+from plkd.utils.tables import EXACT, Columns, read_tsv, write_tsv
 
 FORMAT = 2
+_HISTORY_COLUMNS: Columns = {"model": str, "epoch": int}  # all others are numbers
 _MODEL, _HISTORY, _BACKGROUND = "model.json", "history.tsv", "background.safetensors"
 _WEIGHTS: dict[Kind, str] = {
     "teacher": "teacher.safetensors",
@@ -75,7 +76,7 @@ def save_model(model: Model, folder: str | Path) -> None:
         description["checksum"] = checksum_of(description)
         text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
         (target / _MODEL).write_text(text, encoding="utf-8")
-        model.history.to_csv(target / _HISTORY, sep="\t", index=False)
+        write_tsv(model.history, target / _HISTORY, digits=EXACT)
 
 
 def load_model(folder: str | Path) -> Model:
@@ -189,7 +190,7 @@ def _rebuild(folder: Path, description: Mapping[str, Any]) -> Model:
         networks.get("teacher"),
         networks.get("student"),
         background,
-        _read_history(folder / _HISTORY),
+        read_tsv(folder / _HISTORY, _HISTORY_COLUMNS, others=float),
         int(description["seed"]),
         description["provenance"],
     )
@@ -201,12 +202,6 @@ def _names(content: Any, what: str) -> list[str]:
     if len(set(content)) != len(content):
         raise ValueError(f"{what}: a name is there twice")
     return content
-
-
-def _read_history(path: Path) -> pd.DataFrame:
-    if not path.is_file() or not path.read_bytes().strip():
-        return pd.DataFrame()
-    return pd.read_csv(path, sep="\t", float_precision="round_trip")
 
 
 def _export(network: Teacher | Student) -> dict[str, Tensor]:

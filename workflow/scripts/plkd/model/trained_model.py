@@ -162,7 +162,7 @@ class Model:
     teacher: TrainedNetwork | None = None
     student: TrainedNetwork | None = None
     background: Background | None = None
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"model": [], "epoch": []}))
     seed: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
 
