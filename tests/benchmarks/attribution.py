@@ -30,8 +30,8 @@ from measuring import Table, as_text  # noqa: E402
 from plkd.interpret.attributed_cells import background_of  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
 from plkd.model.background import Background  # noqa: E402
-from plkd.model.folder import load_model  # noqa: E402
-from plkd.model.trained_model import TrainedNetwork  # noqa: E402
+from plkd.model.trained_model import load_model  # noqa: E402
+from plkd.model.trained_network import TrainedNetwork  # noqa: E402
 
 
 class Logits(nn.Module):

@@ -27,8 +27,8 @@ from plkd.interpret.attributed_cells import background_of  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
 from plkd.interpret.sampling import sample_per_label  # noqa: E402
 from plkd.model.background import Background  # noqa: E402
-from plkd.model.folder import load_model  # noqa: E402
 from plkd.model.reference import Reference  # noqa: E402
+from plkd.model.trained_model import load_model  # noqa: E402
 from plkd.prediction.table import read_predictions  # noqa: E402
 
 

@@ -23,7 +23,7 @@ from measuring import Table, as_text  # noqa: E402
 
 from plkd.interpret.networks import gene_embeddings  # noqa: E402
 from plkd.interpret.pathway_scores import teacher_of  # noqa: E402
-from plkd.model.folder import load_model  # noqa: E402
+from plkd.model.trained_model import load_model  # noqa: E402
 
 EMBEDDINGS = ("attended", "pathway")
 

@@ -14,7 +14,8 @@ from scipy import sparse
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.model.reference import Reference
-from plkd.model.trained_model import Model, TrainedNetwork
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_model
 from plkd.pathways.mask import Mask
 from plkd.prediction.annotate import annotate_file, label_table, predict_file, write_annotated

@@ -23,11 +23,11 @@ from plkd.interpret.attributed_cells import (
 from plkd.interpret.gene_attribution import TOLERANCE, attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens
 from plkd.model.background import Background
-from plkd.model.folder import load_model
 from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import Model, TrainedNetwork
+from plkd.model.trained_model import Model, load_model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.models import Settings, StudentSettings, TeacherSettings
 from simulated import make_cells
 

@@ -16,7 +16,7 @@ from plkd.errors import InputError
 from plkd.figures.explain import plot_explanation
 from plkd.figures.style import save_figure, style
 from plkd.interpret.explain import explain_cells, explain_file, explanation_table, explanation_text
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from simulated import MARKERS, make_cells
 from trained import TYPES, logged, trained_model
 

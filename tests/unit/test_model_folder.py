@@ -20,11 +20,11 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
-from plkd.model.folder import checksum_of, load_model
+from plkd.model.folder import checksum_of
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import (
-    Model,
+from plkd.model.trained_model import Model, load_model
+from plkd.model.trained_network import (
     Normalisation,
     TrainedNetwork,
     dense_batch,

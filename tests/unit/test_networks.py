@@ -30,7 +30,7 @@ from plkd.interpret.networks import (
 from plkd.interpret.pathway_names import pathway_genes
 from plkd.interpret.pathway_scores import effective_weights, pathway_weights
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import TrainedNetwork
+from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.models import Settings, TeacherSettings
 
 

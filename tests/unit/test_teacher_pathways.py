@@ -31,7 +31,7 @@ from plkd.interpret.sampling import sample_per_label
 from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import TrainedNetwork
+from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_teacher
 from plkd.pathways.gene_sets import GeneSet, read_gmts
 from plkd.pathways.mask import build_mask

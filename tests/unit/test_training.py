@@ -18,7 +18,8 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.model import training
 from plkd.model.gene_weights import separation
-from plkd.model.trained_model import Model, TrainedNetwork
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import (
     Reference,
     TrainingDiverged,

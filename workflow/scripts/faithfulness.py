@@ -16,7 +16,7 @@ from plkd.figures.faithfulness import plot_faithfulness
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells, background_of
 from plkd.interpret.sampling import sample_per_label
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv

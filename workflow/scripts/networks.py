@@ -10,7 +10,7 @@ from plkd.figures.style import save_figure, style
 from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
 from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
 from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.utils.files import whole_folder
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.prediction.annotate import embed_prepared, predict_prepared
 from plkd.prediction.table import write_predictions
 from plkd.utils.devices import choose_device

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
-from plkd.model.folder import load_model, save_model
 from plkd.model.reference import Reference
+from plkd.model.trained_model import load_model
 from plkd.model.training import resume_file_in, train_student, train_teacher
 from plkd.pathways.mask import Mask
 from plkd.settings.models import from_dict
@@ -41,7 +41,7 @@ def main(snakemake) -> None:
                 "reference_sha256": sha256_of(snakemake.input.reference),
             },
         )
-    save_model(model, Path(snakemake.output.model).parent)
+    model.save(Path(snakemake.output.model).parent)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def _explain(options: argparse.Namespace) -> None:
     from plkd.figures.explain import plot_explanation
     from plkd.figures.style import save_figure, style
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
-    from plkd.model.folder import load_model
+    from plkd.model.trained_model import load_model
     from plkd.utils.files import writable_folder
     from plkd.utils.tables import write_tsv
 
@@ -246,7 +246,7 @@ def _simulate_cells(options: argparse.Namespace) -> None:
 
 def _annotate(options: argparse.Namespace) -> None:
     # imported here so that --help and mistakes in the arguments answer at once
-    from plkd.model.folder import load_model
+    from plkd.model.trained_model import load_model
     from plkd.prediction.annotate import annotate_file
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder

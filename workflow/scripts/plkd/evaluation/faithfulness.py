@@ -22,7 +22,7 @@ from torch import Tensor
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no_pathways
 from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
-from plkd.model.trained_model import TrainedNetwork, dense_batch
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.utils.tables import Columns
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)

@@ -22,7 +22,8 @@ from plkd.io.cells import open_cells
 from plkd.io.genes import match_genes, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.model.background import Background
-from plkd.model.trained_model import Model, TrainedNetwork
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
 from plkd.utils.logs import logger
 from plkd.utils.text import listed

@@ -49,7 +49,7 @@ from tqdm import tqdm
 from plkd.errors import InputError
 from plkd.model.background import Background
 from plkd.model.student import Student
-from plkd.model.trained_model import TrainedNetwork
+from plkd.model.trained_network import TrainedNetwork
 
 SEGMENTS = 2  # one step is farther from the Shapley values; twenty are hardly closer
 TOLERANCE = 1e-9

@@ -36,7 +36,7 @@ from plkd.errors import InputError
 from plkd.interpret.pathway_scores import effective_weights, reads_centred, teacher_of
 from plkd.interpret.rank_aggregation import aggregate
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import TrainedNetwork
+from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 from plkd.utils.tables import Columns

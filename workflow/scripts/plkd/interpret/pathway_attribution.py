@@ -22,7 +22,7 @@ from torch import Tensor
 from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import TrainedNetwork, dense_batch
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.pathways.mask import UNCOVERED
 
 POINTS = (16, 64, 256)

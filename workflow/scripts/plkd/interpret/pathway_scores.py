@@ -36,7 +36,7 @@ from tqdm import tqdm
 from plkd.errors import InputError
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import TrainedNetwork, dense_batch
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.prediction.table import read_predictions
 from plkd.utils.logs import logger
 from plkd.utils.tables import Columns

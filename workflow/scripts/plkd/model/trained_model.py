@@ -1,148 +1,31 @@
-"""What a training leaves behind: trained networks, and the Teacher and Student of one reference."""
+"""Teacher and Student of one reference, and what stands in their folder."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
 from plkd.errors import InputError
-from plkd.io.normalisation import TARGET_SUM
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
+from plkd.model.folder import ModelFolder, read_folder, write_folder
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
-from plkd.settings.models import Settings
-
-Kind = Literal["teacher", "student"]
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """What the values of a cell must be: counts brought to a sum, then log1p.
-
-    Attributes
-    ----------
-    target_sum
-        Sum of a cell's counts before the logarithm.
-    log1p
-        Whether log1p follows; there is no model yet for which it does not.
-    """
-
-    target_sum: float = TARGET_SUM
-    log1p: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what no cell can be brought to."""
-        if not (math.isfinite(self.target_sum) and self.target_sum > 0):
-            raise ValueError(f"target_sum = {self.target_sum}: expected a number above 0")
-        if self.log1p is not True:
-            raise ValueError(f"log1p = {self.log1p}: only log-normalised cells can be given")
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A Teacher or a Student with all that is needed to label cells.
-
-    Attributes
-    ----------
-    network
-        The torch module. It is on one device; :meth:`to` gives a copy on another.
-    genes, labels
-        Names in the order of the network's input and output.
-    settings
-        The settings it was trained with.
-    tokens
-        Names of the Teacher's tokens; empty for a Student.
-    calibration
-        How logits become probabilities.
-    normalisation
-        What the input must be.
-    """
-
-    network: Teacher | Student
-    genes: list[str]
-    labels: list[str]
-    settings: Settings
-    tokens: list[str] = field(default_factory=list)
-    calibration: Calibration = field(default_factory=Calibration)
-    normalisation: Normalisation = field(default_factory=Normalisation)
-
-    @property
-    def kind(self) -> Kind:
-        """``"teacher"`` or ``"student"``."""
-        return self.network.kind
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is, and where it predicts."""
-        return device_of(self.network)
-
-    def to(self, device: str | torch.device) -> TrainedNetwork:
-        """The same on a device: itself if it is there, a copy if not."""
-        if torch.empty(0, device=device).device == self.device:
-            return self
-        return replace(self, network=copy.deepcopy(self.network).to(device))
-
-    def logits(
-        self, cells: sparse.csr_matrix, *, batch_size: int = 2048
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits and embeddings of cells, see :func:`outputs`."""
-        return outputs(self.network, cells, batch_size=batch_size)
-
-    def predict(
-        self, cells: sparse.csr_matrix, *, batch_size: int = 2048
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Calibrated probabilities and embeddings of cells.
-
-        Parameters
-        ----------
-        cells
-            Log-normalised expression, CSR of shape (cells, genes), genes in the model's order.
-        batch_size
-            Cells made dense at a time.
-
-        Returns
-        -------
-        probabilities
-            float32 array of shape (cells, labels); rows sum to one.
-        embeddings
-            float32 array of shape (cells, width).
-
-        Raises
-        ------
-        InputError
-            If the number of genes is not the model's.
-        """
-        if cells.shape[1] != len(self.genes):
-            raise InputError(
-                f"the cells have {cells.shape[1]} genes, the model expects {len(self.genes)}: "
-                "align them to `model.genes` first (plkd.io.genes.align_genes)."
-            )
-        n_cells = cells.shape[0]
-        probabilities = np.empty((n_cells, len(self.labels)), dtype=np.float32)
-        embeddings = np.empty((n_cells, self.network.classifier.in_features), dtype=np.float32)
-        start = 0
-        for logits, embedded in self.logits(cells, batch_size=batch_size):
-            stop = start + len(logits)
-            probabilities[start:stop] = self.calibration.probabilities(logits).numpy()
-            embeddings[start:stop] = embedded.numpy()
-            start = stop
-        return probabilities, embeddings
+from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
+from plkd.settings.models import Settings, from_dict
 
 
 @dataclass(frozen=True)
 class Model:
-    """Teacher and Student of one reference; :func:`plkd.model.folder.load_model` reads one.
+    """Teacher and Student of one reference; :func:`load_model` reads one.
 
     Attributes
     ----------
@@ -197,10 +80,25 @@ class Model:
         return self.networks[kind]
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder of the model, whole or not at all; `load_model` reads it."""
-        from plkd.model.folder import save_model  # which knows this class
-
-        save_model(self, folder)
+        """Write the folder of the model, whole or not at all; :func:`load_model` reads it."""
+        tensors: dict[str, dict[str, Tensor]] = {
+            kind: _export(one.network) for kind, one in self.networks.items()
+        }
+        if self.background is not None:
+            tensors["background"] = _export_background(self.background)
+        description = {
+            "labels": self.labels,
+            "genes": self.genes,
+            "normalisation": dataclasses.asdict(self.normalisation),
+            "networks": {
+                kind: {"calibration": dataclasses.asdict(one.calibration), "tokens": one.tokens}
+                for kind, one in self.networks.items()
+            },
+            "settings": self.settings.to_dict(),
+            "seed": self.seed,
+            "provenance": self.provenance,
+        }
+        write_folder(folder, ModelFolder(description, tensors, self.history))
 
     @property
     def genes(self) -> list[str]:
@@ -227,55 +125,129 @@ class Model:
         return next(iter(self.networks.values()))
 
 
-def device_of(network: nn.Module) -> torch.device:
-    """Where the weights of a network are."""
-    return next(network.parameters()).device
+def load_model(folder: str | Path) -> Model:
+    """Rebuild a model, on the CPU, from the folder that :meth:`Model.save` wrote.
 
-
-def outputs(
-    network: nn.Module, cells: sparse.csr_matrix, *, batch_size: int = 2048
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and embeddings, batch by batch, on the CPU; computed where the network is.
-
-    Parameters
-    ----------
-    network
-        A Teacher or Student, which is set to predict (no dropout).
-    cells
-        Log-normalised expression, CSR of shape (cells, genes), genes in the network's order.
-    batch_size
-        Cells made dense at a time.
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, the files do not belong together, the description was
+        changed or says what no model can be, or the folder has the layout of another version.
     """
-    network.eval()
-    device = device_of(network)
-    for start in range(0, cells.shape[0], batch_size):
-        x = dense_batch(cells[start : start + batch_size], device)
-        with torch.inference_mode():  # not around the yield: it would reach into the caller
-            logits, embedding = network(x)
-        yield logits.float().cpu(), embedding.float().cpu()
+    content = read_folder(folder)
+    try:
+        return _rebuild(content)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the files in '{folder}' are damaged or do not fit together ({error!r}): copy the "
+            "folder again, or train the model again."
+        ) from error
 
 
-def dense_batch(cells: sparse.csr_matrix, device: str | torch.device = "cpu") -> Tensor:
-    """float32 tensor of shape (cells, genes), on `device`, of a few rows of a sparse matrix.
+def _rebuild(content: ModelFolder) -> Model:
+    description, tensors = content.description, content.tensors
+    genes, labels = (_names(description[key], key) for key in ("genes", "labels"))
+    settings = from_dict(description["settings"])
+    normalisation = Normalisation(**description["normalisation"])
+    if set(description["networks"]) != set(tensors) - {"background"}:
+        raise ValueError(f"networks {set(description['networks'])}, tensors {set(tensors)}")
 
-    A GPU is sent what is not zero, from pinned memory while it works on, and fills in the zeros
-    itself: with a tenth of the genes expressed that is a fifth of the bytes.
-    """
-    if torch.device(device).type == "cpu":
-        return torch.from_numpy(cells.toarray().astype(np.float32, copy=False))
-    parts = [
-        torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
-        for array in (cells.data.astype(np.float32, copy=False), cells.indices, cells.indptr)
-    ]
-    return dense_from_csr(*parts, n_genes=cells.shape[1])
+    def network(kind: Kind) -> TrainedNetwork | None:
+        if kind not in tensors:
+            return None
+        about = description["networks"][kind]
+        tokens = _names(about["tokens"], "tokens")
+        return TrainedNetwork(
+            _student(tensors[kind], len(genes), len(labels), settings)
+            if kind == "student"
+            else _teacher(tensors[kind], len(genes), len(labels), len(tokens), settings),
+            genes,
+            labels,
+            settings,
+            tokens,
+            Calibration(**about["calibration"]),
+            normalisation,
+        )
 
-
-def dense_from_csr(values: Tensor, indices: Tensor, starts: Tensor, *, n_genes: int) -> Tensor:
-    """Dense tensor (cells, genes) from the three arrays of a CSR matrix, on their device."""
-    n_cells = len(starts) - 1
-    rows = torch.repeat_interleave(
-        torch.arange(n_cells, device=values.device), starts.diff(), output_size=len(values)
+    background = None
+    if "background" in tensors:
+        background = _background(tensors["background"], len(genes), len(labels))
+    return Model(
+        network("teacher"),
+        network("student"),
+        background,
+        content.history,
+        int(description["seed"]),
+        description["provenance"],
     )
-    dense = values.new_zeros(n_cells, n_genes)
-    dense[rows, indices.long()] = values
-    return dense
+
+
+def _names(content: Any, what: str) -> list[str]:
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise TypeError(f"{what}: expected a list of names")
+    if len(set(content)) != len(content):
+        raise ValueError(f"{what}: a name is there twice")
+    return content
+
+
+def _export(network: Teacher | Student) -> dict[str, Tensor]:
+    """Tensors by name; the Navigator as the entries of its mask, free of how it is computed."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    if isinstance(network, Teacher):
+        navigator = network.navigator
+        mask = navigator.mask()
+        tensors["navigator.weight"] = navigator.entry_weights().cpu()
+        tensors["navigator.bias"] = navigator.token_bias().cpu()
+        tensors["navigator.mask_genes"] = torch.from_numpy(mask.indices.astype(np.int32))
+        tensors["navigator.mask_starts"] = torch.from_numpy(mask.indptr.astype(np.int32))
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _export_background(background: Background) -> dict[str, Tensor]:
+    cells = background.cells
+    arrays = {
+        "values": cells.data.astype(np.float32),
+        "genes": cells.indices.astype(np.int32),
+        "starts": cells.indptr.astype(np.int32),
+        "codes": background.codes.astype(np.int32),
+        "label_means": background.label_means.astype(np.float32),
+    }
+    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+
+def _background(tensors: dict[str, Tensor], n_genes: int, n_labels: int) -> Background:
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    codes, means = arrays["codes"].astype(int), arrays["label_means"]
+    cells = sparse.csr_matrix(
+        (arrays["values"], arrays["genes"], arrays["starts"]), shape=(len(codes), n_genes)
+    )
+    if means.shape != (n_labels, n_genes):
+        raise ValueError(f"label means of shape {means.shape}")
+    return Background(cells, codes, means)
+
+
+def _student(
+    tensors: dict[str, Tensor], n_genes: int, n_labels: int, settings: Settings
+) -> Student:
+    network = Student(n_genes, n_labels, settings.student)
+    network.load_state_dict(tensors)
+    return network
+
+
+def _teacher(
+    tensors: dict[str, Tensor], n_genes: int, n_labels: int, n_tokens: int, settings: Settings
+) -> Teacher:
+    starts = tensors.pop("navigator.mask_starts").numpy()
+    rows = tensors.pop("navigator.mask_genes").numpy()
+    if len(starts) - 1 != n_tokens:
+        raise ValueError(f"{n_tokens} names for {len(starts) - 1} tokens")
+    mask = sparse.csc_array(
+        (np.ones(len(rows), dtype=bool), rows, starts), shape=(n_genes, n_tokens)
+    )
+    network = Teacher(mask, n_labels, settings.teacher)
+    network.navigator.load_entry_weights(tensors.pop("navigator.weight"))
+    network.navigator.load_token_bias(tensors.pop("navigator.bias"))
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    if unexpected or set(missing) != {"navigator.weight", "navigator.bias"}:
+        raise ValueError(f"tensors missing {missing}, unexpected {unexpected}")
+    return network

@@ -28,7 +28,8 @@ from plkd.model.reference import Reference, split_validation
 from plkd.model.resume import fingerprint_of_run, resume, save_progress
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
-from plkd.model.trained_model import Model, TrainedNetwork, dense_batch, outputs
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork, dense_batch, outputs
 from plkd.pathways.mask import Mask
 from plkd.settings.models import Settings, TrainingSettings
 from plkd.utils.logs import logger

@@ -26,7 +26,7 @@ from plkd.io.cells import detect_reader, open_cells, read_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, reading
-from plkd.model.trained_model import TrainedNetwork
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.table import (
     label_names,
     label_probabilities,
