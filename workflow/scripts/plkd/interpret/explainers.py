@@ -152,7 +152,9 @@ def _groups(background: Background, explainer: Explainer) -> list[Tensor]:
 def _layers(network: Student) -> nn.Sequential:
     """The Student as shap knows networks: a chain of layers from the genes to the logits."""
     network = copy.deepcopy(network).cpu().double().eval()
-    layers = [layer for layer in network.hidden if not isinstance(layer, nn.Dropout)]
+    layers: list[nn.Module] = []
+    for block in network.blocks:
+        layers += [block.linear, block.norm, nn.GELU()]
     layers.append(network.classifier)
     with torch.no_grad():
         cast(nn.Linear, layers[0]).weight.mul_(network.input_scale)
