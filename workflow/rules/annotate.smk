@@ -1,7 +1,6 @@
 rule predict:
     input:
-        model="<run>/{model}/model.json",
-        weights="<run>/{model}/weights.safetensors",
+        **MODEL,
         reference=reference_to_embed,
         query="<prepared>/query.h5ad",
     output:
