@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from columns import undocumented
 from plkd.prediction.table import read_predictions
 from plkd.utils.files import sha256_of
 from project import REPOSITORY, Project, planned_rules
@@ -30,6 +31,7 @@ def test_annotated_copy(finished: Project) -> None:
     np.testing.assert_array_equal(annotated.obs["plkd_label"], predictions["label"])
     np.testing.assert_allclose(annotated.obs["plkd_confidence"], predictions["confidence"])
     assert annotated.obsm["X_plkd"].shape == (query.n_obs, 32)
+    assert np.isfinite(annotated.obsm["X_plkd_umap"]).all()
     probabilities = annotated.obsm["plkd_probabilities"]
     labels = annotated.uns["plkd"]["labels"]
     np.testing.assert_array_equal(labels[probabilities.argmax(axis=1)], predictions["label"])
@@ -42,6 +44,10 @@ def test_student_learns_the_planted_types(finished: Project) -> None:
     assert metrics.loc["student", "accuracy"] > 0.9
     assert metrics.loc["random", "accuracy"] < 0.5
     assert metrics.loc["student", "n_unseen"] > 0  # a type that only the query has
+
+
+def test_every_column_is_documented(finished: Project) -> None:
+    assert list(undocumented(finished.folder / "results")) == []
 
 
 def test_prepared_query_holds_no_truth(finished: Project) -> None:
@@ -69,7 +75,7 @@ def test_command_line_gives_the_same_labels(finished: Project, tmp_path: Path) -
     before = sha256_of(query)
     output, table = tmp_path / "out.h5ad", tmp_path / "out.tsv"
     command = [sys.executable, "-m", "plkd.cli", "annotate", str(query)]
-    command += ["--model", str(finished.run_folder() / "student"), "-o", str(output)]
+    command += ["--model", str(finished.run_folder() / "model"), "-o", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow" / "scripts")}
     done = subprocess.run(
         [*command, "--table", str(table)], capture_output=True, text=True, env=environment
