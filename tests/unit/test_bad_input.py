@@ -17,7 +17,8 @@ import yaml
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.pathways.mask import build_mask, read_gmts
+from plkd.pathways.gene_sets import read_gmts
+from plkd.pathways.mask import build_mask
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from plkd.settings.presets import resolve
 from project import Project, make_project
@@ -111,7 +112,7 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
     "negative counts": (change_cells("query.h5ad", negative_counts), ("negative", "query.h5ad")),
     "missing values": (change_cells("query.h5ad", missing_values), ("NaN", "query.h5ad")),
     "no cells": (change_cells("query.h5ad", no_cells), ("query.h5ad", "cells")),
-    "gene sets without overlap": (foreign_gmt, ("markers.gmt", "FOO1")),
+    "gene sets without overlap": (foreign_gmt, ("FOO1", "ACTB")),
 }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ NUMBERS = {
 }
 BOOLEANS = {
     "name": "booleans",
-    "reference": {"url": "reference.h5ad", "labels_key": "lymphocyte"},
-    "query": {"url": "query.h5ad", "labels_key": "lymphocyte"},
+    "reference": {"url": "reference.h5ad", "labels_key": "is_t_cell"},
+    "query": {"url": "query.h5ad", "labels_key": "is_t_cell"},
 }
 
 

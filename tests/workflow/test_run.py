@@ -56,7 +56,7 @@ def test_every_simple_method_is_beside_the_models(finished: Project) -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "column", "labels"),
-    [("simulated", "cluster", {"0", "1", "2", "3"}), ("booleans", "lymphocyte", {"False", "True"})],
+    [("simulated", "cluster", {"0", "1", "2", "3"}), ("booleans", "is_t_cell", {"False", "True"})],
 )
 def test_labels_that_are_no_text(
     finished: Project, dataset: str, column: str, labels: set[str]
@@ -79,7 +79,7 @@ def test_prepared_query_holds_no_truth(finished: Project) -> None:
     query = ad.read_h5ad(finished.folder / "results" / "simulated" / "prepared" / "query.h5ad")
     planted = ad.read_h5ad(finished.folder / "query.h5ad").obs
     assert set(query.obs) == {"batch", "source_row"}
-    for column in ("cell_type", "cluster", "lymphocyte"):
+    for column in ("cell_type", "cluster", "is_t_cell"):
         assert not set(planted[column].astype(str)) & set(query.obs["batch"].astype(str))
 
 
