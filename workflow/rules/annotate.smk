@@ -1,7 +1,6 @@
 rule predict:
     input:
-        model="<run>/{model}/model.json",
-        weights="<run>/{model}/weights.safetensors",
+        **MODEL,
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
     output:

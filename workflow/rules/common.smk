@@ -73,6 +73,18 @@ def filled(path, **names):
     return PATHVARS.apply(path).format(**names)
 
 
+def model_files(folder, *networks):
+    """Files of a folder with these networks by name; `model` is the one that says what it holds."""
+    names = [*networks, "background"]
+    return {
+        "model": f"{folder}/model.json",
+        **{name: f"{folder}/{name}.safetensors" for name in names},
+    }
+
+
+TEACHER = model_files("<run>/teacher", "teacher")  # alone, for the Student to learn from
+MODEL = model_files("<run>/model", "teacher", "student")
+
 CATEGORIES = {
     "labels": "1. Labels",
     "accuracy": "2. Accuracy",

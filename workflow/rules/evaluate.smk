@@ -156,8 +156,7 @@ rule embedding_figure:
 
 rule plot_history:
     input:
-        teacher="<run>/teacher/history.tsv",
-        student="<run>/student/history.tsv",
+        history="<run>/model/history.tsv",
     output:
         png=shown("<run>/figures/history.png", "training curves", "training", "history"),
         pdf="<run>/figures/history.pdf",

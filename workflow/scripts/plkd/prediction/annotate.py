@@ -25,7 +25,7 @@ from plkd.errors import InputError
 from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, model_input
 from plkd.prediction.table import (
     label_names,
@@ -38,7 +38,7 @@ from plkd.utils.files import whole_file
 
 
 def predict_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     *,
     device: str = "cpu",
@@ -89,7 +89,7 @@ def predict_file(
 
 
 def predict_prepared(
-    model: TrainedModel, cells: str | Path, *, device: str = "cpu", progress: bool = True
+    model: TrainedNetwork, cells: str | Path, *, device: str = "cpu", progress: bool = True
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Predict the labels of a prepared file, whose values and genes are the model's already.
 
@@ -108,7 +108,7 @@ def predict_prepared(
 
 
 def embed_prepared(
-    model: TrainedModel,
+    model: TrainedNetwork,
     reference: str | Path,
     query_embedding: np.ndarray,
     output: str | Path,
@@ -130,7 +130,7 @@ def embed_prepared(
 
 
 def annotate_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     output: str | Path,
     *,
@@ -227,7 +227,7 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _predict(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cell_ids: pd.Index,
     chunks: Iterable[tuple[np.ndarray, sparse.csr_matrix]],
     device: str,
@@ -238,13 +238,14 @@ def _predict(
     predicted: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
+    model = model.to(device)
     bar = tqdm(
         total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
     )
     with bar:
         for rows, chunk in chunks:
             predicted.append(rows)
-            probability, embedding = model.predict(chunk, device=device)
+            probability, embedding = model.predict(chunk)
             probabilities.append(probability)
             embeddings.append(embedding)
             bar.update(chunk.shape[0])
@@ -258,7 +259,7 @@ def _predict(
     return table, np.concatenate(embeddings)
 
 
-def _about(model: TrainedModel, overlap: GeneOverlap) -> dict[str, Any]:
+def _about(model: TrainedNetwork, overlap: GeneOverlap) -> dict[str, Any]:
     return {
         "version": __version__,
         "model": model.kind,
