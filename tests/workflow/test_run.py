@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from columns import undocumented
 from plkd.prediction.table import read_predictions
 from plkd.utils.files import sha256_of
 from project import REPOSITORY, Project, planned_rules
@@ -30,6 +31,7 @@ def test_annotated_copy(finished: Project) -> None:
     np.testing.assert_array_equal(annotated.obs["plkd_label"], predictions["label"])
     np.testing.assert_allclose(annotated.obs["plkd_confidence"], predictions["confidence"])
     assert annotated.obsm["X_plkd"].shape == (query.n_obs, 32)
+    assert np.isfinite(annotated.obsm["X_plkd_umap"]).all()
     probabilities = annotated.obsm["plkd_probabilities"]
     labels = annotated.uns["plkd"]["labels"]
     np.testing.assert_array_equal(labels[probabilities.argmax(axis=1)], predictions["label"])
@@ -73,6 +75,10 @@ def test_labels_that_are_no_text(
         assert set(table["label"]) == labels, name
     scored = pd.read_csv(run / "evaluation" / "per_label.tsv", **read)
     assert set(scored["label"]) >= labels
+
+
+def test_every_column_is_documented(finished: Project) -> None:
+    assert list(undocumented(finished.folder / "results")) == []
 
 
 def test_prepared_query_holds_no_truth(finished: Project) -> None:
