@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ def write_by_chunks(
     obs: pd.DataFrame,
     var: pd.DataFrame,
     chunks: Iterable[sparse.csr_matrix],
-    about: dict[str, Any],
+    made_by: Mapping[str, Any],
     spatial: NDArray[np.floating[Any]] | None,
 ) -> None:
-    """Write the chunks one after the other as the rows of `X`, whole or not at all."""
-    uns = {"plkd_gene_activity": {key: about[key] for key in ("rule", "upstream", "annotation")}}
+    """Write the chunks one after the other as the rows of `X`; `made_by` goes to `uns`."""
+    uns = {"plkd_gene_activity": dict(made_by)}
     obsm = {} if spatial is None else {"spatial": spatial}
     frame = ad.AnnData(obs=obs, var=var, obsm=obsm, uns=uns)
     with whole_file(output) as temporary, chunked_h5ad(temporary, frame, compression=1) as append:
