@@ -31,7 +31,7 @@ from plkd.evaluation.embeddings import (
     umap_of_query,
 )
 from plkd.evaluation.tables import label_counts, overall, summarise
-from plkd.prediction.annotate import write_embedding
+from plkd.prediction.predict import write_embedding
 from plkd.prediction.table import read_predictions
 from plkd.utils.tables import read_tsv
 from simulated import make_cells

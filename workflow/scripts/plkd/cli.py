@@ -248,7 +248,8 @@ def _simulate_cells(options: argparse.Namespace) -> None:
 def _annotate(options: argparse.Namespace) -> None:
     # imported here so that --help and mistakes in the arguments answer at once
     from plkd.model.trained_model import load_model
-    from plkd.prediction.annotate import annotate_file
+    from plkd.prediction.annotated_copy import annotate_file
+    from plkd.prediction.predict import provenance_of
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
 
@@ -258,12 +259,14 @@ def _annotate(options: argparse.Namespace) -> None:
         raise InputError(f"--table '{options.table}': the name must end in .tsv or .parquet.")
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
+    model = load_model(options.model)
     predictions = annotate_file(
-        load_model(options.model).require("student"),
+        model.require("student"),
         options.query,
         options.output,
         device=choose_device(options.device),
         chunk_cells=options.chunk_size,
+        provenance=provenance_of(model),
         progress=not options.no_progress,
         reading=_reading(options),
     )
