@@ -70,6 +70,11 @@ def test_one_cell(folder, query):
     assert found.genes["against_runner_up"].abs().is_monotonic_decreasing
     assert set(found.pathways["pathway"]) == set(model.teacher.tokens)
     assert (~found.pathways["is_pathway"]).sum() == 1
+    assert found.attributions.cell_ids.tolist() == [name]
+    shown = found.attributions.to_shap(found.label)
+    np.testing.assert_allclose(
+        shown.values[0], genes["contribution"].reindex(model.genes), atol=1e-6
+    )
 
 
 def test_groups(folder, query):

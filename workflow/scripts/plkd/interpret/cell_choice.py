@@ -22,6 +22,8 @@ class ChosenCells:
 
     Attributes
     ----------
+    cell_ids
+        Names, (cells,).
     cells
         Log-normalised expression, CSR float32 (cells, genes), genes in the model's order.
     probabilities
@@ -32,6 +34,7 @@ class ChosenCells:
         What they are, in words.
     """
 
+    cell_ids: NDArray[np.str_]
     cells: sparse.csr_matrix
     probabilities: NDArray[np.float32]
     n_meant: int
@@ -78,6 +81,7 @@ def choose_cells(
     drawn = np.sort(np.argsort(lot[rows])[:most])
     matrix = cells.take(rows[drawn])
     return ChosenCells(
+        cells.obs.index[rows[drawn]].to_numpy(dtype=str),
         matrix,
         student.predict(matrix)[0] if probabilities is None else probabilities[drawn],
         len(rows),

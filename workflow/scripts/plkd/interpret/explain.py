@@ -5,13 +5,13 @@ Everything comes from the folders of the models: their weights, and the backgrou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from plkd.interpret.attributed_cells import background_of
+from plkd.interpret.attributed_cells import AttributedCells, background_of
 from plkd.interpret.cell_choice import ChosenCells, choose_cells
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, no_pathways
@@ -57,6 +57,9 @@ class Explanation:
         None without a Teacher.
     teacher_label
         What the Teacher calls most of the cells; None without one.
+    attributions
+        The explained cells with the attributions of the label, cell by cell;
+        ``attributions.to_shap()`` gives them to the plots of shap.
     """
 
     about: str
@@ -72,6 +75,7 @@ class Explanation:
     genes: pd.DataFrame
     pathways: pd.DataFrame | None
     teacher_label: str | None
+    attributions: AttributedCells = field(repr=False)
 
     @property
     def outside(self) -> tuple[list[str], float]:
@@ -181,6 +185,17 @@ def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
         genes=genes.iloc[order].reset_index(drop=True),
         pathways=pathways,
         teacher_label=teacher_label,
+        attributions=AttributedCells(
+            cell_ids=chosen.cell_ids[labels == code],
+            genes=student.genes,
+            labels=student.labels,
+            codes=found.targets[:, 0],
+            values=found.values[:, 0],
+            cells=cells,
+            background_mean=background.mean().astype(np.float32),
+            base=found.base,
+            error=found.error[:, 0],
+        ),
     )
 
 
