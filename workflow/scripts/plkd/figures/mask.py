@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from plkd.figures.style import PALETTE, new_figure
 
 _PALE = "#d9d9d9"
+_SIGNIFICANT = 0.05
 # Abbreviations that have a vowel; those that have none are known by that.
 _ABBREVIATIONS = {
     **{word: word for word in (
@@ -30,7 +31,7 @@ def plot_pathways(table: pd.DataFrame, *, top: int = 30) -> Figure:
 
     Left, the genes of the set in total (pale) and those in the gene list (dark, with numbers);
     right, the over-representation as -log10 of the adjusted p-value. The right half is left out
-    where there is nothing to tell: random pathways, or all measured genes in the list.
+    where it has nothing to tell because none of the sets is over-represented.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def plot_pathways(table: pd.DataFrame, *, top: int = 30) -> Figure:
     """
     shown = table.head(top)
     p_values = shown["adjusted_p_value"].fillna(1.0).to_numpy(dtype=float)
-    tested = bool((p_values < 1).any())
+    tested = bool((p_values < _SIGNIFICANT).any())
     rows = np.arange(len(shown))
     figure, axes = new_figure(
         8, 1.3 + 0.22 * len(shown), ncols=1 + tested, sharey=True, squeeze=False
@@ -68,9 +69,9 @@ def plot_pathways(table: pd.DataFrame, *, top: int = 30) -> Figure:
         # p = 0 is "smaller than a float can say"; it is drawn at the smallest float.
         strength = -np.log10(np.clip(p_values, np.finfo(float).tiny, 1.0))
         axis.barh(rows, strength, color=PALETTE[1])
-        axis.axvline(-np.log10(0.05), color="#444444", linewidth=0.8, linestyle="--")
+        axis.axvline(-np.log10(_SIGNIFICANT), color="#444444", linewidth=0.8, linestyle="--")
         axis.set_xlim(0, max(1.05 * strength.max(), 2.0))
-        axis.set_xlabel("-log10 adjusted p (dashed: 0.05)")
+        axis.set_xlabel(f"-log10 adjusted p (dashed: {_SIGNIFICANT:g})")
         axis.tick_params(axis="y", length=0)
     part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
     figure.suptitle(f"Pathways of the mask: {part}{len(table)}")
