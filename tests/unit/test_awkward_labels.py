@@ -186,7 +186,7 @@ def test_the_genes_are_still_those_of_the_label(run: Path) -> None:
         (np.array([0, 1, 2]), {"0", "1", "2"}),
         (np.array([True, False, True]), {"True", "False"}),
         (pd.Categorical([0, 1, 2]), {"0", "1", "2"}),
-        (pd.Categorical(["NA", "nan", "None"]), {"NA", "nan", "None"}),
+        (pd.Categorical(["NA", "None", "null"]), {"NA", "None", "null"}),
     ],
     ids=["numbers", "truth values", "clusters", "missing by name alone"],
 )
