@@ -239,16 +239,19 @@ def test_truth_is_written_and_read_back(simulation: Simulation, tmp_path: Path) 
         ({"labels": ["a", "a"]}, "named twice"),
         ({"labels": []}, "empty"),
         ({"leave_out": ["Z9"]}, "no label of the design"),
-        ({"label_noise": 1.5}, "share between 0 and 1"),
-        ({"depth": 0}, "positive"),
+        ({"label_noise": 1.5}, "at most 1"),
+        ({"depth": 0}, "more than 0"),
         ({"confounding": 2}, "at most 1"),
         ({"abundance": [1, 2]}, "expected 8 positive"),
+        ({"n_labels": 2.5}, "expected int"),
+        ({"n_lables": 2}, "unknown key 'n_lables'"),
+        ({"n_cells": 0}, "at least 1"),
         ({"design": make_design(), "n_genes": 10}, "setting of the design"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        simulate_cells(20, **wrong)
+        simulate_cells(**{"n_cells": 20, **wrong})
 
 
 @given(
