@@ -23,8 +23,9 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "script
 from measuring import Table, as_text  # noqa: E402
 
 from plkd.evaluation.faithfulness import curve_areas, student_curves, summarise_areas  # noqa: E402
-from plkd.interpret.attributed_cells import background_of, draw_cells  # noqa: E402
+from plkd.interpret.attributed_cells import background_of  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
+from plkd.interpret.sampling import sample_per_label  # noqa: E402
 from plkd.model.background import Background  # noqa: E402
 from plkd.model.folder import load_model  # noqa: E402
 from plkd.model.reference import Reference  # noqa: E402
@@ -58,7 +59,7 @@ def main() -> None:
     cells = ad.read_h5ad(options.results / "prepared" / "reference.h5ad")
     reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
     predictions = read_predictions(run / "predictions" / "student.parquet")
-    rows = draw_cells(predictions["label"].to_numpy(), options.cells, 0)
+    rows = sample_per_label(predictions["label"].to_numpy(), options.cells, 0)
     query = sparse.csr_matrix(ad.read_h5ad(options.results / "prepared" / "query.h5ad").X)[rows]
     labels = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
 

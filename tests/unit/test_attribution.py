@@ -19,7 +19,6 @@ from plkd.interpret.attributed_cells import (
     AttributedCells,
     attribute_query,
     background_of,
-    draw_cells,
 )
 from plkd.interpret.gene_attribution import TOLERANCE, attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens
@@ -396,14 +395,6 @@ def test_background_travels_with_the_model(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------ cells of a file
-
-
-def test_drawn_cells() -> None:
-    labels = np.array(list("aaaaabbcaa"))
-    drawn = draw_cells(labels, 3, seed=0)
-    assert pd.Series(labels[drawn]).value_counts().to_dict() == {"a": 3, "b": 2, "c": 1}
-    assert (np.diff(drawn) > 0).all()
-    assert any(draw_cells(labels, 3, seed).tolist() != drawn.tolist() for seed in range(1, 6))
 
 
 def test_attributed_query_and_its_file(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import benchmark_table
 import embedding_figure
 import evaluate as evaluate_script
 import evaluate_figures
-import oracle
 import plot_history
+import true_labels
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import (
     principal_components,
@@ -87,7 +87,7 @@ def metrics(run, prepared) -> dict[str, Path]:
             output={"table": predictions[0]},
         )
     )
-    oracle.main(job(input=prepared, output={"table": predictions[1]}))
+    true_labels.main(job(input=prepared, output={"table": predictions[1]}))
     output = {name: run / f"{name}.tsv" for name in ("metrics", "per_label", "abundance")}
     output["confusion"] = run / "confusion.tsv"
     evaluate_script.main(

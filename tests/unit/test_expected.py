@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from plkd.errors import InputError
-from plkd.preparation.expected_counts import compare_counts, counts_table, require_expected
+from plkd.evaluation.counts import counts_table
+from plkd.preparation.expected_counts import compare_counts, require_expected
 from plkd.utils.tables import write_html
 
 REPORT: dict[str, Any] = {

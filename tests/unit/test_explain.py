@@ -13,8 +13,8 @@ from scipy import sparse
 
 from plkd.cli import main
 from plkd.errors import InputError
-from plkd.figures import save_figure, style
 from plkd.figures.explain import plot_explanation
+from plkd.figures.style import save_figure, style
 from plkd.interpret.explain import explain_cells, explain_file, explanation_table, explanation_text
 from plkd.model.folder import load_model, save_model
 from simulated import MARKERS, make_cells

@@ -11,7 +11,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from plkd.evaluation.tables import evaluate
-from plkd.figures import save_figure, style
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
@@ -22,6 +21,7 @@ from plkd.figures.networks import plot_networks
 from plkd.figures.pathways import pathway_labels, plot_attention, plot_label_pathways
 from plkd.figures.per_label import plot_per_label
 from plkd.figures.spatial import plot_slides, slide_table
+from plkd.figures.style import save_figure, style
 from plkd.interpret.networks import build_network, choose_genes, rank_genes
 from plkd.prediction.table import prediction_table
 

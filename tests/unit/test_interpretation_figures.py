@@ -11,10 +11,10 @@ from scipy import sparse
 
 from plkd.evaluation.faithfulness import summarise_areas, summarise_curves
 from plkd.evaluation.marker_recovery import recovery_table
-from plkd.figures import save_figure, style
 from plkd.figures.attribution import plot_beeswarm, plot_top_genes
 from plkd.figures.faithfulness import plot_faithfulness
 from plkd.figures.key_genes import plot_key_genes, plot_recovery, plot_stability
+from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.key_genes import gene_table, key_genes, stability
 

@@ -24,10 +24,10 @@ from plkd.interpret.pathway_scores import (
     pathway_scores,
     pathway_weights,
     rank_label_pathways,
-    sample_per_label,
     teacher_of,
     token_statistics,
 )
+from plkd.interpret.sampling import sample_per_label
 from plkd.model.folder import TrainedModel
 from plkd.model.reference import Reference
 from plkd.model.student import Student
@@ -375,6 +375,8 @@ def test_sample_per_label() -> None:
     assert np.array_equal(chosen, sample_per_label(labels, 10, seed=0))
     assert not np.array_equal(chosen, sample_per_label(labels, 10, seed=1))
     assert np.array_equal(sample_per_label(labels, 1000, seed=0), np.arange(106))
+    codes = np.repeat([2, 0, 1], [100, 5, 1])
+    assert np.array_equal(sample_per_label(codes, 10, seed=0), chosen)
 
 
 def test_cells_of_reference_and_query(tmp_path) -> None:

@@ -18,9 +18,9 @@ import yaml
 
 from plkd.errors import InputError
 from plkd.pathways.gene_sets import read_gmt
-from plkd.simulation.twins.common import ANNOTATION_URLS, GENE_SET_URLS, Truth, place_of
-from plkd.simulation.twins.counts import MUTO_BATCHES, scaled_down
-from plkd.simulation.twins.registry import WRITERS, write_twin
+from twins.common import ANNOTATION_URLS, GENE_SET_URLS, Truth, place_of
+from twins.counts import MUTO_BATCHES, scaled_down
+from twins.registry import WRITERS, write_twin
 
 CONFIGURATIONS = Path(__file__).resolve().parents[2] / "config" / "datasets"
 GEO = "https://ftp.ncbi.nlm.nih.gov/geo/series"

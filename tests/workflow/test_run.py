@@ -114,7 +114,7 @@ def test_query_without_labels_is_annotated_and_not_scored(project: Project) -> N
     project.configure({"query": {"url": "query.h5ad"}})
     planned = planned_rules(project.snakemake("-n"))
     assert planned.keys() >= {"annotate", "embedding_figure", "summary"}
-    assert not planned.keys() & {"evaluate", "baseline", "oracle", "benchmark_table"}
+    assert not planned.keys() & {"evaluate", "baseline", "true_labels", "benchmark_table"}
 
 
 def test_report_is_built(finished: Project) -> None:

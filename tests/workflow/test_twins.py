@@ -18,10 +18,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from plkd.simulation.twins.common import Truth
-from plkd.simulation.twins.registry import WRITERS, write_twin
 from project import REPOSITORY, SETTINGS, snakemake
 from serving import serving
+from twins.common import Truth
+from twins.registry import WRITERS, write_twin
 
 pytestmark = pytest.mark.workflow
 

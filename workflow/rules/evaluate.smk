@@ -22,7 +22,7 @@ rule baseline:
         "../scripts/baseline.py"
 
 
-rule oracle:
+rule true_labels:
     input:
         reference="<results>/{dataset}/prepared/reference.h5ad",
         truth="<results>/{dataset}/prepared/truth.parquet",
@@ -38,12 +38,12 @@ rule oracle:
     resources:
         mem_mb=2000,
     params:
-        code=code("oracle.py"),
+        code=code("true_labels.py"),
     script:
-        "../scripts/oracle.py"
+        "../scripts/true_labels.py"
 
 
-ruleorder: oracle > baseline
+ruleorder: true_labels > baseline
 
 
 rule evaluate:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.figures import save_figure, style
 from plkd.figures.attribution import plot_beeswarm, plot_top_genes
+from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import attribute_query
 from plkd.interpret.key_genes import gene_table, write_gene_table
 from plkd.model.folder import load_model

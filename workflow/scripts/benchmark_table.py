@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd.evaluation.tables import overall, summarise
-from plkd.figures import save_figure, style
 from plkd.figures.benchmark import plot_benchmark
+from plkd.figures.style import save_figure, style
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
 

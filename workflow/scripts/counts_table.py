@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.preparation.expected_counts import counts_table
+from plkd.evaluation.counts import counts_table
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_html

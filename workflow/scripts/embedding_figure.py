@@ -14,8 +14,8 @@ from plkd.evaluation.embeddings import (
     score_spaces,
 )
 from plkd.evaluation.tables import label_counts
-from plkd.figures import save_figure, style
 from plkd.figures.embedding import plot_embedding
+from plkd.figures.style import save_figure, style
 from plkd.prediction.table import read_predictions
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd.evaluation.tables import evaluate, label_counts, read_methods
-from plkd.figures import save_figure, style
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
 from plkd.figures.per_label import plot_per_label
+from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

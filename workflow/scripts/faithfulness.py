@@ -12,10 +12,11 @@ from plkd.evaluation.faithfulness import (
     summarise_curves,
     teacher_curves,
 )
-from plkd.figures import save_figure, style
 from plkd.figures.faithfulness import plot_faithfulness
-from plkd.interpret.attributed_cells import AttributedCells, background_of, draw_cells
+from plkd.figures.style import save_figure, style
+from plkd.interpret.attributed_cells import AttributedCells, background_of
 from plkd.interpret.key_genes import write_gene_table
+from plkd.interpret.sampling import sample_per_label
 from plkd.model.folder import load_model
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
@@ -30,7 +31,9 @@ def main(snakemake) -> None:
     student = load_model(Path(snakemake.input.student).parent)
     teacher = load_model(Path(snakemake.input.teacher).parent)
     attributed = AttributedCells.load(snakemake.input.values)
-    chosen = draw_cells(attributed.codes, snakemake.params.interpretation["tested_cells"], seed)
+    chosen = sample_per_label(
+        attributed.codes, snakemake.params.interpretation["tested_cells"], seed
+    )
     cells = attributed.cells[chosen]
     background = background_of(student)
     of_teacher = teacher.predict(cells)[0].argmax(axis=1)

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.marker_recovery import match_labels, read_markers
-from plkd.figures import save_figure, style
 from plkd.figures.key_genes import plot_key_genes
+from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.key_genes import key_genes, pool_sizes, read_gene_table, write_gene_table
 from plkd.utils.logs import run_script

@@ -12,8 +12,8 @@ from plkd.evaluation.marker_recovery import (
     recovery_table,
     wilcoxon_table,
 )
-from plkd.figures import save_figure, style
 from plkd.figures.key_genes import plot_recovery
+from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.key_genes import read_gene_table, write_gene_table
 from plkd.utils.logs import run_script

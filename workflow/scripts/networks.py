@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.figures import save_figure, style
 from plkd.figures.networks import plot_networks
+from plkd.figures.style import save_figure, style
 from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
 from plkd.model.folder import load_model
 from plkd.utils.files import whole_file, whole_folder

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.figures import save_figure, style
 from plkd.figures.pathways import plot_attention, plot_label_pathways
+from plkd.figures.style import save_figure, style
 from plkd.interpret.pathway_names import (
     name_pathways,
     pathway_genes,

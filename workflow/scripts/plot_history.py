@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.figures import save_figure, style
 from plkd.figures.history import plot_history
+from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:

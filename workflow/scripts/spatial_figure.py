@@ -8,8 +8,8 @@ from matplotlib.backends.backend_pdf import PdfPages
 
 from plkd.errors import InputError
 from plkd.evaluation.tables import label_counts
-from plkd.figures import style
 from plkd.figures.spatial import plot_slides, slide_table
+from plkd.figures.style import style
 from plkd.io.cells import open_cells
 from plkd.prediction.table import read_predictions
 from plkd.utils.files import whole_file, whole_folder

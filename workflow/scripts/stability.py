@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.figures import save_figure, style
 from plkd.figures.key_genes import plot_stability
+from plkd.figures.style import save_figure, style
 from plkd.interpret.key_genes import read_gene_table, stability, write_gene_table
 from plkd.model.folder import load_model
 from plkd.utils.logs import run_script

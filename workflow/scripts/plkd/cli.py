@@ -124,8 +124,8 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from plkd.figures import save_figure, style
     from plkd.figures.explain import plot_explanation
+    from plkd.figures.style import save_figure, style
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
     from plkd.model.folder import load_model
     from plkd.utils.files import whole_file, writable_folder
@@ -161,7 +161,7 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``plkd simulate cells`` and ``plkd simulate twin``."""
+    """Add ``plkd simulate cells``."""
     simulate = commands.add_parser(
         "simulate",
         help="write simulated data with planted truth",
@@ -208,19 +208,6 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     cells.add_argument("--no-progress", action="store_true", help="hide the progress bars")
     cells.set_defaults(run=_simulate_cells)
 
-    twin = kinds.add_parser(
-        "twin",
-        help="a miniature of a data set of the paper, with the layout of its published files",
-        description="Write simulated files that are laid out as the published ones of a data set "
-        "of the paper, as FOLDER/HOST/PATH of their addresses.",
-        formatter_class=formatter,
-    )
-    twin.add_argument("name", metavar="NAME", help="bmmc, pbmc, pan_cancer, dlpfc, ..")
-    twin.add_argument("folder", type=Path, metavar="FOLDER", help="root of the files")
-    twin.add_argument("--cells", type=int, default=600, metavar="N", help="cells to draw")
-    twin.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed, same values")
-    twin.set_defaults(run=_simulate_twin)
-
 
 def _simulate_cells(options: argparse.Namespace) -> None:
     from plkd.simulation.project import CONFIGURATION, write_project
@@ -256,22 +243,6 @@ def _simulate_cells(options: argparse.Namespace) -> None:
         query.cells.n_obs,
         options.folder,
         options.folder / CONFIGURATION,
-    )
-
-
-def _simulate_twin(options: argparse.Namespace) -> None:
-    from plkd.simulation.twins.registry import write_twin
-
-    truth = write_twin(options.name, options.folder, n_cells=options.cells, seed=options.seed)
-    logger.info(
-        "%d files of the twin of '%s' in '%s'. To run the pipeline on them: python -m http.server "
-        "--directory %s 8000, and set `url_rewrites` of the configuration to "
-        "{'https://': 'http://127.0.0.1:8000/', 'http://': 'http://127.0.0.1:8000/'}; the data "
-        "set's `sha256` and `expected` are those of the real files.",
-        len(truth.files),
-        options.name,
-        options.folder,
-        options.folder,
     )
 
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from plkd.figures import PALETTE, SEQUENTIAL
 from plkd.figures.labels import plain
 from plkd.figures.panels import label_panels
+from plkd.figures.style import PALETTE, SEQUENTIAL
 from plkd.interpret.attributed_cells import AttributedCells
 
 PRESENT, ABSENT = PALETTE[0], PALETTE[5]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from plkd.figures import new_figure
 from plkd.figures.labels import plain, short
+from plkd.figures.style import new_figure
 
 KIND_COLOURS = {"ours": "#0072B2", "baseline": "#D55E00", "control": "#888888"}
 SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from plkd.evaluation.metrics import calibration_error, match_truth, reliability
-from plkd.figures import new_figure
 from plkd.figures.labels import plain
+from plkd.figures.style import new_figure
 
 GROUPS = {"right": "#0072B2", "wrong": "#D55E00", "not in the reference": "#000000"}
 N_BINS = 15

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from plkd.figures import new_figure
 from plkd.figures.labels import plain, short
+from plkd.figures.style import new_figure
 
 
 def plot_confusion(

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from plkd.figures import new_figure
 from plkd.figures.labels import label_colours, plain, short
+from plkd.figures.style import new_figure
 
 NO_LABEL = "no label"
 _GREY = "#bbbbbb"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from plkd.figures import PALETTE, new_figure
 from plkd.figures.attribution import name_rows
 from plkd.figures.labels import short
 from plkd.figures.pathways import pathway_labels
+from plkd.figures.style import PALETTE, new_figure
 from plkd.interpret.explain import Explanation
 
 _FOR, _AGAINST = PALETTE[0], PALETTE[1]

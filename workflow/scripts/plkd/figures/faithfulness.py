@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from plkd.figures import PALETTE, new_figure
+from plkd.figures.style import PALETTE, new_figure
 
 _FOUND = "adds most to the label"  # of genes: attribution; of tokens: contribution
 RANKINGS = {

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from plkd.figures import new_figure, palette
 from plkd.figures.labels import plain
+from plkd.figures.style import new_figure, palette
 
 _NO_LOSS = ("epoch", "step", "seconds", "learning_rate")
 

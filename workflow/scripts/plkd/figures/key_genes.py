@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from plkd.figures import PALETTE, new_figure
 from plkd.figures.attribution import PRESENCE, name_rows, presence_legend
 from plkd.figures.labels import plain, short
 from plkd.figures.panels import label_panels
+from plkd.figures.style import PALETTE, new_figure
 
 _RANKINGS = {
     "attribution": (PALETTE[0], "o", "attribution"),

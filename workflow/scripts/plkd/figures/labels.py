@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plkd.figures import PALETTE
+from plkd.figures.style import PALETTE
 
 # Okabe-Ito, then the colours between 40 and 90 % lightness that lie farthest from white and from
 # all colours before them, in OKLab and in OKLab as seen with deuteranopia and protanopia.

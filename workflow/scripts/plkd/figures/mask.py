@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from plkd.figures import PALETTE, new_figure, save_figure, style
+from plkd.figures.style import PALETTE, new_figure, save_figure, style
 
 _PALE = "#d9d9d9"
 # Abbreviations that have a vowel; those that have none are known by that.

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from plkd.figures import new_figure
 from plkd.figures.labels import label_colours, plain, short
 from plkd.figures.pathways import pathway_labels
+from plkd.figures.style import new_figure
 
 _WIDTH, _HEIGHT = 7.4, 3.5  # of one label, inches
 

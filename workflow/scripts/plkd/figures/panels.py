@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from plkd.figures import new_figure
 from plkd.figures.labels import short
+from plkd.figures.style import new_figure
 
 GENE_ROW = 0.16  # inches
 

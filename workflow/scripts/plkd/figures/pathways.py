@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from plkd.figures import new_figure
 from plkd.figures.labels import plain, short
 from plkd.figures.mask import readable_name
+from plkd.figures.style import new_figure
 
 DIVERGING = "PuOr_r"  # orange above zero, purple below; safe with every kind of colour blindness
 

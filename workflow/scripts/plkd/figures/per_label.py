@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from plkd.figures import PALETTE, new_figure
 from plkd.figures.labels import plain, short
+from plkd.figures.style import PALETTE, new_figure
 
 MARKERS = "osD^vPX*"
 

@@ -14,8 +14,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from plkd.figures import SEQUENTIAL, new_figure
 from plkd.figures.labels import label_colours, plain, short
+from plkd.figures.style import SEQUENTIAL, new_figure
 
 SLICES_PER_FIGURE = 4
 MAX_FIGURES = 6

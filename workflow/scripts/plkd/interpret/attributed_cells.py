@@ -13,6 +13,7 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.interpret.gene_attribution import attribute_genes
+from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
 from plkd.model.folder import TrainedModel
 from plkd.utils.files import whole_file
@@ -100,13 +101,6 @@ def background_of(model: TrainedModel) -> Background:
     return model.background
 
 
-def draw_cells(labels: np.ndarray, per_label: int, seed: int) -> np.ndarray:
-    """Positions of up to `per_label` cells of every label, drawn by `seed`, in rising order."""
-    order = np.random.default_rng([seed, 7]).permutation(len(labels))
-    places = pd.Series(order).groupby(np.asarray(labels)[order], sort=False).head(per_label)
-    return np.sort(places.to_numpy())
-
-
 def attribute_query(
     model: TrainedModel,
     query: str | Path,
@@ -141,7 +135,7 @@ def attribute_query(
         predictions are of other cells than the query's, or the model keeps no background.
     """
     background = background_of(model)
-    rows = draw_cells(predictions["label"].to_numpy(), per_label, seed)
+    rows = sample_per_label(predictions["label"].to_numpy(), per_label, seed)
     cells = ad.read_h5ad(query, backed="r")
     try:
         if list(cells.var_names) != model.genes:

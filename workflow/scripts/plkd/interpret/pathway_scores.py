@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from plkd.errors import InputError
+from plkd.interpret.sampling import sample_per_label
 from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher
 from plkd.prediction.table import read_predictions
@@ -84,14 +85,6 @@ def reads_centred(teacher: Teacher) -> bool:
     """Tell whether a LayerNorm takes the mean over the width out of every token."""
     first = teacher.layers[0]
     return isinstance(first.norm, nn.LayerNorm) or isinstance(teacher.token_norm, nn.LayerNorm)
-
-
-def sample_per_label(labels: NDArray[np.str_], most: int, seed: int) -> NDArray[np.intp]:
-    """Positions of at most `most` cells of every label, drawn at random, in increasing order."""
-    rng = np.random.default_rng([seed, 7])
-    order = rng.permutation(len(labels))
-    number = pd.Series(order).groupby(labels[order]).cumcount().to_numpy()
-    return np.sort(order[number < most])
 
 
 def labelled_cells(

@@ -1,4 +1,4 @@
-"""Counts of a data set: what was expected, what was found, what the paper says."""
+"""Counts of a data set: what was expected, and what was found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from plkd.errors import InputError
 LEVELS = ("error", "warning")
 COLUMNS = ["quantity", "level", "expected", "found", "agrees"]
 LISTED = 10
-PAPER = ("cells", "types", "batches")
 
 
 def compare_counts(expected: Mapping[str, Any], report: Mapping[str, Any]) -> pd.DataFrame:
@@ -119,57 +118,3 @@ def _listed(names: Any) -> str:
     names = list(names)
     rest = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def counts_table(
-    reports: Mapping[str, Mapping[str, Any]],
-    paper_names: Mapping[str, str | None],
-    paper: pd.DataFrame,
-) -> pd.DataFrame:
-    """Counts of all data sets of a run beside those of Table 1 of the paper.
-
-    Parameters
-    ----------
-    reports
-        What :func:`plkd.preparation.prepare.prepare_dataset` reports, by data set.
-    paper_names
-        Name of each data set in Table 1, or None.
-    paper
-        Table 1, its index the names: columns `cells`, `types`, `batches` (texts, "" where the
-        paper gives none).
-
-    Returns
-    -------
-    DataFrame
-        One row per data set: `dataset`, `reference cells`, `query cells`, `cells`, `types`,
-        `batches`, `genes` (selected), then `.. in the paper`, and `as expected`: yes, or what
-        differs from the configuration.
-    """
-    rows = []
-    for dataset, report in reports.items():
-        found = found_counts(report)
-        name = paper_names.get(dataset)
-        said = dict(paper.loc[name]) if name in paper.index else {}
-        checks = report.get("expected", [])
-        differing = [
-            f"{row['quantity']}: expected {row['expected']}, found {row['found']}"
-            for row in checks
-            if not row["agrees"]
-        ]
-        rows.append(
-            {
-                "dataset": dataset,
-                "reference cells": report["reference"]["cells"],
-                "query cells": report["query"]["cells"],
-                "cells": found["cells"],
-                "types": len(found["labels"]),
-                "batches": len(found["batches"]),
-                "genes": report["genes"]["selected"],
-                **{
-                    f"{one} in the paper": said.get(one, "")
-                    for one in ("cells", "types", "batches")
-                },
-                "as expected": "; ".join(differing) or ("yes" if checks else ""),
-            }
-        )
-    return pd.DataFrame(rows)

@@ -2,8 +2,7 @@
 
 A :class:`Design` holds what cells have in common: genes, labels with markers and pathway
 programmes, batches. :func:`simulate_cells` draws cells from it; :func:`simulate_atac` gives the
-accessibility of the same cells; :func:`simulate_spatial` draws spots on slices. The miniatures of
-the data sets of the paper are in :mod:`plkd.simulation.twins`.
+accessibility of the same cells; :func:`simulate_spatial` draws spots on slices.
 """
 
 from plkd.simulation.atac import simulate_atac, write_fragments

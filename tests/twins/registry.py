@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from plkd.errors import InputError
-from plkd.simulation.twins.common import Truth
-from plkd.simulation.twins.geo import write_bmmc, write_pan_cancer
-from plkd.simulation.twins.glue import (
+from plkd.utils.files import writable_folder
+from twins.common import Truth
+from twins.geo import write_bmmc, write_pan_cancer
+from twins.glue import (
     write_chen_2019,
     write_ma_2020,
     write_multiome_10x,
     write_muto_2021,
 )
-from plkd.simulation.twins.visium import write_dlpfc
-from plkd.utils.files import writable_folder
+from twins.visium import write_dlpfc
 
 WRITERS: dict[str, Callable[[Path, int, int], Truth]] = {
     "bmmc": write_bmmc,

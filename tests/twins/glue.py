@@ -14,7 +14,7 @@ from sklearn.decomposition import TruncatedSVD
 from plkd.simulation.atac import simulate_atac
 from plkd.simulation.cells import Simulation, draw_cells, write_cells
 from plkd.simulation.design import stream
-from plkd.simulation.twins.common import (
+from twins.common import (
     BLUEPRINTS,
     GENOMES,
     Truth,

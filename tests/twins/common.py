@@ -19,8 +19,8 @@ from scipy import sparse
 from plkd.simulation.cells import Simulation, write_cells, write_gmt
 from plkd.simulation.design import Design, make_design, stream
 from plkd.simulation.genome import plant_annotation, write_gtf
-from plkd.simulation.twins import counts
 from plkd.utils.files import whole_file, write_json
+from twins import counts
 
 N_GENES = 1200
 # Genes that no annotation lists, and symbols that two genes share, as in the published files.

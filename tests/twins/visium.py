@@ -12,7 +12,8 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.simulation.design import stream
 from plkd.simulation.spatial import draw_slices, pixels_of, slide_places
-from plkd.simulation.twins.common import (
+from plkd.utils.files import whole_file, write_json
+from twins.common import (
     Truth,
     barcodes,
     cell_table,
@@ -23,8 +24,7 @@ from plkd.simulation.twins.common import (
     write_shared,
     write_text,
 )
-from plkd.simulation.twins.counts import DLPFC_LAYERS, DLPFC_SPOTS, scaled_down
-from plkd.utils.files import whole_file, write_json
+from twins.counts import DLPFC_LAYERS, DLPFC_SPOTS, scaled_down
 
 MATRIX_URL = (
     "https://spatial-dlpfc.s3.us-east-2.amazonaws.com/h5/{slice}_filtered_feature_bc_matrix.h5"

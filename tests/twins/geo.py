@@ -13,7 +13,7 @@ from sklearn.decomposition import TruncatedSVD
 from plkd.simulation.atac import simulate_atac
 from plkd.simulation.cells import Simulation, draw_cells
 from plkd.simulation.design import stream
-from plkd.simulation.twins.common import (
+from twins.common import (
     Truth,
     annotation_of,
     barcodes,

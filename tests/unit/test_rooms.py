@@ -1,0 +1,125 @@
+"""The rooms of the library: imports go down the list of rooms, never up and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "plkd"
+
+# From the top: a room may import from those below it and from itself.
+ROOMS = (
+    "api",
+    "figures",
+    "evaluation",
+    "interpret",
+    "prediction",
+    "model",
+    "pathways",
+    "preparation",
+    "gene_activity",
+    "io",
+    "settings",
+    "simulation",
+    "pipeline",
+    "utils",
+)
+TOP = ("api", "cli")  # modules of the root that stand above all rooms
+FREE = ("errors", "__version__")  # whatever the room
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the library by its name below ``plkd``; a package by its own name."""
+    found = {}
+    for path in sorted(LIBRARY.rglob("*.py")):
+        parts = path.relative_to(LIBRARY).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(source: str) -> Iterator[str]:
+    """What a module takes from the library, inside of functions too: names below ``plkd``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (
+                alias.name.removeprefix("plkd.")
+                for alias in node.names
+                if alias.name.startswith("plkd.")
+            )
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            if node.module == "plkd":
+                yield from (alias.name for alias in node.names)
+            elif node.module and node.module.startswith("plkd."):
+                name = node.module.removeprefix("plkd.")
+                yield name
+                # what is taken may itself be a module
+                yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def room(name: str) -> str:
+    first = name.split(".")[0]
+    return "api" if first in TOP else first
+
+
+def upward(name: str, imported: str) -> bool:
+    """Does this import climb the list?"""
+    if room(imported) in FREE:
+        return False
+    return ROOMS.index(room(imported)) < ROOMS.index(room(name))
+
+
+def edges() -> dict[str, set[str]]:
+    """Which modules every module imports; a package that is imported is its ``__init__``."""
+    known = modules()
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        targets = set(imports(path.read_text(encoding="utf-8")))
+        found[name] = {target for target in targets if target in known}
+    return found
+
+
+def cycles(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that can be reached from themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            for target in graph[ahead.pop()] - seen:
+                seen.add(target)
+                ahead.append(target)
+        return seen
+
+    return sorted(name for name in graph if name in reached(name))
+
+
+def test_every_module_has_a_room() -> None:
+    strangers = {room(name) for name in modules() if name} - set(ROOMS) - set(FREE)
+    assert not strangers
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name and room(name) in ROOMS])
+def test_imports_go_down(name: str) -> None:
+    source = modules()[name].read_text(encoding="utf-8")
+    assert [one for one in imports(source) if upward(name, one)] == []
+
+
+def test_imports_run_in_no_circle() -> None:
+    assert cycles(edges()) == []
+
+
+def test_a_climbing_import_would_be_found() -> None:
+    source = """
+def function():
+    import plkd.figures.style
+    from plkd import errors, __version__
+    from plkd.utils import files
+"""
+    found = list(imports(source))
+    assert sorted(found) == ["__version__", "errors", "figures.style", "utils", "utils.files"]
+    assert [one for one in found if upward("model.folder", one)] == ["figures.style"]
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
