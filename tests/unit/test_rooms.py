@@ -22,12 +22,12 @@ ROOMS = (
     "preparation",
     "gene_activity",
     "io",
-    "settings",
     "simulation",
+    "settings",
     "pipeline",
     "utils",
 )
-TOP = ("api", "cli")  # modules of the root that stand above all rooms
+TOP = ("api", "cli", "__main__")  # modules of the root that stand above all rooms
 FREE = ("errors", "__version__")  # whatever the room
 
 

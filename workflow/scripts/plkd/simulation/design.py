@@ -155,30 +155,20 @@ def make_design(
     lineages = {label: f"lineage {_letters(i // per_lineage)}" for i, label in enumerate(labels)}
     levels = np.clip(stream(seed, "levels").normal(size=len(genes)), *LEVEL_LIMITS) * LEVEL_SPREAD
 
-    markers, lineage_markers = _place_markers(
-        levels, lineages, chosen.n_markers, stream(seed, "markers")
-    )
-    folds = chosen.marker_effect * np.linspace(1, 0.5, chosen.n_markers)
+    n_markers = chosen.n_markers
+    markers, lineage_markers = _place_markers(levels, lineages, n_markers, stream(seed, "markers"))
+    folds = chosen.marker_effect * np.linspace(1, 0.5, n_markers)
     effects = np.zeros((len(labels), len(genes)))
     for row, label in enumerate(labels):
         effects[row, markers[label]] = folds
         effects[row, lineage_markers[lineages[label]]] = 0.7 * folds
 
-    active = _place_programmes(
-        lineages,
-        chosen.n_programmes,
-        chosen.programmes_per_label,
-        stream(seed, "active programmes"),
-    )
+    n_programmes, per_label = chosen.n_programmes, chosen.programmes_per_label
+    active = _place_programmes(lineages, n_programmes, per_label, stream(seed, "active programmes"))
     members = _programme_genes(
-        levels,
-        active,
-        markers,
-        chosen.n_programmes,
-        chosen.programme_size,
-        stream(seed, "programmes"),
+        levels, active, markers, n_programmes, chosen.programme_size, stream(seed, "programmes")
     )
-    names = _numbered(f"{programme_prefix}_", chosen.n_programmes)
+    names = _numbered(f"{programme_prefix}_", n_programmes)
     activity = np.full((len(labels), n_programmes), BACKGROUND_ACTIVITY)
     for row, label in enumerate(labels):
         activity[row, active[label]] = 1.0

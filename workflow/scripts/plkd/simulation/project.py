@@ -17,16 +17,13 @@ from plkd.utils.files import whole_file, writable_folder, write_json
 CONFIGURATION = "my_data.yaml"
 
 
-def write_project(
-    folder: str | Path, *, seed: int = 0, progress: bool = False, **settings: Any
+def simulate_project(
+    *, seed: int = 0, progress: bool = False, **settings: Any
 ) -> tuple[Simulation, Simulation]:
-    """Write a labelled reference, a query of other batches, gene sets, truth, and a configuration.
+    """Simulate a labelled reference, and a query of other batches of the same design.
 
     Parameters
     ----------
-    folder
-        Where ``reference.h5ad``, ``query.h5ad``, ``gene_sets.gmt``, ``truth.json`` and
-        ``my_data.yaml`` go.
     seed
         Seed of the design and of both draws.
     progress
@@ -39,37 +36,60 @@ def write_project(
     Returns
     -------
     tuple of Simulation
-        Reference and query.
+        Reference and query; their `cells` are AnnData with `label` and `batch` in obs, their
+        `programmes` gene sets.
 
     Raises
     ------
     InputError
-        If a setting is unknown or cannot be used, or the folder cannot be written.
+        If a setting is unknown or cannot be used.
+
+    Examples
+    --------
+    >>> reference, query = simulate_project(n_cells=500, n_query_cells=300, n_labels=5)
     """
     sizes, further = split_settings(ProjectSettings, settings)
     draw, of_design = split_settings(DrawSettings, further)
     design = make_design(seed=seed, **of_design)
-    unseen = _unseen_labels(design, sizes.n_unseen)
-    folder = writable_folder(folder)
     reference = simulate_cells(
         sizes.n_cells,
         design=design,
         seed=2 * seed + 1,
-        leave_out=unseen,
-        label_noise=draw.label_noise,
-        progress=progress,
+        leave_out=_unseen_labels(design, sizes.n_unseen),
         depth=draw.depth,
         composition_shift=draw.composition_shift,
+        label_noise=draw.label_noise,
+        progress=progress,
     )
     query = simulate_cells(
         sizes.n_query_cells,
         design=design,
         seed=2 * seed + 2,
         batches=[f"query batch{i + 1}" for i in range(sizes.n_query_batches)],
-        progress=progress,
         depth=draw.depth,
         composition_shift=draw.composition_shift,
+        progress=progress,
     )
+    return reference, query
+
+
+def write_project(folder: str | Path, reference: Simulation, query: Simulation) -> None:
+    """Write a reference and a query, gene sets, truth, and a configuration of the pipeline.
+
+    Parameters
+    ----------
+    folder
+        Where ``reference.h5ad``, ``query.h5ad``, ``gene_sets.gmt``, ``truth.json`` and
+        ``my_data.yaml`` go.
+    reference, query
+        From :func:`simulate_project`.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    folder = writable_folder(folder)
     write_cells(reference.cells, folder / "reference.h5ad")
     write_cells(query.cells, folder / "query.h5ad")
     write_gmt(reference.programmes, folder / "gene_sets.gmt")
@@ -77,7 +97,6 @@ def write_project(
     text = yaml.safe_dump(_configuration(folder.resolve()), sort_keys=False, allow_unicode=True)
     with whole_file(folder / CONFIGURATION) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return reference, query
 
 
 def next_steps(folder: str | Path) -> list[str]:
