@@ -7,8 +7,8 @@ import anndata as ad
 from plkd.prediction.annotate import label_table, write_annotated
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepare import reading_options, source_rows
-from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
+from plkd.utils.tables import write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     predictions = read_predictions(snakemake.input.predictions)
-    with whole_file(snakemake.output.labels) as temporary:
-        label_table(predictions).to_csv(temporary, sep="\t", index=False)
+    write_tsv(label_table(predictions), snakemake.output.labels)
     embedding = ad.read_h5ad(snakemake.input.embedding)
     write_annotated(
         snakemake.input.query,

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from plkd.figures.attribution import plot_beeswarm, plot_top_genes
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import attribute_query
-from plkd.interpret.key_genes import gene_table, write_gene_table
+from plkd.interpret.key_genes import gene_table
 from plkd.model.folder import load_model
 from plkd.prediction.table import read_predictions
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import logger, run_script
+from plkd.utils.tables import write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -33,7 +34,7 @@ def main(snakemake) -> None:
     )
     genes = gene_table(attributed)
     attributed.save(output.values)
-    write_gene_table(genes, output.genes)
+    write_tsv(genes, output.genes)
     with style():
         save_figure(plot_top_genes(genes), output.png, output.pdf)
         save_figure(plot_beeswarm(attributed, genes), output.cells_png, output.cells_pdf)

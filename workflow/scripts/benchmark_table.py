@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation.tables import overall, summarise
+from plkd.evaluation.tables import METRIC_COLUMNS, overall, read_registry, summarise
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.style import save_figure, style
-from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     runs = pd.concat(
-        [pd.read_csv(path, sep="\t", dtype={"dataset": str, "variant": str}) for path in
-         snakemake.input.metrics],
+        [
+            read_tsv(path, METRIC_COLUMNS, others=float, made_by="evaluate")
+            for path in snakemake.input.metrics
+        ],
         ignore_index=True,
-    )  # fmt: skip
-    methods = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
+    )
+    methods = read_registry(snakemake.input.methods)
     controls = methods.index[methods["kind"] == "control"]
     for path, table in (
         (snakemake.output.annotation, runs),
         (snakemake.output.summary, summarise(runs)),
         (snakemake.output.overall, overall(runs[~runs["method"].isin(controls)])),
     ):
-        with whole_file(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False)
+        write_tsv(table, path)
     with style():
         save_figure(plot_benchmark(runs, methods), snakemake.output.png, snakemake.output.pdf)
 

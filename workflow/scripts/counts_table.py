@@ -4,12 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from plkd.evaluation.counts import counts_table
-from plkd.utils.files import whole_file
+from plkd.evaluation.counts import PAPER_COLUMNS, counts_table
 from plkd.utils.logs import run_script
-from plkd.utils.tables import write_html
+from plkd.utils.tables import read_tsv, write_html, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -21,12 +18,9 @@ def main(snakemake) -> None:
         name: json.loads(Path(path).read_text(encoding="utf-8"))
         for name, path in zip(names, snakemake.input.reports, strict=True)
     }
-    paper = pd.read_csv(
-        snakemake.input.paper, sep="\t", dtype=str, keep_default_na=False, index_col="dataset"
-    )
+    paper = read_tsv(snakemake.input.paper, PAPER_COLUMNS).set_index("dataset")
     table = counts_table(reports, names, paper)
-    with whole_file(snakemake.output.tsv) as temporary:
-        table.to_csv(temporary, sep="\t", index=False)
+    write_tsv(table, snakemake.output.tsv)
     write_html(
         table, snakemake.output.html, "Cells, types and batches, beside Table 1 of the paper"
     )

@@ -17,8 +17,8 @@ from plkd.evaluation.tables import label_counts
 from plkd.figures.embedding import plot_embedding
 from plkd.figures.style import save_figure, style
 from plkd.prediction.table import read_predictions
-from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
+from plkd.utils.tables import EXACT, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -42,12 +42,8 @@ def main(snakemake) -> None:
         shown = read_cells_of_run(reference, query, predictions).iloc[chosen]
         labels = "the query bears the Student's labels"
     coordinates = map_spaces(spaces, shown, seed)
-    for path, table in (
-        (snakemake.output.coordinates, coordinates),
-        (snakemake.output.metrics, metrics),
-    ):
-        with whole_file(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False)
+    write_tsv(coordinates, snakemake.output.coordinates, digits=EXACT)
+    write_tsv(metrics, snakemake.output.metrics)
     with style():
         figure = plot_embedding(
             coordinates,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd.evaluation.tables import evaluate, label_counts, read_methods
-from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
+from plkd.utils.tables import EXACT, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -21,8 +21,7 @@ def main(snakemake) -> None:
     for column, name in enumerate(("dataset", "variant", "seed")):
         tables["metrics"].insert(column, name, snakemake.params[name])
     for name, table in tables.items():
-        with whole_file(snakemake.output[name]) as temporary:
-            table.to_csv(temporary, sep="\t", index=False)
+        write_tsv(table, snakemake.output[name], digits=EXACT)
 
 
 if __name__ == "__main__":

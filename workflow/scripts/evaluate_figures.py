@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation.tables import evaluate, label_counts, read_methods
+from plkd.evaluation.tables import evaluate, label_counts, read_methods, read_registry
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
 from plkd.figures.per_label import plot_per_label
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     truth = pd.read_parquet(snakemake.input.truth)
     reference_counts = label_counts(snakemake.input.reference)
-    registry = pd.read_csv(snakemake.input.methods, sep="\t", index_col="id")
+    registry = read_registry(snakemake.input.methods)
     predictions = {
         method: table
         for method, table in read_methods(snakemake.input.predictions).items()

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd.evaluation.explanations import explanations_table
-from plkd.utils.files import whole_file
+from plkd.evaluation.faithfulness import AREA_COLUMNS
+from plkd.evaluation.marker_recovery import RECOVERY_COLUMNS
+from plkd.interpret.key_genes import STABILITY_COLUMNS
 from plkd.utils.logs import run_script
-from plkd.utils.tables import write_html
+from plkd.utils.tables import read_tsv, write_html, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-NAMES = {"dataset": str, "variant": str, "label": str}
-NUMBERS = ("area", "precision", "precision_planted")
+# Columns of the tables and the rules that write them; further columns are numbers.
+TABLES = {
+    "areas": (AREA_COLUMNS, "faithfulness"),
+    "markers": (RECOVERY_COLUMNS, "marker_recovery"),
+    "pathways": (RECOVERY_COLUMNS, "pathway_recovery"),
+    "stability": (STABILITY_COLUMNS, "stability"),
+}
 
 
 def main(snakemake) -> None:
@@ -27,14 +34,13 @@ def main(snakemake) -> None:
                 share = json.loads(Path(path).read_text(encoding="utf-8"))["origin_first_share"]
                 table = pd.DataFrame({"origin_first_share": [share]}, dtype=float)
             else:
-                table = pd.read_csv(path, sep="\t", dtype=NAMES, keep_default_na=False,
-                                    na_values={name: [""] for name in NUMBERS})  # fmt: skip
+                columns, rule = TABLES[kind]
+                table = read_tsv(path, columns, others=float, made_by=rule)
             tables.append(table.assign(**dict(run)))
         return pd.concat(tables, ignore_index=True) if tables else None
 
     table = explanations_table(**{kind: gathered(kind) for kind in snakemake.params.runs})
-    with whole_file(snakemake.output.tsv) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.4g")
+    write_tsv(table, snakemake.output.tsv)
     write_html(table, snakemake.output.html, "Are the explanations true?")
 
 

@@ -15,11 +15,11 @@ from plkd.evaluation.faithfulness import (
 from plkd.figures.faithfulness import plot_faithfulness
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells, background_of
-from plkd.interpret.key_genes import write_gene_table
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.folder import load_model
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
+from plkd.utils.tables import write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -52,8 +52,8 @@ def main(snakemake) -> None:
         ignore_index=True,
     )
     means, areas = summarise_curves(curves), summarise_areas(curve_areas(curves))
-    write_gene_table(areas, snakemake.output.areas)
-    write_gene_table(means, snakemake.output.curves)
+    write_tsv(areas, snakemake.output.areas, exact=["area"])
+    write_tsv(means, snakemake.output.curves)
     with style():
         save_figure(plot_faithfulness(means, areas), snakemake.output.png, snakemake.output.pdf)
 

@@ -15,8 +15,10 @@ from plkd.evaluation.marker_recovery import (
 from plkd.figures.key_genes import plot_recovery
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.interpret.key_genes import read_gene_table, write_gene_table
+from plkd.interpret.key_genes import GENE_COLUMNS, KEY_GENE_COLUMNS
+from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
 from plkd.utils.logs import run_script
+from plkd.utils.tables import EXACT, read_tsv, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -29,21 +31,21 @@ def main(snakemake) -> None:
         attributed = AttributedCells.load(given.values)
         candidates = attributed.genes
         rankings = gene_rankings(
-            read_gene_table(given.genes),
-            read_gene_table(given.key_genes),
+            read_tsv(given.genes, GENE_COLUMNS, made_by="attribute_genes"),
+            read_tsv(given.key_genes, KEY_GENE_COLUMNS, made_by="key_genes"),
             wilcoxon_table(attributed),
         )
         labels = attributed.labels
     else:
-        ranked = read_gene_table(given.pathways)
+        ranked = read_tsv(given.pathways, LABEL_PATHWAY_COLUMNS, made_by="pathways")
         candidates, labels = list(ranked["pathway"].unique()), list(ranked["label"].unique())
         rankings = pathway_rankings(ranked)
     expected = match_labels(read_markers(given.markers, item), labels)
     recovery = recovery_table(expected, rankings, candidates, item)
     planted = read_planted(given.markers) if item == "gene" else None
     summary = recovery_summary(recovery, rankings, candidates, planted)
-    write_gene_table(recovery, output.ranks)
-    write_gene_table(summary, output.summary)
+    write_tsv(recovery, output.ranks)
+    write_tsv(summary, output.summary, digits=EXACT)
     with style():
         save_figure(plot_recovery(recovery, item=item), output.png, output.pdf)
 

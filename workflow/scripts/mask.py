@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
-import pandas as pd
 from anndata.io import read_elem
 
-from plkd.errors import InputError
 from plkd.figures.mask import plot_pathways
 from plkd.pathways.mask import build_mask, read_gmts
 from plkd.utils.logs import logger, run_script
+from plkd.utils.tables import read_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -19,10 +18,7 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     with h5py.File(snakemake.input.reference) as file:
         genes = read_elem(file["var"]).index.tolist()
-    # A gene may be called NA or nan: names are read as they stand.
-    measured = pd.read_csv(snakemake.input.genes, sep="\t", keep_default_na=False, dtype=str)
-    if "gene" not in measured:
-        raise InputError(f"'{snakemake.input.genes}' has no column 'gene'; run `prepare` again.")
+    measured = read_tsv(snakemake.input.genes, {"gene": str}, made_by="prepare")
     paths = snakemake.input.gene_sets
     mask = build_mask(
         genes=genes,

@@ -8,9 +8,12 @@ import pandas as pd
 from plkd.figures.networks import plot_networks
 from plkd.figures.style import save_figure, style
 from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
+from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
+from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
 from plkd.model.folder import load_model
-from plkd.utils.files import whole_file, whole_folder
+from plkd.utils.files import whole_folder
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -18,11 +21,9 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     choice, output = snakemake.params.interpretation, snakemake.output
-    # A gene or a label may be called NA: names are read as they stand.
-    ranked, members = (
-        pd.read_csv(path, sep="\t", keep_default_na=False)
-        for path in (snakemake.input.label_pathways, snakemake.input.genes)
-    )
+    given = snakemake.input
+    ranked = read_tsv(given.label_pathways, LABEL_PATHWAY_COLUMNS, made_by="pathways")
+    members = read_tsv(given.genes, PATHWAY_GENE_COLUMNS, made_by="pathways")
     networks, table = label_networks(
         load_model(Path(snakemake.input.model).parent),
         ranked,
@@ -34,9 +35,8 @@ def main(snakemake) -> None:
     edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])[
         ["label", "gene", "other", "similarity"]
     ]
-    for path, content in ((output.genes, table), (output.edges, edges)):
-        with whole_file(path) as temporary:
-            content.to_csv(temporary, sep="\t", index=False)
+    write_tsv(table, output.genes)
+    write_tsv(edges, output.edges)
     with whole_folder(output.graphs) as folder:
         for number, (label, graph) in enumerate(networks.items(), start=1):
             write_graphml(
@@ -45,7 +45,7 @@ def main(snakemake) -> None:
                 folder / f"{file_slug(number, label)}.graphml",
                 label=label,
             )
-    own = ranked[ranked["top"].astype(str) == "True"]
+    own = ranked[ranked["top"]]
     with style():
         figure = plot_networks(
             networks,

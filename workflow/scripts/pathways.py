@@ -22,8 +22,9 @@ from plkd.interpret.pathway_scores import (
 from plkd.model.folder import load_model
 from plkd.pathways.gene_sets import read_gmts
 from plkd.utils.devices import choose_device
-from plkd.utils.files import whole_file, write_json
+from plkd.utils.files import write_json
 from plkd.utils.logs import logger, run_script
+from plkd.utils.tables import write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -62,13 +63,9 @@ def main(snakemake) -> None:
     summary = {**summarise_names(named), "axis": choice["axis"], "cells": about}
     logger.info("%s", summary)
 
-    for path, table in (
-        (output.pathways, named),
-        (output.genes, members),
-        (output.label_pathways, ranked),
-    ):
-        with whole_file(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False)
+    write_tsv(named, output.pathways)
+    write_tsv(members, output.genes)
+    write_tsv(ranked, output.label_pathways, exact=["attention"])  # the networks weigh by it
     write_json(output.summary, summary)
     with style():
         figure = plot_label_pathways(ranked, names, title=f"Pathways of the labels\n{about}")

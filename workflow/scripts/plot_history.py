@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from plkd.figures.history import plot_history
 from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     histories = {
-        name.capitalize(): pd.read_csv(path, sep="\t") for name, path in snakemake.input.items()
+        name.capitalize(): read_tsv(path, {"epoch": int}, others=float, made_by=name)
+        for name, path in snakemake.input.items()
     }
     with style():
         save_figure(plot_history(histories), snakemake.output.png, snakemake.output.pdf)

@@ -5,19 +5,23 @@ from typing import TYPE_CHECKING
 
 from plkd.figures.key_genes import plot_stability
 from plkd.figures.style import save_figure, style
-from plkd.interpret.key_genes import read_gene_table, stability, write_gene_table
+from plkd.interpret.key_genes import GENE_COLUMNS, stability
 from plkd.model.folder import load_model
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
 def main(snakemake) -> None:
-    tables = {path: read_gene_table(path) for path in snakemake.input.genes}
+    tables = {
+        path: read_tsv(path, GENE_COLUMNS, made_by="attribute_genes")
+        for path in snakemake.input.genes
+    }
     model = load_model(Path(snakemake.input.model).parent)
     table = stability(tables, len(model.genes))
-    write_gene_table(table, snakemake.output.table)
+    write_tsv(table, snakemake.output.table)
     with style():
         save_figure(plot_stability(table), snakemake.output.png, snakemake.output.pdf)
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from plkd.evaluation.tables import SUMMARY_COLUMNS
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -24,7 +24,9 @@ def main(snakemake) -> None:
                      if "interpretation" in Path(path).parts})  # fmt: skip
     lines += [f"  {snakemake.input.explanations}"]
     if snakemake.input.get("benchmark"):
-        table = pd.read_csv(snakemake.input.benchmark, sep="\t", dtype={"dataset": str})
+        table = read_tsv(
+            snakemake.input.benchmark, SUMMARY_COLUMNS, others=float, made_by="benchmark_table"
+        )
         lines += [f"Scores ({snakemake.input.benchmark}):"]
         for (dataset, variant), rows in table.groupby(["dataset", "variant"], sort=False):
             lines += [f"  {dataset}, variant {variant}:"]

@@ -8,6 +8,11 @@ from typing import Any
 import pandas as pd
 
 from plkd.preparation.expected_counts import found_counts
+from plkd.utils.tables import Columns
+
+PAPER = ("cells", "types", "batches")
+PAPER_COLUMNS: Columns = dict.fromkeys(("dataset", *PAPER), str)
+"""Columns of Table 1 of the paper (resources/paper/table1.tsv) that are shown."""
 
 
 def counts_table(
@@ -54,10 +59,7 @@ def counts_table(
                 "types": len(found["labels"]),
                 "batches": len(found["batches"]),
                 "genes": report["genes"]["selected"],
-                **{
-                    f"{one} in the paper": said.get(one, "")
-                    for one in ("cells", "types", "batches")
-                },
+                **{f"{one} in the paper": said.get(one, "") for one in PAPER},
                 "as expected": "; ".join(differing) or ("yes" if checks else ""),
             }
         )

@@ -23,6 +23,7 @@ from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no
 from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
 from plkd.model.folder import TrainedModel, dense_batch
+from plkd.utils.tables import Columns
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
 """How many genes or tokens are replaced; the area is over this range."""
@@ -30,6 +31,9 @@ N_RANDOM = 5
 _CELLS_AT_ONCE = 64
 
 _SETTING = ["model", "items", "replaced_by", "curve"]
+
+AREA_COLUMNS: Columns = {**dict.fromkeys((*_SETTING, "ranking"), str), "area": float}
+"""Columns of :func:`summarise_areas` that others read; the others are numbers."""
 
 Ranking = Tensor | list[Tensor]
 """Scores (cells, items), the highest taken first; of several the mean curve is taken."""

@@ -20,8 +20,20 @@ from plkd.errors import InputError
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.logs import logger
+from plkd.utils.tables import Columns, read_tsv
+from plkd.utils.text import listed
 
 Markers = dict[str, list[str]]
+
+RECOVERY_COLUMNS: Columns = {
+    "label": str,
+    "ranking": str,
+    "top": int,
+    "precision": float,
+    "recall": float,
+    "chance": float,
+}
+"""Columns of :func:`recovery_summary` that are always there; the others are numbers."""
 
 
 def read_markers(path: str | Path, item: str = "gene") -> Markers:
@@ -47,7 +59,7 @@ def read_markers(path: str | Path, item: str = "gene") -> Markers:
     with open(path, encoding="utf-8", errors="replace") as handle:
         header = handle.readline().rstrip("\n").split("\t")
     if {"label", item} <= set(header):
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table = read_tsv(path, {"label": str, item: str})
         for labels, gene in table[["label", item]].itertuples(index=False):
             for label in labels.split("|"):
                 genes = markers.setdefault(label.strip(), [])
@@ -115,12 +127,12 @@ def match_labels(markers: Markers, labels: Sequence[str]) -> Markers:
     matched = {label: by_key[_key(label)] for label in labels if _key(label) in by_key}
     if not matched:
         raise InputError(
-            f"the list of markers has none of the labels {_some(labels)}; it has "
-            f"{_some(list(markers))}. Use the data's names in its first column."
+            f"the list of markers has none of the labels {listed(labels)}; it has "
+            f"{listed(list(markers))}. Use the data's names in its first column."
         )
     missing = [label for label in labels if label not in matched]
     if missing:
-        logger.info("no markers are listed for %s", _some(missing))
+        logger.info("no markers are listed for %s", listed(missing))
     return matched
 
 
@@ -174,7 +186,7 @@ def gene_rankings(
         :func:`wilcoxon_table`.
     """
     present = genes[genes["present_rank"].notna()]
-    key = keys[keys["key"].astype(str) == "True"]
+    key = keys[keys["key"]]
     return {
         "attribution": genes,
         "attribution_present": present.assign(rank=present["present_rank"]),
@@ -324,8 +336,3 @@ def _key(name: str) -> str:
     text = re.sub(r"(?<=[^\W_])-(?=[\W_]|$)", " minus ", str(name).lower())
     words = re.findall(r"[a-z0-9α-ω]+", text)
     return "".join(re.sub(r"(?<=[a-z]{2})s$", "", word) for word in words)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:6])
-    return shown + (" .." if len(names) > 6 else "")

@@ -17,8 +17,26 @@ from plkd.evaluation.metrics import (
     per_label_table,
 )
 from plkd.prediction.table import read_predictions
+from plkd.utils.tables import Columns, read_tsv
 
-RUN_COLUMNS = ["dataset", "variant", "seed", "method"]
+_RUN: Columns = {"dataset": str, "variant": str, "seed": int, "method": str}
+RUN_COLUMNS = list(_RUN)
+
+METRIC_COLUMNS: Columns = {**_RUN, "n_cells": int, "n_unseen": int}
+"""Columns of the scores of one run that are no fractions; the others are the scores."""
+
+SUMMARY_COLUMNS: Columns = {
+    "dataset": str,
+    "variant": str,
+    "method": str,
+    "n_seeds": int,
+}
+"""Columns of :func:`summarise` that are no scores."""
+
+METHOD_COLUMNS: Columns = dict.fromkeys(
+    ("id", "name", "kind", "task", "env", "device", "input", "description"), str
+)
+"""Columns of the registry of methods, ``config/methods.tsv``."""
 
 
 def label_counts(reference: str | Path) -> dict[str, int]:
@@ -42,6 +60,11 @@ def label_counts(reference: str | Path) -> dict[str, int]:
 def read_methods(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
     """Read the prediction tables of several methods; a method's id is its file's name."""
     return {Path(path).stem: read_predictions(path) for path in paths}
+
+
+def read_registry(path: str | Path) -> pd.DataFrame:
+    """Read the registry of methods: the other `METHOD_COLUMNS`, all of them text, by `id`."""
+    return read_tsv(path, METHOD_COLUMNS).set_index("id")
 
 
 def evaluate(

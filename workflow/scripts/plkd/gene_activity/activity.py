@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,12 @@ from plkd.io.cells import open_cells
 from plkd.io.stores import slot_name
 from plkd.utils.files import write_json
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 RULES = (*PEAK_RULES, "signac")
 MAX_GENE_LENGTH = 500_000
 CHUNK_CELLS = 2048
 FEW_PEAKS = 0.1  # share of the peaks with a gene below which a warning is due
-LISTED_CHROMOSOMES = 10
 
 
 def write_gene_activity(
@@ -191,15 +191,15 @@ def _chosen_genes(
         if genes.empty:
             raise InputError(
                 f"'{path}': no gene is of the biotypes {', '.join(biotypes)}; the most frequent "
-                f"ones are {', '.join(found.index[:5])}"
+                f"ones are {listed(found.index)}"
             )
     if rule == "signac":
         short = genes["end"] - genes["start"] < MAX_GENE_LENGTH
         keep(short, f"{MAX_GENE_LENGTH:,} bases or longer")
     if genes.empty:
         raise InputError(
-            f"'{path}': no gene is left on the chromosomes {', '.join(wanted[:5])}, ..; the file "
-            f"names {_listed(annotation['chrom'])}. Set `chromosomes`."
+            f"'{path}': no gene is left on the chromosomes {listed(wanted)}; the file "
+            f"names {listed(annotation['chrom'])}. Set `chromosomes`."
         )
     n_names = genes["gene"].nunique()
     about = {
@@ -242,8 +242,8 @@ def _write_from_peaks(
         used = peaks["key"].isin(set(genes["key"])).to_numpy()
         if not used.any():
             raise InputError(
-                f"{where}: the peaks are on {_listed(peaks['chrom'])}, the genes of "
-                f"'{annotation_path}' that are in use on {_listed(genes['chrom'])}: they have no "
+                f"{where}: the peaks are on {listed(peaks['chrom'])}, the genes of "
+                f"'{annotation_path}' that are in use on {listed(genes['chrom'])}: they have no "
                 "chromosome in common. Give the annotation of the same genome, or set "
                 "`chromosomes`."
             )
@@ -330,8 +330,8 @@ def _write_from_fragments(
         _compare_names(found.sample["chrom"], genes["chrom"], about)
         if found.totals["on_chromosomes"] == 0:
             raise InputError(
-                f"'{path}': the fragments are on {', '.join(sorted(found.left_out))}, the genes of "
-                f"'{annotation_path}' that are in use on {_listed(genes['chrom'])}: they have no "
+                f"'{path}': the fragments are on {listed(sorted(found.left_out))}, the genes of "
+                f"'{annotation_path}' that are in use on {listed(genes['chrom'])}: they have no "
                 "chromosome in common. Give the annotation of the same genome, or set "
                 "`chromosomes`."
             )
@@ -408,7 +408,7 @@ def _report_peaks(
         left_out.append({"reason": "no gene there", "peaks": n_none})
     about["peaks"] = {"read": len(peaks), "used": int(has_gene.sum()), "left_out": left_out}
     if len(elsewhere):
-        logger.info("%s: %d peaks on %s left out", where, elsewhere.sum(), _listed(elsewhere.index))
+        logger.info("%s: %d peaks on %s left out", where, elsewhere.sum(), listed(elsewhere.index))
     share = has_gene.sum() / max(used.sum(), 1)
     if share == 0:
         raise InputError(
@@ -426,10 +426,3 @@ def _check_counts(chunk: sparse.csr_matrix, where: str) -> None:
     """The kind of the values was told from a sample of rows; this looks at all of them."""
     if chunk.nnz and not (np.isfinite(chunk.data).all() and chunk.data.min() >= 0):
         raise InputError(f"{where}: the counts have missing, infinite or negative values")
-
-
-def _listed(names: Iterable[object]) -> str:
-    unique = list(dict.fromkeys(map(str, names)))
-    rest = len(unique) - LISTED_CHROMOSOMES
-    text = ", ".join(unique[:LISTED_CHROMOSOMES]) or "none"
-    return f"{text} and {rest} more" if rest > 0 else text

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from plkd.errors import InputError
+from plkd.utils.text import listed
 
 # Columns that hold chromosome, start and end, in the spellings of GLUE and of others.
 POSITION_COLUMNS = (
@@ -66,7 +67,7 @@ def parse_peaks(
     if wrong.any():
         raise InputError(
             f"{where}: {wrong.sum():,} of {len(names):,} names are not positions, such as "
-            f"{', '.join(repr(name) for name in names[wrong][:3])}; {_EXPECTED}"
+            f"{listed(names[wrong], 3)}; {_EXPECTED}"
         )
     parts.columns = pd.Index(_PARTS)
     return _checked(parts, names, where)

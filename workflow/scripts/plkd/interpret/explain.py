@@ -24,6 +24,7 @@ from plkd.io.normalisation import require_usable, to_log_normalised
 from plkd.model.folder import TrainedModel
 from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 MOST_CELLS = 200
 """Of a larger group so many cells are drawn and explained."""
@@ -341,7 +342,7 @@ def _rows(
     if len(rows) == 0:
         values = list(map(str, pd.unique(table[column])))
         raise InputError(
-            f"'{query}': no cell has {column} = '{value}'; there are {', '.join(values[:10])}"
+            f"'{query}': no cell has {column} = '{value}'; there are {listed(values, 10)}"
             f"{' ..' if len(values) > 10 else ''}."
         )
     return _only(rows, len(table))

@@ -18,22 +18,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.utils.files import whole_file
+from plkd.utils.tables import Columns
 
 TOP_GENES = 10
 POOL_SIZE = 100
-_NUMBERS = (
-    "mean_abs_attribution", "mean_attribution", "q", "rank", "attribution_rank", "network_rank",
-    "present_rank", "present", "score", "effect_size", "adjusted_p_value",
-)  # fmt: skip
 SIZES = (10, 20, 50, 100, 200, 500)
+
+GENE_COLUMNS: Columns = {
+    "label": str,
+    "gene": str,
+    "cells": int,
+    "mean_abs_attribution": float,
+    "mean_attribution": float,
+    "mean_expression": float,
+    "background_expression": float,
+    "present": bool,
+    "rank": int,
+    "present_rank": "Int64",
+    "top": bool,
+}
+"""Columns of :func:`gene_table`."""
+
+KEY_GENE_COLUMNS: Columns = {
+    "label": str,
+    "gene": str,
+    "key": bool,
+    "in_attribution": bool,
+    "in_network": bool,
+    "attribution_rank": "Int64",
+    "mean_abs_attribution": float,
+    "mean_attribution": float,
+    "present": "boolean",
+    "q": float,
+    "network_rank": "Int64",
+    "marker": "boolean",
+}
+"""Columns of :func:`key_genes`."""
+
+STABILITY_COLUMNS: Columns = {
+    "label": str,
+    "top": int,
+    "runs": int,
+    "jaccard": float,
+    "lowest": float,
+    "highest": float,
+    "chance": float,
+    "in_all": str,
+}
+"""Columns of :func:`stability`."""
 
 
 def gene_table(attributed: AttributedCells) -> pd.DataFrame:
@@ -76,23 +114,6 @@ def gene_table(attributed: AttributedCells) -> pd.DataFrame:
         tables.append(table)
     joined = pd.concat(tables, ignore_index=True)
     return joined.assign(top=joined["rank"] <= TOP_GENES)
-
-
-def write_gene_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as tab-separated text, whole or not at all; numbers to six digits."""
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
-
-
-def read_gene_table(path: str | Path) -> pd.DataFrame:
-    """Read what :func:`write_gene_table` wrote; a gene or label named "NA" keeps its name."""
-    return pd.read_csv(
-        path,
-        sep="\t",
-        keep_default_na=False,
-        na_values={name: [""] for name in _NUMBERS},
-        dtype={"label": str, "gene": str, "pathway": str},
-    )
 
 
 def key_genes(
@@ -148,10 +169,7 @@ def key_genes(
     )
     for name in ("attribution_rank", "network_rank"):
         joined[name] = joined[name].astype("Int64")
-    columns = ["label", "gene", "key", "in_attribution", "in_network", "attribution_rank",
-               "mean_abs_attribution", "mean_attribution", "present", "q", "network_rank",
-               "marker"]  # fmt: skip
-    return joined[columns].reset_index(drop=True)
+    return joined[list(KEY_GENE_COLUMNS)].reset_index(drop=True)
 
 
 def pool_sizes(genes: pd.DataFrame, network: pd.DataFrame, n_genes: int) -> pd.DataFrame:
@@ -232,5 +250,4 @@ def stability(tables: Mapping[str, pd.DataFrame], n_genes: int) -> pd.DataFrame:
                     "in_all": ";".join(gene for gene in ranked[0] if gene in shared),
                 }
             )
-    columns = ["label", "top", "runs", "jaccard", "lowest", "highest", "chance", "in_all"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(STABILITY_COLUMNS))

@@ -39,10 +39,21 @@ from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
+from plkd.utils.tables import Columns
 
 Embedding = Literal["attended", "pathway"]
 
 CENTRALITIES = ("degree", "betweenness", "eigenvector", "pagerank", "closeness")
+
+NETWORK_COLUMNS: Columns = {
+    "label": str,
+    "gene": str,
+    "pathway": str,
+    **dict.fromkeys(CENTRALITIES, float),
+    "q": float,
+    "rank": int,
+}
+"""Columns of the table of :func:`label_networks`."""
 
 _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
 

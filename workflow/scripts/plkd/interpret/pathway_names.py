@@ -22,6 +22,10 @@ from tqdm import tqdm
 
 from plkd.pathways.gene_sets import GeneSet, match_spelling, over_representation
 from plkd.settings.models import MaskSettings
+from plkd.utils.tables import Columns
+
+PATHWAY_GENE_COLUMNS: Columns = {"pathway": str, "gene": str, "weight": float}
+"""Columns of :func:`pathway_genes`."""
 
 # A name is given to a learnt pathway up to this adjusted p-value.
 SIGNIFICANT = 0.05

@@ -46,6 +46,7 @@ from plkd.io.stores import (
     scales_of,
 )
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 READERS = ("auto", "h5ad", "h5mu", "10x_h5", "10x_mtx", "csv", "loom", "zarr")
 STORES = ("h5ad", "h5mu", "zarr")
@@ -286,7 +287,7 @@ def detect_reader(path: str | Path) -> str:
             return "zarr"
         if list(path.glob("*matrix.mtx*")):
             return "10x_mtx"
-        names = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
+        names = listed(sorted(p.name for p in path.iterdir()), 10)
         raise InputError(
             f"'{path}' is neither a zarr folder nor one with a 10x matrix.mtx (found {names})"
         )

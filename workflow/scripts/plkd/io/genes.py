@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.io.normalisation import MatrixScale
+from plkd.utils.text import listed
 
 ENSEMBL = re.compile(r"(ENS[A-Z]{0,4}[GTP]\d{11})(\.\d+)?(_PAR_Y)?")
 LISTED_MISSING = 20
@@ -222,7 +223,7 @@ def naming_hint(from_genes: Sequence[str], to_genes: Sequence[str]) -> str:
             "One side is named by Ensembl ids and the other is not: set `gene_symbols_key` to the "
             "column of `var` with the symbols."
         )
-    return f"Their names look like {list(from_genes[:3])} and {list(to_genes[:3])}."
+    return f"Their names look like {listed(from_genes[:3])} and {listed(to_genes[:3])}."
 
 
 def _move_columns(

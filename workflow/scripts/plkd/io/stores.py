@@ -21,6 +21,7 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.io.normalisation import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 CHUNK_ROWS = 4096
 DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
@@ -102,7 +103,7 @@ def modality_group(store: Any, path: Path, modality: str | None) -> str | None:
     if len(found) != 1:
         asked = "none is called rna" if modality is None else f"there is no '{modality}'"
         raise InputError(
-            f"'{path}' holds the modalities {_listed(names)}, and {asked}; name one of them as "
+            f"'{path}' holds the modalities {listed(names)}, and {asked}; name one of them as "
             "`modality`"
         )
     return f"mod/{found[0]}"
@@ -179,7 +180,7 @@ def find_matrix(store: Any, path: Path, layer: str | None = None, use_raw: bool 
     slots = _matrices(store)
     name = slot_name(layer, use_raw)
     if name not in slots:
-        raise InputError(f"'{path}' has no {name}; its matrices are: {_listed(slots)}")
+        raise InputError(f"'{path}' has no {name}; its matrices are: {listed(slots)}")
     with reading(path, name):
         matrix = _opened(slots[name])
     if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):
@@ -454,10 +455,6 @@ def _is_stored_sparse(matrix: Any) -> bool:
     return hasattr(matrix, "to_memory")
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(names) or "none"
-
-
 def _annotated(store: Any, path: Path, modality: str | None) -> Any:
     with reading(path):
         name = modality_group(store, path, modality)
@@ -466,6 +463,6 @@ def _annotated(store: Any, path: Path, modality: str | None) -> Any:
     if not {"obs", "var"} <= slots:
         raise InputError(
             f"'{path}' is not an annotated matrix (h5ad, h5mu or zarr): it has no `obs` and `var` "
-            f"but {_listed(sorted(slots))}. Set another `reader`, or `auto`."
+            f"but {listed(sorted(slots))}. Set another `reader`, or `auto`."
         )
     return group

@@ -33,6 +33,7 @@ from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings, from_dict
 from plkd.utils.files import sha256_of, whole_folder
+from plkd.utils.tables import EXACT, write_tsv
 
 FORMAT = 1
 _WEIGHTS, _MODEL, _HISTORY = "weights.safetensors", "model.json", "history.tsv"
@@ -197,7 +198,7 @@ def save_model(model: TrainedModel, history: pd.DataFrame, folder: str | Path) -
             content["background_sha256"] = sha256_of(target / _BACKGROUND)
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         (target / _MODEL).write_text(text, encoding="utf-8")
-        history.to_csv(target / _HISTORY, sep="\t", index=False)
+        write_tsv(history, target / _HISTORY, digits=EXACT)
 
 
 def load_model(folder: str | Path) -> TrainedModel:

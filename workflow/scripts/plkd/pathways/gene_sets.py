@@ -16,6 +16,7 @@ from scipy.stats import false_discovery_control
 
 from plkd.errors import InputError
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 RankBy = Literal["enrichment", "coverage"]
 
@@ -94,7 +95,9 @@ def read_gmt(path: str | Path) -> dict[str, GeneSet]:
         else:
             empty.append(name)
     if empty:
-        logger.warning("%s: %d sets without genes left out (%s)", path, len(empty), _some(empty))
+        logger.warning(
+            "%s: %d sets without genes left out (%s)", path, len(empty), listed(empty, 3)
+        )
     if not gene_sets:
         raise InputError(f"'{path}' holds no gene set. Give a GMT file with at least one.")
     return gene_sets
@@ -152,8 +155,8 @@ def match_spelling(gene_sets: Mapping[str, GeneSet], measured: Sequence[str]) ->
     logger.warning(
         "gene sets and data spell genes differently (%s; %s): %d names agree exactly, %d when upper"
         " and lower case are ignored, which is done here. Prefer gene sets of the same species.",
-        _some(sorted(wanted)),
-        _some(list(measured)),
+        listed(sorted(wanted), 3),
+        listed(measured, 3),
         n_exact,
         n_ignoring_case,
     )
@@ -302,11 +305,6 @@ def select_pathways(
     return table[list(PATHWAY_COLUMNS)].reset_index(drop=True)
 
 
-def _some(names: Sequence[str], n: int = 3) -> str:
-    """Give the first `n` names for a message."""
-    return ", ".join(map(repr, names[:n])) + (", .." if len(names) > n else "")
-
-
 def _read_text(path: str | Path) -> str:
     try:
         content = Path(path).read_bytes()
@@ -361,8 +359,8 @@ def check_gene_list(genes: Sequence[str], background: Sequence[str]) -> None:
     if outside:
         raise InputError(
             f"{len(outside)} of the {len(genes)} selected genes are not among the "
-            f"{len(set(background))} measured genes ({_some(outside)}). The background must list "
-            "every measured gene, the selected ones among them."
+            f"{len(set(background))} measured genes ({listed(outside, 3)}). The background must "
+            "list every measured gene, the selected ones among them."
         )
 
 
@@ -382,8 +380,8 @@ def _no_pathway(
         f"no pathway: none of the {len(gene_sets)} gene sets has at most {max_genes} genes and at "
         f"least {min_genes} of the {len(genes)} selected genes (the best has {best}). Of the "
         f"{len(wanted)} genes in the sets {n_measured} are measured and {n_selected} selected. "
-        f"Genes in the sets look like {_some(sorted(wanted))}; genes in the data like "
-        f"{_some(list(genes))}. "
+        f"Genes in the sets look like {listed(sorted(wanted), 3)}; genes in the data like "
+        f"{listed(genes, 3)}. "
         + (
             "Use gene sets with the same kind of names (symbols or Ensembl ids) and of the same "
             "species as the data."

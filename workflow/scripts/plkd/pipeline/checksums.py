@@ -16,9 +16,10 @@ import pandas as pd
 from filelock import FileLock
 
 from plkd.errors import InputError
-from plkd.utils.files import whole_file, writable_folder
+from plkd.utils.files import writable_folder
+from plkd.utils.tables import Columns, read_tsv, write_tsv
 
-COLUMNS = ["url", "sha256", "bytes"]
+COLUMNS: Columns = {"url": str, "sha256": str, "bytes": int}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,21 +72,17 @@ class ChecksumLock:
     def _read(self) -> dict[str, dict]:
         if not self.path.exists():
             return {}
-        try:
-            table = pd.read_csv(self.path, sep="\t", dtype={"url": str, "sha256": str})[COLUMNS]
-            if not table["sha256"].str.fullmatch(_SHA256).all() or not table["url"].is_unique:
-                raise ValueError("a checksum is not one, or a URL stands twice")
-            return {
-                url: {"sha256": sha256, "bytes": int(n_bytes)}
-                for url, sha256, n_bytes in table.itertuples(index=False)
-            }
-        except (ValueError, KeyError, OSError) as error:
+        table = read_tsv(self.path, COLUMNS)
+        if not table["sha256"].str.fullmatch(_SHA256).all() or not table["url"].is_unique:
             raise InputError(
-                f"the lock file '{self.path}' cannot be read ({error}); expected a tab-separated "
-                f"table with the columns {', '.join(COLUMNS)}. Mend it or delete it."
-            ) from error
+                f"the lock file '{self.path}' cannot be used: a checksum is not one, or a URL "
+                "stands twice. Mend it or delete it."
+            )
+        return {
+            url: {"sha256": sha256, "bytes": int(n_bytes)}
+            for url, sha256, n_bytes in table[list(COLUMNS)].itertuples(index=False)
+        }
 
     def _write(self, table: dict[str, dict]) -> None:
         rows = [{"url": url, **entry} for url, entry in sorted(table.items())]
-        with whole_file(self.path) as temporary:
-            pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, sep="\t", index=False)
+        write_tsv(pd.DataFrame(rows, columns=list(COLUMNS)), self.path)

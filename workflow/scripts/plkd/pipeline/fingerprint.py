@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 Locate = Callable[[str], Path | None]
@@ -35,7 +36,7 @@ def code_fingerprint(script: str, locate: Locate) -> str:
     digest = hashlib.sha256()
     for name, source in sorted(reachable_modules(script, locate).items()):
         digest.update(name.encode())
-        digest.update(ast.dump(_what_runs(source)).encode())
+        digest.update(_meaning(source))
     return digest.hexdigest()[:12]
 
 
@@ -59,6 +60,8 @@ def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
     return found
 
 
+# Scripts share most modules: each is parsed once for all of them.
+@cache
 def _imported_modules(path: str, source: str) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
@@ -79,6 +82,12 @@ def _files_of(module: str) -> list[str]:
     parts = module.split(".")
     packages = ["/".join([*parts[:end], "__init__.py"]) for end in range(1, len(parts) + 1)]
     return [*packages, "/".join(parts) + ".py"]
+
+
+@cache
+def _meaning(source: str) -> bytes:
+    """Source code without what cannot change a result."""
+    return ast.dump(_what_runs(source)).encode()
 
 
 def _what_runs(source: str) -> ast.Module:

@@ -30,6 +30,7 @@ from scipy.special import entr
 
 from plkd.errors import InputError
 from plkd.utils.files import whole_file
+from plkd.utils.text import listed
 
 PROBABILITY = "probability:"
 SUM_TOLERANCE = 1e-4
@@ -90,7 +91,7 @@ def prediction_table(
         )
     twice = pd.Index(names)[pd.Index(names).duplicated()]
     if len(twice):
-        raise InputError(f"label names must be unique, found {_examples(twice)} twice")
+        raise InputError(f"label names must be unique, found {listed(twice)} twice")
 
     best = matrix.argmax(axis=1) if len(matrix) else np.zeros(0, dtype=np.intp)
     confidence = matrix[np.arange(len(matrix)), best]
@@ -171,19 +172,19 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
     if missing or not names:
         what = missing or [f"{PROBABILITY}<class>"]
         raise InputError(
-            f"{source} lack the column(s) {_examples(what)}; found: {_examples(table.columns)}"
+            f"{source} lack the column(s) {listed(what)}; found: {listed(table.columns)}"
         )
     extra = [
         name for name in table.columns if name not in _SCHEMA and not name.startswith(PROBABILITY)
     ]
     if extra:
         raise InputError(
-            f"{source} have unexpected column(s) {_examples(extra)}; allowed are "
+            f"{source} have unexpected column(s) {listed(extra)}; allowed are "
             f"{', '.join(_SCHEMA)} and {PROBABILITY}<class>"
         )
     if not table["cell_id"].is_unique:
         twice = table.loc[table["cell_id"].duplicated(), "cell_id"]
-        raise InputError(f"{source}: `cell_id` must be unique, found {_examples(twice)} twice")
+        raise InputError(f"{source}: `cell_id` must be unique, found {listed(twice)} twice")
 
     matrix = label_probabilities(table)
     cells = table["cell_id"].to_numpy()
@@ -205,7 +206,7 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
         if np.any(wrong):
             raise InputError(
                 f"{source}: {problem} for {int(np.sum(wrong))} of {len(cells)} cells, "
-                f"e.g. {_examples(cells[wrong])}"
+                f"e.g. {listed(cells[wrong])}"
             )
 
 
@@ -265,9 +266,3 @@ def _set_heads(array: pa.ListArray) -> NDArray[np.object_]:
     starts = array.offsets.to_numpy()[:-1][filled]
     heads[filled] = array.values.take(pa.array(starts)).to_numpy(zero_copy_only=False)
     return heads
-
-
-def _examples(values: Sequence[object] | pd.Index | pd.Series | NDArray) -> str:
-    """First few values for a message."""
-    shown = ", ".join(f"'{value}'" for value in list(values)[:5])
-    return shown + (f" .. ({len(values)})" if len(values) > 5 else "")

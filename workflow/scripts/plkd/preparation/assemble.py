@@ -23,6 +23,7 @@ from plkd.io.stores import existing, reading
 from plkd.settings.datasets import READING
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 FILE_COLUMN = "file"
 _POSITIONS = ["barcode", "in_tissue", "array_row", "array_col", "y", "x"]
@@ -181,19 +182,20 @@ def _describe(
         twice = table.index[table.index.duplicated()].unique()
         raise InputError(f"'{path}': {len(twice):,} cells are listed twice, such as '{twice[0]}'")
     places = table.index.get_indexer(cells.obs_names)
-    listed = places >= 0
-    if not listed.any():
+    known = places >= 0
+    if not known.any():
         raise InputError(
             f"'{path}' lists none of the cells of '{about['name']}': its ids look like "
-            f"{list(table.index[:3])}, those of the cells like {list(cells.obs_names[:3])}"
+            f"{listed(table.index[:3])}, those of the cells like "
+            f"{listed(cells.obs_names[:3])}"
         )
     for column in table:
         cells.obs[column] = table[column].reindex(cells.obs_names).to_numpy()
-    about["cells_not_listed"] = int((~listed).sum())
-    if not listed.all() and not settings.get("only_listed"):
-        logger.warning("'%s' does not list %d cells of '%s'", path, (~listed).sum(), about["name"])
+    about["cells_not_listed"] = int((~known).sum())
+    if not known.all() and not settings.get("only_listed"):
+        logger.warning("'%s' does not list %d cells of '%s'", path, (~known).sum(), about["name"])
         return np.ones(cells.n_obs, dtype=bool)
-    return listed
+    return known
 
 
 def _read_positions(path: str | Path, cell_ids: pd.Index) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from plkd.errors import InputError
+from plkd.utils.text import listed
 
 LEVELS = ("error", "warning")
 COLUMNS = ["quantity", "level", "expected", "found", "agrees"]
@@ -93,16 +94,16 @@ def _compare(wanted: Any, found: Any, all_groups: bool) -> tuple[bool, str, str]
             return True, f"{len(sizes)} with their sizes", "the same"
         return (
             False,
-            _listed(f"{name} {sizes.get(name, 'absent')}" for name in differing),
-            _listed(f"{name} {found.get(name, 'absent')}" for name in differing),
+            _named(f"{name} {sizes.get(name, 'absent')}" for name in differing),
+            _named(f"{name} {found.get(name, 'absent')}" for name in differing),
         )
     if isinstance(wanted, Sequence) and is_group and not _is_range(wanted):
         asked = {str(name) for name in wanted}
         lacking, surplus = sorted(asked - found.keys()), sorted(found.keys() - asked)
         if not lacking and not surplus:
             return True, f"{len(asked)} by name", "the same"
-        parts = [f"without {_listed(lacking)}"] * bool(lacking)
-        parts += [f"with {_listed(surplus)}"] * bool(surplus)
+        parts = [f"without {_named(lacking)}"] * bool(lacking)
+        parts += [f"with {_named(surplus)}"] * bool(surplus)
         return False, f"{len(asked)} by name", ", ".join(parts)
     number = len(found) if is_group else found
     least, most = (wanted, wanted) if isinstance(wanted, int) else wanted
@@ -110,11 +111,9 @@ def _compare(wanted: Any, found: Any, all_groups: bool) -> tuple[bool, str, str]
     return least <= number <= most, text, f"{number:,}"
 
 
+def _named(names: Iterable[str]) -> str:
+    return listed(names, LISTED, quote="")
+
+
 def _is_range(wanted: Sequence[Any]) -> bool:
     return len(wanted) == 2 and all(isinstance(one, int) for one in wanted)
-
-
-def _listed(names: Any) -> str:
-    names = list(names)
-    rest = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")

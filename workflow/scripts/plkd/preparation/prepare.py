@@ -27,6 +27,7 @@ from plkd.preparation.side import Side, SourceSettings, check_values, choose_cel
 from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes, split_cells
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
+from plkd.utils.tables import write_tsv
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,7 @@ def prepare_dataset(
             write_sides((reference, query), frames, columns, has_counts, paths)
         with whole_file(outputs.truth) as temporary:
             pq.write_table(_truth(query), temporary)
-        with whole_file(outputs.genes) as temporary:
-            genes.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        write_tsv(genes, outputs.genes)
         write_json(outputs.report, report)
     return report
 

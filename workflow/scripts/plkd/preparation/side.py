@@ -26,6 +26,7 @@ from plkd.io.normalisation import (
 )
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import walk
+from plkd.utils.text import listed
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
@@ -287,14 +288,16 @@ def labelled_cells(
     before = dict(Counter(side.labels[~pd.isna(side.labels)]))
     unknown = set(settings.drop_labels) - set(before)
     if unknown:
-        side.warnings.append(f"reference: `drop_labels` not found: {_listed(sorted(unknown))}")
+        side.warnings.append(
+            f"reference: `drop_labels` not found: {listed(sorted(unknown), LISTED_VALUES)}"
+        )
     side = side.take(~pd.isna(side.labels), f"no label in '{settings.labels_key}'")
     side = side.take(~np.isin(side.labels, settings.drop_labels), "`drop_labels`")
     rare = sorted(k for k, n in Counter(side.labels).items() if n < min_cells_per_label)
     if rare:
         side.warnings.append(
             f"reference: labels with fewer than {min_cells_per_label} cells are left out "
-            f"(`min_cells_per_label`): {_listed(rare)}"
+            f"(`min_cells_per_label`): {listed(rare, LISTED_VALUES)}"
         )
         side = side.take(
             ~np.isin(side.labels, rare),
@@ -303,8 +306,9 @@ def labelled_cells(
     if len(set(side.labels)) < 2:
         raise InputError(
             f"'{path}', obs['{settings.labels_key}']: at least two labels are needed, found "
-            f"{_counted(before)}; left after cleaning: {_listed(sorted(set(side.labels)))}. Name "
-            "another column as `labels_key`, or change `drop_labels`, `keep`, "
+            f"{listed(before, LISTED_VALUES)}; left after cleaning: "
+            f"{listed(sorted(set(side.labels)), LISTED_VALUES)}. Name another column "
+            "as `labels_key`, or change `drop_labels`, `keep`, "
             "`min_cells_per_label`."
         )
     return side
@@ -337,7 +341,8 @@ def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDAr
             if unknown:
                 raise InputError(
                     f"'{path}', obs['{column}'] (`{setting}`): no cell has the value "
-                    f"{_listed(sorted(unknown))}; the values are: {_counted(Counter(found))}"
+                    f"{listed(sorted(unknown), LISTED_VALUES)}; the values are: "
+                    f"{listed(Counter(found), LISTED_VALUES)}"
                 )
             kept &= np.isin(found, list(asked), invert=setting == "drop")
     if not kept.any():
@@ -395,15 +400,3 @@ def _drops(side: Side) -> str:
     return (
         "; ".join(f"{d['cells']:,} {d['reason']}" for d in side.report["dropped"]) or "it is empty"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - LISTED_VALUES
-    text = ", ".join(f"'{name}'" for name in names[:LISTED_VALUES]) or "none"
-    return f"{text} and {rest} more" if rest > 0 else text
-
-
-def _counted(counts: Mapping[Any, int]) -> str:
-    most = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-    text = ", ".join(f"'{name}' ({n:,})" for name, n in most[:LISTED_VALUES]) or "none"
-    return f"{text} .." if len(most) > LISTED_VALUES else text

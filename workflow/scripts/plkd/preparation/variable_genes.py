@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.utils.text import listed
 
 MIN_CELLS_PER_BATCH = 50  # dispersions of fewer cells rank genes by chance
 MEAN_BINS = 20  # of scanpy and Seurat
@@ -62,7 +63,7 @@ def split_cells(labels: Sequence[str], query_fraction: float, seed: int) -> NDAr
         raise InputError(
             f"{label_of.size} cells of {len(sizes)} labels cannot be split with "
             f"`split.query_fraction` {query_fraction} ({error}). The rarest labels are "
-            f"{sorted(sizes, key=lambda label: sizes[label])[:5]}: leave them out with "
+            f"{listed(sorted(sizes, key=lambda label: sizes[label]))}: leave them out with "
             "`drop_labels`, change `query_fraction`, or give a separate `query`."
         ) from error
     is_query = np.zeros(label_of.size, dtype=bool)

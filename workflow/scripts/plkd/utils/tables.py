@@ -18,6 +18,9 @@ ColumnType = type[str] | type[int] | type[float] | type[bool] | Literal["Int64",
 """Text, whole number, number or truth value; the names in quotes are those that may be missing. A
 missing float is NaN, a missing text is empty."""
 
+Columns = Mapping[str, ColumnType]
+"""Names and types of the columns of a table."""
+
 EXACT = None
 """For :func:`write_tsv`: numbers that read back as the very same."""
 READABLE = 4
@@ -34,7 +37,7 @@ _STYLES: list[Any] = [
 
 def read_tsv(
     path: str | Path,
-    columns: Mapping[str, ColumnType],
+    columns: Columns,
     *,
     others: ColumnType | None = None,
     made_by: str | None = None,
