@@ -258,7 +258,7 @@ def draw_cells(
             "label": pd.Categorical(labels, label_names).remove_unused_categories(),
             "batch": pd.Categorical(batches, batch_names),
         },
-        index=[f"s{seed}-cell{i:06d}" for i in range(n_cells)],
+        index=[f"s{seed}-cell{i:05d}" for i in range(n_cells)],
     )
     return Simulation(
         cells=ad.AnnData(
