@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of examples, and shows defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        said = action.default not in (None, False, argparse.SUPPRESS, [])
-        if action.help and said and action.option_strings:
+        says_nothing = any(action.default is one for one in (None, False, argparse.SUPPRESS))
+        if action.help and action.option_strings and not says_nothing and action.default != []:
             return f"{action.help} (default: %(default)s)"
         return action.help
 
@@ -38,7 +39,7 @@ def add_command(
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
-        description=description,
+        description=textwrap.fill(description, 90),
         epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
         formatter_class=Formatter,
     )
@@ -162,8 +163,8 @@ def check_files(
         for store in stores:
             if store.resolve() in place.parents:
                 raise InputError(
-                    f"{option} '{path}' lies in the folder '{store}', which is read: choose another "
-                    "place."
+                    f"{option} '{path}' lies in the folder '{store}', which is read: choose "
+                    "another place."
                 )
         if place in written:
             raise InputError(f"{option} and {written[place]} are the same file '{path}'.")

@@ -3,7 +3,8 @@
 Snakemake reruns a job when its script file changes, not when a module that the script imports does.
 Rules therefore carry this fingerprint among their parameters: it covers the modules of the library
 that a script reaches through imports, and nothing of them that cannot change a result (comments,
-docstrings, layout, what only type checkers read). Standard library only: Snakemake imports this module itself.
+docstrings, layout, what only type checkers read). Standard library only: Snakemake imports this
+module itself.
 """
 
 from __future__ import annotations
