@@ -7,12 +7,17 @@ import logging
 from collections.abc import Sequence
 
 from plkd import __version__
-from plkd.cli import annotate, explain, gene_activity, info, simulate, train
+from plkd.cli.annotate import add as add_annotate
+from plkd.cli.explain import add as add_explain
+from plkd.cli.gene_activity import add as add_gene_activity
+from plkd.cli.info import add as add_info
 from plkd.cli.options import EXIT_CODES, Formatter
+from plkd.cli.simulate import add as add_simulate
+from plkd.cli.train import add as add_train
 from plkd.errors import InputError
 from plkd.utils.logs import logger, start_logging
 
-_COMMANDS = (train, annotate, explain, info, gene_activity, simulate)
+_COMMANDS = (add_train, add_annotate, add_explain, add_info, add_gene_activity, add_simulate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +49,6 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"plkd {__version__}")
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add(commands)
+    for add in _COMMANDS:
+        add(commands)
     return whole
