@@ -204,7 +204,8 @@ def find_matrix(
         raise InputError(f"'{path}': give either `layer` or `use_raw: true`, not both")
     name = slot_name(layer, use_raw)
     if name not in matrices:
-        raise InputError(f"'{path}' has no {name}; its matrices are: {listed(matrices)}")
+        found = listed(list(matrices), len(matrices), quote="")
+        raise InputError(f"'{path}' has no {name}; its matrices are: {found}")
     with readable(path, name):
         matrix = matrices[name]()
     if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):

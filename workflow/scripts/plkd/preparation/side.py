@@ -27,7 +27,7 @@ from plkd.io.normalisation import (
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import walk
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
-from plkd.utils.text import listed
+from plkd.utils.text import counted, listed
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
@@ -289,7 +289,7 @@ def labelled_cells(
     if len(set(side.labels)) < 2:
         raise InputError(
             f"'{path}', obs['{settings.labels_key}']: at least two labels are needed, found "
-            f"{listed(before, LISTED_VALUES)}; left after cleaning: "
+            f"{counted(before, LISTED_VALUES)}; left after cleaning: "
             f"{listed(sorted(set(side.labels)), LISTED_VALUES)}. Name another column "
             "as `labels_key`, or change `drop_labels`, `keep`, "
             "`min_cells_per_label`."
@@ -325,7 +325,7 @@ def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDAr
                 raise InputError(
                     f"'{path}', obs['{column}'] (`{setting}`): no cell has the value "
                     f"{listed(sorted(unknown), LISTED_VALUES)}; the values are: "
-                    f"{listed(Counter(found), LISTED_VALUES)}"
+                    f"{counted(Counter(found), LISTED_VALUES)}"
                 )
             kept &= np.isin(found, list(asked), invert=setting == "drop")
     if not kept.any():
