@@ -306,15 +306,15 @@ class _Added:
     def spread(self, rows: np.ndarray, n_cells: int) -> _Added:
         """The same for all cells, of which those in `rows` were predicted."""
         obs = self.obs.set_index(rows).reindex(np.arange(n_cells))
-        unknown = f"{self.key}_unknown"
-        obs[unknown] = obs[unknown].isna() | (obs[unknown] == True)  # noqa: E712
-        sets = f"{self.key}_prediction_set"
-        obs[sets] = obs[sets].fillna("")
+        for name, absent in ((f"{self.key}_unknown", True), (f"{self.key}_prediction_set", "")):
+            values = np.full(n_cells, absent, dtype=self.obs[name].to_numpy().dtype)
+            values[rows] = self.obs[name]
+            obs[name] = values
         obsm = {}
         for name, values in self.obsm.items():
             obsm[name] = np.full((n_cells, values.shape[1]), np.nan, dtype=values.dtype)
             obsm[name][rows] = values
-        return replace(self, obs=obs.reset_index(drop=True), obsm=obsm)
+        return replace(self, obs=obs, obsm=obsm)
 
 
 def _added(
