@@ -141,9 +141,10 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
         job(input={"metrics": [metrics["metrics"]], "methods": REGISTRY}, output=benchmark)
     )
     history = run / "history.tsv"
-    pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]}).to_csv(history, sep="\t", index=False)
+    epochs = {"model": ["teacher", "teacher", "student", "student"], "epoch": [1, 2, 1, 2]}
+    pd.DataFrame({**epochs, "loss": [1.0, 0.5, 1.0, 0.5]}).to_csv(history, sep="\t", index=False)
     curves = {"png": run / "history.png", "pdf": run / "history.pdf"}
-    plot_history.main(job(input={"teacher": history, "student": history}, output=curves))
+    plot_history.main(job(input={"history": history}, output=curves))
     for path in (*figures.values(), *benchmark.values(), *curves.values()):
         assert path.stat().st_size > 0
 

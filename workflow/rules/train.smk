@@ -1,18 +1,16 @@
 rule teacher:
     input:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        mask="<results>/{dataset}/{variant}/mask/mask.npz",
-        pathways="<results>/{dataset}/{variant}/mask/pathways.tsv",
-        genes="<results>/{dataset}/{variant}/mask/genes.txt",
+        reference="<prepared>/reference.h5ad",
+        mask="<mask>/mask.npz",
+        pathways="<mask>/pathways.tsv",
+        genes="<mask>/genes.txt",
     output:
-        model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
-        history="<results>/{dataset}/{variant}/seed{seed}/teacher/history.tsv",
-        background="<results>/{dataset}/{variant}/seed{seed}/teacher/background.safetensors",
+        **TEACHER,
+        history="<run>/teacher/history.tsv",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/teacher.log",
+        "<logs>/<run_name>/teacher.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/teacher.tsv"
+        "<benchmarks>/<run_name>/teacher.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 2
@@ -21,7 +19,7 @@ rule teacher:
     params:
         settings=variant_of,
         device=config["device"],
-        resume_file=subpath(output.model, ancestor=2),
+        resume_folder=subpath(output.model, ancestor=2),
         code=code("train.py"),
     script:
         "../scripts/train.py"
@@ -29,15 +27,13 @@ rule teacher:
 
 use rule teacher as student with:
     input:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        teacher="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
+        **TEACHER,
+        reference="<prepared>/reference.h5ad",
+        history="<run>/teacher/history.tsv",
     output:
-        model="<results>/{dataset}/{variant}/seed{seed}/student/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/student/weights.safetensors",
-        history="<results>/{dataset}/{variant}/seed{seed}/student/history.tsv",
-        background="<results>/{dataset}/{variant}/seed{seed}/student/background.safetensors",
+        **MODEL,
+        history="<run>/model/history.tsv",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/student.log",
+        "<logs>/<run_name>/student.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/student.tsv"
+        "<benchmarks>/<run_name>/student.tsv"

@@ -10,7 +10,7 @@ from plkd.figures.style import save_figure, style
 from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
 from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
 from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.utils.files import whole_folder
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
@@ -25,7 +25,7 @@ def main(snakemake) -> None:
     ranked = read_tsv(given.label_pathways, LABEL_PATHWAY_COLUMNS, made_by="pathways")
     members = read_tsv(given.genes, PATHWAY_GENE_COLUMNS, made_by="pathways")
     networks, table = label_networks(
-        load_model(Path(snakemake.input.model).parent),
+        load_model(Path(snakemake.input.model).parent).require("teacher"),
         ranked,
         members,
         genes_per_pathway=choice["genes_per_pathway"],

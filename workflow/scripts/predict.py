@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.prediction.annotate import embed_prepared, predict_prepared
 from plkd.prediction.table import write_predictions
 from plkd.utils.devices import choose_device
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    model = load_model(Path(snakemake.input.model).parent)
+    model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
     predictions, embedding = predict_prepared(model, snakemake.input.query, device=device)
     write_predictions(predictions, snakemake.output.predictions)

@@ -15,7 +15,7 @@ from plkd.errors import InputError
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_model import Model
 from plkd.utils.files import whole_file
 
 
@@ -85,24 +85,23 @@ class AttributedCells:
             )
 
 
-def background_of(model: TrainedModel) -> Background:
+def background_of(model: Model) -> Background:
     """Give the background in a model's folder.
 
     Raises
     ------
     InputError
-        If the folder was written before models kept one.
+        If there is none.
     """
     if model.background is None:
         raise InputError(
-            "the folder of the model holds no background.safetensors, which explanations compare "
-            "cells with: train the model again, or copy the folder as a whole."
+            "the model has no background, which explanations compare cells with: train it again."
         )
     return model.background
 
 
 def attribute_query(
-    model: TrainedModel,
+    model: Model,
     query: str | Path,
     predictions: pd.DataFrame,
     *,
@@ -116,7 +115,7 @@ def attribute_query(
     Parameters
     ----------
     model
-        A Student.
+        A trained model, whose Student is asked.
     query
         Prepared query (``prepared/query.h5ad``).
     predictions
@@ -157,7 +156,12 @@ def attribute_query(
             "which the model does not know: give the predictions of this model."
         )
     found = attribute_genes(
-        model, chosen, background, codes[:, None], device=device, progress=progress
+        model.require("student"),
+        chosen,
+        background,
+        codes[:, None],
+        device=device,
+        progress=progress,
     )
     return AttributedCells(
         cell_ids=predictions["cell_id"].to_numpy(dtype=str)[rows],

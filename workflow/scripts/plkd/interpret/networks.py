@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from plkd.errors import InputError
 from plkd.interpret.pathway_scores import effective_weights, reads_centred, teacher_of
 from plkd.interpret.rank_aggregation import aggregate
-from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 from plkd.utils.tables import Columns
@@ -59,7 +59,7 @@ _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them sti
 
 
 def label_networks(
-    model: TrainedModel,
+    model: TrainedNetwork,
     ranked: pd.DataFrame,
     members: pd.DataFrame,
     *,

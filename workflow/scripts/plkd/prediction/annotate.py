@@ -25,7 +25,7 @@ from plkd.errors import InputError
 from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, model_input
 from plkd.prediction.table import (
     label_names,
@@ -41,7 +41,7 @@ KEY_ADDED = "plkd"
 
 
 def predict_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     *,
     device: str = "cpu",
@@ -92,7 +92,7 @@ def predict_file(
 
 
 def predict_prepared(
-    model: TrainedModel, cells: str | Path, *, device: str = "cpu", progress: bool = True
+    model: TrainedNetwork, cells: str | Path, *, device: str = "cpu", progress: bool = True
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Predict the labels of a prepared file, whose values and genes are the model's already.
 
@@ -111,7 +111,7 @@ def predict_prepared(
 
 
 def embed_prepared(
-    model: TrainedModel,
+    model: TrainedNetwork,
     reference: str | Path,
     query_embedding: np.ndarray,
     output: str | Path,
@@ -133,7 +133,7 @@ def embed_prepared(
 
 
 def annotate_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     output: str | Path,
     *,
@@ -253,7 +253,7 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _predict(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cell_ids: pd.Index,
     chunks: Iterable[tuple[np.ndarray, sparse.csr_matrix]],
     device: str,
@@ -264,13 +264,14 @@ def _predict(
     predicted: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
+    model = model.to(device)
     bar = tqdm(
         total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
     )
     with bar:
         for rows, chunk in chunks:
             predicted.append(rows)
-            probability, embedding = model.predict(chunk, device=device)
+            probability, embedding = model.predict(chunk)
             probabilities.append(probability)
             embeddings.append(embedding)
             bar.update(chunk.shape[0])
@@ -284,7 +285,7 @@ def _predict(
     return table, np.concatenate(embeddings)
 
 
-def about_annotation(model: TrainedModel, overlap: GeneOverlap) -> dict[str, Any]:
+def about_annotation(model: TrainedNetwork, overlap: GeneOverlap) -> dict[str, Any]:
     """What ``uns['plkd']`` says of the model and how it fits the cells."""
     return {
         "version": __version__,
