@@ -26,24 +26,23 @@ __getattr__, __dir__ = lazy_names(
         "train": "plkd.api:train",
         "annotate": "plkd.api:annotate",
         "explain": "plkd.api:explain",
-        "load": "plkd.model.folder:load_model",
+        "load": "plkd.model.trained_model:load_model",
         "evaluate": "plkd.api:evaluate",
         "compute_gene_activity": "plkd.api:compute_gene_activity",
         "simulate": "plkd.simulation.project:simulate_project",
         "figures": "plkd.figures",
         "Model": "plkd.model.trained_model:Model",
-        "Explanation": "plkd.interpret.explain:Explanation",
+        "Explanation": "plkd.api:Explanation",
         "InputError": "plkd.errors:InputError",
     },
 )
 
 if TYPE_CHECKING:
     from plkd import figures
-    from plkd.api import annotate, compute_gene_activity, evaluate, explain, train
+    from plkd.api import Explanation, annotate, compute_gene_activity, evaluate, explain, train
     from plkd.errors import InputError
-    from plkd.interpret.explain import Explanation
-    from plkd.model.folder import load_model as load
     from plkd.model.trained_model import Model
+    from plkd.model.trained_model import load_model as load
     from plkd.simulation.project import simulate_project as simulate
 
 __all__ = [

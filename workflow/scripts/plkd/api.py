@@ -19,10 +19,10 @@ from plkd.errors import InputError
 from plkd.evaluation.tables import evaluate as evaluate_methods
 from plkd.interpret import explain as interpretation
 from plkd.io.cells import CellSource
-from plkd.model.folder import load_model
 from plkd.model.reference import Reference
-from plkd.model.trained_model import Model
+from plkd.model.trained_model import Model, load_model
 from plkd.model.training import train_model
+from plkd.pathways.gene_sets import read_gmts
 from plkd.pathways.mask import build_mask
 from plkd.prediction.annotate import (
     CHUNK_CELLS,
@@ -32,12 +32,10 @@ from plkd.prediction.annotate import (
     annotate_file,
     predict_file,
 )
-from plkd.preparation.prepare import prepare_reference
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.settings.presets import resolve
 from plkd.utils.devices import choose_device
-from plkd.utils.files import whole_file
-from plkd.utils.tables import write_tsv
+from plkd.utils.tables import read_tsv
 
 Values = str | Sequence[str]
 
@@ -118,10 +116,10 @@ def train(
         },
         "prepare": dict(prepare or {}),
     }
-    prepared, measured = prepare_reference(config, reference, query)
+    prepared, measured = _prepared(config, reference, query)
     mask = build_mask(
         genes=list(prepared.var_names),
-        gene_sets=choose_gene_sets(_paths(gene_sets), measured),
+        gene_sets=read_gmts(_paths(gene_sets) or []),
         background=measured,
         **vars(settings.mask),
     )
@@ -227,6 +225,14 @@ class Explanation(interpretation.Explanation):
     def table(self) -> pd.DataFrame:
         """One row per gene and token: `label`, `kind` (gene, pathway, other token), `name`, .."""
         return interpretation.explanation_table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, ready for JSON."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in ("genes", "pathways"):
+            if plain[name] is not None:
+                plain[name] = plain[name].to_dict("records")
+        return plain
 
     def text(self, top: int = 10) -> str:
         """The explanation in lines, with the strongest genes and pathways."""
@@ -360,6 +366,22 @@ def compute_gene_activity(
         return ad.read_h5ad(path)
 
 
+def _prepared(
+    config: dict[str, Any], reference: CellSource, query: CellSource | None
+) -> tuple[ad.AnnData, list[str]]:
+    from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = PreparedPaths.in_folder(scratch)
+        prepare_dataset(
+            {**config, "query": {} if query is not None else config["reference"]},
+            reference,
+            query or reference,
+            paths,
+        )
+        return ad.read_h5ad(paths.reference), read_tsv(paths.genes, {"gene": str})["gene"].tolist()
+
+
 def _with_layer(reading: ReadingOptions, layer: str | None) -> ReadingOptions:
     return reading if layer is None else replace(reading, layer=layer)
 
@@ -371,7 +393,9 @@ def _loaded(model: Model | str | Path) -> Model:
 def _lists(values: Mapping[str, Values] | None) -> dict[str, list[Any]]:
     """Columns with lists of values; a single value stands for a list of one."""
     return {
-        column: [wanted] if isinstance(wanted, str) or not isinstance(wanted, Sequence) else list(wanted)
+        column: [wanted]
+        if isinstance(wanted, str) or not isinstance(wanted, Sequence)
+        else list(wanted)
         for column, wanted in (values or {}).items()
     }
 

@@ -76,9 +76,11 @@ def run(options: argparse.Namespace) -> None:
     )
     reading = reading_of(options)
 
+    from plkd.api import annotate
     from plkd.io.cells import detect_reader
-    from plkd.model.folder import load_model
-    from plkd.prediction.annotate import annotate_file, label_table
+    from plkd.model.trained_model import load_model
+    from plkd.prediction.annotate import label_table
+    from plkd.prediction.table import save_predictions
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
 
@@ -87,20 +89,21 @@ def run(options: argparse.Namespace) -> None:
     if options.output.suffix != suffix:
         raise InputError(f"-o '{options.output}': the copy of this file must end in {suffix}.")
     model = load_model(options.model)
+    device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
-    predictions = annotate_file(
-        model,
+    predictions = annotate(
         options.query,
-        options.output,
+        model,
+        output=options.output,
         key_added=options.key_added,
-        device=choose_device(options.device),
+        reading=reading,
+        device=device,
         chunk_cells=options.chunk_size,
         progress=shows_progress(options),
-        reading=reading,
     )
     if options.table is not None:
-        _write_table(predictions, options.table)
+        save_predictions(predictions, options.table)
     labels = label_table(predictions)
     logger.info(
         "%d cells: %s",

@@ -61,10 +61,13 @@ def run(options: argparse.Namespace) -> None:
     )
     obs = None if options.obs is None else column_value(options.obs, "--obs")
 
-    from plkd.api import explain, load
+    from plkd.api import explain
+    from plkd.figures.style import save_figure
+    from plkd.model.trained_model import load_model
     from plkd.utils.files import writable_folder
+    from plkd.utils.tables import write_tsv
 
-    model = load(options.model)
+    model = load_model(options.model)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
     found = explain(
@@ -80,6 +83,6 @@ def run(options: argparse.Namespace) -> None:
     else:
         print(found.text(options.top))
     if options.table is not None:
-        found.save_table(options.table)
+        write_tsv(found.table, options.table)
     if options.output is not None:
-        found.save_plot(options.output)
+        save_figure(found.plot(), options.output, options.output.with_suffix(".pdf"))

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print it."""
-    from plkd.model.folder import load_model
+    from plkd.model.trained_model import load_model
 
     model = load_model(options.model)
     if options.json:

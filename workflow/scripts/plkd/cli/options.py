@@ -141,9 +141,9 @@ def check_files(
         that is read, or has another suffix.
     """
     read = {name: path for name, path in inputs.items() if path is not None}
-    for name, path in read.items():
-        if not path.exists():
-            raise InputError(f"{name} '{path}': there is no such file or folder.")
+    for name, source in read.items():
+        if not source.exists():
+            raise InputError(f"{name} '{source}': there is no such file or folder.")
     stores = [path for path in read.values() if path.is_dir() and path.suffix == ".zarr"]
     stores += [] if model is None else [model]
     written: dict[Path, str] = {}

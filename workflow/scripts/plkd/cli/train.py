@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
     inputs |= {f"--gene-sets {path}": path for path in options.gene_sets or ()}
     check_files(inputs, {})
     _check_model_folder(options.output, [path for path in inputs.values() if path is not None])
-    variant = settings_of(options.set) | {"preset": options.preset}
+    overrides = settings_of(options.set)
     keep = column_values(options.keep, "--keep")
     drop = column_values(options.drop, "--drop")
 
@@ -108,8 +108,9 @@ def run(options: argparse.Namespace) -> None:
         query=options.query,
         keep=keep,
         drop=drop,
-        n_genes=options.genes,
-        variant=variant,
+        prepare={"n_genes": options.genes},
+        preset=options.preset,
+        overrides=overrides,
         reading=reading_of(options),
         seed=options.seed,
         device=options.device,

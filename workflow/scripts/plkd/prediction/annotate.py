@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
+from plkd.io.cells import CellSource, detect_reader, open_cells, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
 from plkd.model.trained_network import TrainedNetwork
@@ -42,7 +42,7 @@ KEY_ADDED = "plkd"
 
 def predict_file(
     model: TrainedNetwork,
-    query: str | Path,
+    query: CellSource,
     *,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
@@ -57,7 +57,7 @@ def predict_file(
     model
         A Teacher or a Student.
     query
-        File or folder of cells.
+        File or folder of cells, or an AnnData, which is not changed.
     device
         A torch device.
     chunk_cells
