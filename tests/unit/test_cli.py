@@ -199,7 +199,7 @@ def test_an_interruption_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("plkd.model.folder.load_model", interrupted)
+    monkeypatch.setattr("plkd.model.trained_model.load_model", interrupted)
     assert main(["info", "model"]) == 130
 
 
@@ -234,7 +234,8 @@ def test_the_package_and_help_load_no_heavy_library() -> None:
         "import sys, plkd, plkd.cli.command\n"
         "assert plkd.__version__ and 'train' in dir(plkd)\n"
         "plkd.cli.command.parser().format_help()\n"
-        "print(sorted({'torch', 'anndata', 'pandas', 'numpy', 'scipy', 'sklearn'} & {*sys.modules}))"
+        "heavy = {'torch', 'anndata', 'pandas', 'numpy', 'scipy', 'sklearn'}\n"
+        "print(sorted(heavy & {*sys.modules}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ

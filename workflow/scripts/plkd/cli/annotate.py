@@ -76,10 +76,9 @@ def run(options: argparse.Namespace) -> None:
     )
     reading = reading_of(options)
 
-    from plkd.api import annotate
     from plkd.io.cells import detect_reader
     from plkd.model.trained_model import load_model
-    from plkd.prediction.annotate import label_table
+    from plkd.prediction.annotate import annotate_file, label_table
     from plkd.prediction.table import save_predictions
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
@@ -88,14 +87,14 @@ def run(options: argparse.Namespace) -> None:
     suffix = ".h5mu" if reader == "h5mu" else ".h5ad"
     if options.output.suffix != suffix:
         raise InputError(f"-o '{options.output}': the copy of this file must end in {suffix}.")
-    model = load_model(options.model)
+    model = load_model(options.model).require("student")
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
-    predictions = annotate(
-        options.query,
+    predictions = annotate_file(
         model,
-        output=options.output,
+        options.query,
+        options.output,
         key_added=options.key_added,
         reading=reading,
         device=device,
