@@ -126,9 +126,9 @@ def test_copies_keys_and_layers(query: ad.AnnData, model: plkd.Model) -> None:
     assert list(copied.obs["mine_label"]) == list(expected["label"])
     assert "X_mine" in copied.obsm
     assert "mine" in copied.uns
-    with pytest.raises(plkd.InputError, match="NaN|missing|infinite"):
+    with pytest.raises(plkd.InputError, match="NaN"):
         plkd.annotate(query, model, progress=False)
-    with pytest.raises(plkd.InputError, match="`output` is for a file"):
+    with pytest.raises(plkd.InputError, match="is for a file of cells"):
         plkd.annotate(query, model, output="out.h5ad", progress=False)
 
 

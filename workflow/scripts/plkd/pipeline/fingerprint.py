@@ -67,7 +67,7 @@ def _imported_modules(path: str, source: str) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
     packages = path.split("/")[:-1]
-    for node in ast.walk(_what_runs(source)):
+    for node in ast.walk(what_runs(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,10 +88,10 @@ def _files_of(module: str) -> list[str]:
 @cache
 def _meaning(source: str) -> bytes:
     """Source code without what cannot change a result."""
-    return ast.dump(_what_runs(source)).encode()
+    return ast.dump(what_runs(source)).encode()
 
 
-def _what_runs(source: str) -> ast.Module:
+def what_runs(source: str) -> ast.Module:
     """Syntax tree without docstrings and without blocks for type checkers."""
     tree: ast.Module = _OnlyWhatRuns().visit(ast.parse(source))
     for node in ast.walk(tree):
