@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
     obs = None if options.obs is None else column_value(options.obs, "--obs")
 
     from plkd.api import explain
-    from plkd.figures.style import save_figure
+    from plkd.figures.style import save_figure, style
     from plkd.model.trained_model import load_model
     from plkd.utils.files import writable_folder
     from plkd.utils.tables import write_tsv
@@ -85,4 +85,5 @@ def run(options: argparse.Namespace) -> None:
     if options.table is not None:
         write_tsv(found.table, options.table)
     if options.output is not None:
-        save_figure(found.plot(), options.output, options.output.with_suffix(".pdf"))
+        with style():
+            save_figure(found.plot(), options.output, options.output.with_suffix(".pdf"))
