@@ -62,6 +62,7 @@ rule evaluate:
         confusion=shown(
             "<run>/evaluation/confusion.tsv", "confusion (table)", "accuracy", "confusion_table"
         ),
+        confidence="<run>/evaluation/confidence.tsv",
         abundance=shown(
             "<run>/evaluation/abundance.tsv",
             "scores by abundance (table)",
@@ -88,9 +89,10 @@ rule evaluate:
 
 rule evaluate_figures:
     input:
-        predictions=predictions_of,
+        per_label="<run>/evaluation/per_label.tsv",
+        confusion="<run>/evaluation/confusion.tsv",
+        confidence="<run>/evaluation/confidence.tsv",
         reference="<prepared>/reference.h5ad",
-        truth="<prepared>/truth.parquet",
         methods=METHODS_FILE,
     output:
         confusion_png=shown(
@@ -109,7 +111,7 @@ rule evaluate_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=1000,
     params:
         code=code("evaluate_figures.py"),
     script:
