@@ -6,7 +6,7 @@ rule pathways:
         **MODEL,
         cells=explained_cells,
         predictions=explained_labels,
-        gene_sets=gene_set_files,
+        gene_sets="<mask>/gene_sets.gmt",
     output:
         pathways=shown(
             "<run>/interpretation/pathways.tsv",
