@@ -22,7 +22,7 @@ from plkd.io.cells import CellSource
 from plkd.model.reference import Reference
 from plkd.model.trained_model import Model, load_model
 from plkd.model.training import train_model
-from plkd.pathways.gene_sets import read_gmts
+from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
 from plkd.pathways.mask import build_mask
 from plkd.prediction.annotate import (
     CHUNK_CELLS,
@@ -33,8 +33,10 @@ from plkd.prediction.annotate import (
     predict_file,
 )
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
 from plkd.utils.devices import choose_device
+from plkd.utils.logs import logger
 from plkd.utils.tables import read_tsv
 
 Values = str | Sequence[str]
@@ -69,7 +71,8 @@ def train(
     batch_key
         Column of obs with the batches, within which variable genes are looked for.
     gene_sets
-        GMT files whose sets become the pathways (default: those that come with plkd).
+        GMT files whose sets become the pathways. Default: the programmes of blood cells that come
+        with plkd if they fit the genes, else a random mask, with a warning.
     query
         Cells that are to be labelled: the model then uses only genes that they have, as in the
         pipeline.
@@ -117,12 +120,9 @@ def train(
         "prepare": dict(prepare or {}),
     }
     prepared, measured = _prepared(config, reference, query)
-    mask = build_mask(
-        genes=list(prepared.var_names),
-        gene_sets=read_gmts(_paths(gene_sets) or []),
-        background=measured,
-        **vars(settings.mask),
-    )
+    genes = list(prepared.var_names)
+    sets, settings = _gene_sets(gene_sets, genes, settings)
+    mask = build_mask(genes=genes, gene_sets=sets, background=measured, **vars(settings.mask))
     return train_model(
         Reference.from_names(prepared.X, prepared.obs["label"], prepared.var_names),
         mask,
@@ -390,6 +390,20 @@ def _loaded(model: Model | str | Path) -> Model:
     return model if isinstance(model, Model) else load_model(model)
 
 
+def _gene_sets(
+    files: str | Path | Sequence[str | Path] | None, genes: list[str], settings: Settings
+) -> tuple[dict[str, GeneSet] | None, Settings]:
+    """The gene sets to use; without any that fit, settings for a mask that needs none."""
+    if files is not None:
+        return read_gmts([files] if isinstance(files, str | Path) else list(files)), settings
+    of_mask = settings.mask
+    sets = choose_gene_sets(genes, min_genes=of_mask.min_genes, max_genes=of_mask.max_genes)
+    if sets is None and of_mask.kind == "pathways":
+        logger.warning("the mask is random: the model can tell genes, but no pathways")
+        settings = replace(settings, mask=replace(of_mask, kind="random"))
+    return sets, settings
+
+
 def _lists(values: Mapping[str, Values] | None) -> dict[str, list[Any]]:
     """Columns with lists of values; a single value stands for a list of one."""
     return {
@@ -398,12 +412,6 @@ def _lists(values: Mapping[str, Values] | None) -> dict[str, list[Any]]:
         else list(wanted)
         for column, wanted in (values or {}).items()
     }
-
-
-def _paths(files: str | Path | Sequence[str | Path] | None) -> list[Path] | None:
-    if files is None:
-        return None
-    return [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
 
 
 def _name_of(cells: CellSource) -> str:
