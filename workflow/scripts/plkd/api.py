@@ -191,9 +191,10 @@ def annotate(
     InputError
         If the cells cannot be read or have too few of the model's genes.
     """
-    network = _loaded(model).require("student").to(choose_device(device))
+    network = _loaded(model).require("student")
     reading = _with_layer(reading, layer)
     options: dict[str, Any] = {
+        "device": choose_device(device),
         "chunk_cells": chunk_cells,
         "progress": progress,
         "reading": reading,

@@ -7,7 +7,7 @@ genes and predicted. What grows with the number of cells is the prediction table
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,24 +110,22 @@ def predict_prepared(
         return _predict(model, opened.obs.index, chunks, device, progress)
 
 
-def embed_prepared(
-    model: TrainedNetwork,
-    reference: str | Path,
-    query_embedding: np.ndarray,
-    output: str | Path,
-    *,
-    device: str = "cpu",
-) -> None:
-    """Write the embeddings of the reference's cells, then the query's, as one h5ad.
+def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: str | Path) -> None:
+    """Write embeddings of cells as one h5ad.
 
-    X is float32 of shape (reference cells + query cells, width); ``obs['role']`` says which is
-    which.
+    Parameters
+    ----------
+    sides
+        Cell ids and embedding of every role (reference, query), one below the other in the file.
+    output
+        h5ad: X float32 (cells, width), obs `role` and `cell_id`.
     """
-    _, reference_embedding = predict_prepared(model, reference, device=device)
-    stacked = np.vstack([reference_embedding, query_embedding])
-    role = np.repeat(["reference", "query"], [len(reference_embedding), len(query_embedding)])
+    role = np.repeat(list(sides), [len(ids) for ids, _ in sides.values()])
+    cell_ids = pd.concat([ids for ids, _ in sides.values()], ignore_index=True)
+    stacked = np.vstack([embedding for _, embedding in sides.values()])
     # A cell id may occur on both sides, so the index is the position.
-    obs = pd.DataFrame({"role": pd.Categorical(role)}, index=np.arange(len(stacked)).astype(str))
+    index = np.arange(len(stacked)).astype(str)
+    obs = pd.DataFrame({"role": pd.Categorical(role), "cell_id": cell_ids.to_numpy()}, index=index)
     with whole_file(output) as temporary:
         ad.AnnData(stacked, obs=obs).write_h5ad(temporary)
 
@@ -172,6 +170,7 @@ def write_annotated(
     predictions: pd.DataFrame,
     embedding: np.ndarray,
     *,
+    umap: np.ndarray | None = None,
     rows: np.ndarray | None = None,
     about: dict[str, Any] | None = None,
     key_added: str = KEY_ADDED,
@@ -193,6 +192,8 @@ def write_annotated(
         The h5ad (of an h5mu, the h5mu) to write.
     predictions, embedding
         One row per cell.
+    umap
+        Places of the cells on a map, (cells, 2), for ``obsm['X_plkd_umap']``.
     rows
         Rows of the file that were predicted, in the order of `predictions`; None for all.
     about
@@ -205,6 +206,8 @@ def write_annotated(
     query = Path(query)
     reader = detect_reader(query) if reading.reader == "auto" else reading.reader
     added = _added(predictions, embedding, about, key_added)
+    if umap is not None:
+        added.obsm[f"X_{key_added}_umap"] = umap
     with whole_file(output) as temporary:
         if reader in ("h5ad", "h5mu"):
             _copy_store(query, temporary, rows, reading.modality, added)
