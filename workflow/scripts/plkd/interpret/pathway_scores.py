@@ -22,11 +22,9 @@ from pathlib import Path
 from typing import Literal
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 import torch
-from anndata.io import read_elem
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
@@ -38,6 +36,7 @@ from plkd.interpret.sampling import sample_per_label
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.prediction.table import read_predictions
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger
 from plkd.utils.tables import Columns
 
@@ -144,17 +143,13 @@ def labelled_cells(
     InputError
         If the file has other genes than the model, or there is no labelled cell.
     """
-    with h5py.File(path) as file:
-        genes, obs = read_elem(file["var"]).index.tolist(), read_elem(file["obs"])
-    if genes != model.genes:
-        raise InputError(
-            f"'{path}' has other genes than the model: both must come from one preparation."
-        )
+    prepared = PreparedCells.read(path)
+    prepared.require_genes(model.genes)
     if predictions is None:
-        known, kind = obs["label"], "reference cells by their labels"
+        known, kind = pd.Series(prepared.labels), "reference cells by their labels"
     else:
-        table = read_predictions(predictions).set_index("cell_id").reindex(obs.index)
-        known = table["label"].where(~table["unknown"].fillna(True).astype(bool))
+        table = prepared.in_order(read_predictions(predictions), f"'{predictions}'")
+        known = table["label"].where(~table["unknown"].astype(bool))
         kind = "query cells by their predicted labels"
     usable = np.flatnonzero(known.notna().to_numpy())
     if len(usable) == 0:
@@ -167,11 +162,7 @@ def labelled_cells(
         if whole
         else (f"{len(chosen):,} of {len(usable):,} {kind}: at most {most:,} per label, seed {seed}")
     )
-    backed = ad.read_h5ad(path, backed="r")
-    try:
-        cells = sparse.csr_matrix(backed.X[usable[chosen]], dtype=np.float32)
-    finally:
-        backed.file.close()
+    cells = prepared.take(usable[chosen])
     return cells, labels[chosen], about
 
 
