@@ -32,12 +32,12 @@ from plkd.prediction.annotate import (
     annotate_file,
     predict_file,
 )
-from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.preparation.prepare import prepare_reference
+from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
 from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import logger
-from plkd.utils.tables import read_tsv
 
 Values = str | Sequence[str]
 
@@ -53,6 +53,7 @@ def train(
     drop: Mapping[str, Values] | None = None,
     layer: str | None = None,
     reading: ReadingOptions = AS_IT_IS,
+    query_reading: ReadingOptions = AS_IT_IS,
     prepare: Mapping[str, Any] | None = None,
     preset: str = "default",
     overrides: Mapping[str, Any] | None = None,
@@ -80,8 +81,8 @@ def train(
         Columns of obs with the values that cells of the reference must, or must not, have.
     layer
         Layer with the values, instead of X; short for ``reading``.
-    reading
-        How to read the reference.
+    reading, query_reading
+        How to read the reference, and the query.
     prepare
         Choice of cells and genes, the keys of `prepare` of a data set in the configuration:
         `n_genes`, `min_cells_per_gene`, `min_cells_per_label`, ..
@@ -108,23 +109,28 @@ def train(
     """
     settings = resolve({"preset": preset, **(overrides or {})})
     device = choose_device(device)
-    reading = _with_layer(reading, layer)
-    config = {
-        "reference": {
-            **{one.name: getattr(reading, one.name) for one in fields(reading)},
-            "labels_key": labels_key,
-            "batch_key": batch_key,
-            "keep": _lists(keep),
-            "drop": _lists(drop),
-        },
-        "prepare": dict(prepare or {}),
-    }
-    prepared, measured = _prepared(config, reference, query)
-    genes = list(prepared.var_names)
+    source = SourceSettings(
+        reading=_with_layer(reading, layer),
+        labels_key=labels_key,
+        batch_key=batch_key,
+        keep=_lists(keep),
+        drop=_lists(drop),
+    )
+    prepared, measured = prepare_reference(
+        reference,
+        source,
+        PrepareSettings.from_config(prepare),
+        query=query,
+        query_reading=query_reading,
+        progress=progress,
+    )
+    genes = prepared.genes
     sets, settings = _gene_sets(gene_sets, genes, settings)
-    mask = build_mask(genes=genes, gene_sets=sets, background=measured, **vars(settings.mask))
+    mask = build_mask(
+        genes=genes, gene_sets=sets, background=measured["gene"].tolist(), **vars(settings.mask)
+    )
     return train_model(
-        Reference.from_names(prepared.X, prepared.obs["label"], prepared.var_names),
+        Reference.from_names(prepared.X, prepared.labels, genes),
         mask,
         settings,
         seed=seed,
@@ -365,22 +371,6 @@ def compute_gene_activity(
         path = Path(scratch) / "activity.h5ad" if output is None else Path(output)
         write_gene_activity(cells, annotation, path, **options)
         return ad.read_h5ad(path)
-
-
-def _prepared(
-    config: dict[str, Any], reference: CellSource, query: CellSource | None
-) -> tuple[ad.AnnData, list[str]]:
-    from plkd.preparation.prepare import PreparedPaths, prepare_dataset
-
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = PreparedPaths.in_folder(scratch)
-        prepare_dataset(
-            {**config, "query": {} if query is not None else config["reference"]},
-            reference,
-            query or reference,
-            paths,
-        )
-        return ad.read_h5ad(paths.reference), read_tsv(paths.genes, {"gene": str})["gene"].tolist()
 
 
 def _with_layer(reading: ReadingOptions, layer: str | None) -> ReadingOptions:
