@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -20,6 +18,7 @@ import evaluate_figures
 import map_cells
 import plot_history
 import true_labels
+from job import job
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import (
     UMAP_COLUMNS,
@@ -37,20 +36,6 @@ from plkd.utils.tables import read_tsv
 from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
-
-
-class Names(SimpleNamespace):
-    """What Snakemake gives as input, output, params: by name, by key and in order."""
-
-    def __getitem__(self, key: str | int) -> Any:
-        return list(vars(self).values())[key] if isinstance(key, int) else vars(self)[key]
-
-    def items(self) -> Any:
-        return vars(self).items()
-
-
-def job(**parts: dict[str, Any]) -> SimpleNamespace:
-    return SimpleNamespace(**{name: Names(**part) for name, part in parts.items()})
 
 
 @pytest.fixture(scope="module")

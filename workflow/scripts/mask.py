@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.figures.mask import plot_pathways
+from plkd.figures.style import save_figure, style
 from plkd.pathways.gene_sets import read_gmts
 from plkd.pathways.mask import build_mask
 from plkd.preparation.prepared import PreparedCells
@@ -27,7 +28,8 @@ def main(snakemake) -> None:
     )
     logger.info("mask: %d genes x %d tokens, density %.4f", *mask.matrix.shape, mask.density)
     mask.save(Path(snakemake.output.mask).parent)
-    plot_pathways(mask.table, snakemake.output.png, snakemake.output.pdf)
+    with style():
+        save_figure(plot_pathways(mask.table), snakemake.output.png, snakemake.output.pdf)
 
 
 if __name__ == "__main__":
