@@ -39,7 +39,7 @@ from plkd.settings.presets import resolve
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import logger
 
-Values = str | Sequence[str]
+Values = str | int | float | Sequence[str | int | float]
 
 
 def train(
@@ -113,8 +113,8 @@ def train(
         reading=_with_layer(reading, layer),
         labels_key=labels_key,
         batch_key=batch_key,
-        keep=_lists(keep),
-        drop=_lists(drop),
+        keep=keep or {},
+        drop=drop or {},
     )
     prepared, measured = prepare_reference(
         reference,
@@ -393,16 +393,6 @@ def _gene_sets(
         logger.warning("the mask is random: the model can tell genes, but no pathways")
         settings = replace(settings, mask=replace(of_mask, kind="random"))
     return sets, settings
-
-
-def _lists(values: Mapping[str, Values] | None) -> dict[str, list[Any]]:
-    """Columns with lists of values; a single value stands for a list of one."""
-    return {
-        column: [wanted]
-        if isinstance(wanted, str) or not isinstance(wanted, Sequence)
-        else list(wanted)
-        for column, wanted in (values or {}).items()
-    }
 
 
 def _name_of(cells: CellSource) -> str:
