@@ -234,8 +234,9 @@ class Explanation(interpretation.Explanation):
         return interpretation.explanation_table(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, ready for JSON."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        """All but the single cells as plain values, ready for JSON."""
+        names = [one.name for one in fields(self) if one.name != "attributions"]
+        plain = {name: getattr(self, name) for name in names}
         for name in ("genes", "pathways"):
             if plain[name] is not None:
                 plain[name] = plain[name].to_dict("records")
@@ -298,7 +299,7 @@ def explain(
         _loaded(model),
         query,
         cell=cell,
-        group=label,
+        label=label,
         obs=obs,
         seed=seed,
         reading=_with_layer(reading, layer),

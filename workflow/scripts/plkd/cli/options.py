@@ -145,7 +145,7 @@ def check_files(
         if not source.exists():
             raise InputError(f"{name} '{source}': there is no such file or folder.")
     stores = [path for path in read.values() if path.is_dir() and path.suffix == ".zarr"]
-    stores += [] if model is None else [model]
+    stores += [model] if model is not None and (model / "model.json").is_file() else []
     written: dict[Path, str] = {}
     for option, (path, suffixes) in outputs.items():
         if path is None:
