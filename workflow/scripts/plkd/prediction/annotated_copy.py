@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from plkd.io.stores import modality_group, open_hdf5, readable
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import PredictedCells, predict_opened
-from plkd.prediction.table import label_names, label_probabilities, prediction_sets
+from plkd.prediction.table import label_names, label_probabilities, prediction_sets_as_json
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
@@ -269,7 +268,7 @@ def _obs_columns(
     label, sets = np.full(n_cells, None, dtype=object), np.full(n_cells, "[]", dtype=object)
     unknown, reason = np.ones(n_cells, dtype=bool), np.full(n_cells, "", dtype=object)
     label[labelled] = table["label"].astype(str)
-    sets[labelled] = _as_json(prediction_sets(table).to_pylist())
+    sets[labelled] = prediction_sets_as_json(table)
     unknown[labelled] = table["unknown"]
     reason[unknown] = LOW_CONFIDENCE
     reason[~labelled] = left_out["reason"].to_numpy()[order[~labelled] - len(table)]
@@ -287,12 +286,6 @@ def _obs_columns(
             f"{key}_reason": pd.Categorical(reason),
         }
     )
-
-
-def _as_json(sets: list[list[str]]) -> list[str]:
-    """Each list of labels as text; there are far fewer lists than cells."""
-    texts = {names: json.dumps(names, ensure_ascii=False) for names in set(map(tuple, sets))}
-    return [texts[tuple(names)] for names in sets]
 
 
 def _copy_store(cells: CellFile, copy: Path, annotation: Annotation, all_cells: bool) -> None:
