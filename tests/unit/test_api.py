@@ -22,7 +22,8 @@ OBS = {
     "margin": "float32",
     "entropy": "float32",
     "unknown": "bool",
-    "prediction_set": "object",
+    "prediction_set": "category",
+    "reason": "category",
 }
 
 
@@ -141,7 +142,7 @@ def test_cells_without_counts_get_no_label(query: ad.AnnData, model: plkd.Model)
     plkd.annotate(query, model, progress=False)
     assert list(np.flatnonzero(query.obs["plkd_label"].isna())) == [3, 17]
     assert query.obs["plkd_unknown"].iloc[empty].all()
-    assert (query.obs["plkd_prediction_set"].iloc[empty] == "").all()
+    assert (query.obs["plkd_prediction_set"].iloc[empty] == "[]").all()
     assert np.isnan(query.obsm["X_plkd"][empty]).all()
     others = np.setdiff1d(np.arange(query.n_obs), empty)
     assert list(query.obs["plkd_label"].iloc[others]) == list(expected["label"].iloc[others])
