@@ -476,6 +476,14 @@ def predictions_of(wildcards):
     ]
 
 
+MAPPED_CELLS = 20_000  # of reference and query together; more would not be told apart on a map
+
+
+def reference_to_embed(wildcards):
+    """The Student's embedding of the reference is for nothing; that of the Teacher is mapped."""
+    return "<prepared>/reference.h5ad" if wildcards.model == "teacher" else []
+
+
 # ------------------------------------------------------------------------------------ interpretation
 
 

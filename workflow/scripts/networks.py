@@ -7,7 +7,13 @@ import pandas as pd
 
 from plkd.figures.networks import plot_networks
 from plkd.figures.style import save_figure, style
-from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
+from plkd.interpret.networks import (
+    EDGE_COLUMNS,
+    edge_table,
+    file_slug,
+    label_networks,
+    write_graphml,
+)
 from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
 from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
 from plkd.model.trained_model import load_model
@@ -32,11 +38,9 @@ def main(snakemake) -> None:
         embedding=choice["embedding"],
         similarity=choice["similarity"],
     )
-    edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])[
-        ["label", "gene", "other", "similarity"]
-    ]
+    edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])
     write_tsv(table, output.genes)
-    write_tsv(edges, output.edges)
+    write_tsv(edges[list(EDGE_COLUMNS)], output.edges)
     with whole_folder(output.graphs) as folder:
         for number, (label, graph) in enumerate(networks.items(), start=1):
             write_graphml(

@@ -32,8 +32,24 @@ _CELLS_AT_ONCE = 64
 
 _SETTING = ["model", "items", "replaced_by", "curve"]
 
-AREA_COLUMNS: Columns = {**dict.fromkeys((*_SETTING, "ranking"), str), "area": float}
-"""Columns of :func:`summarise_areas` that others read; the others are numbers."""
+AREA_COLUMNS: Columns = {
+    **dict.fromkeys((*_SETTING, "ranking"), str),
+    "cells": int,
+    "area": float,
+    "sd": float,
+    "gain": float,
+    "standard_error": float,
+    "share_better": float,
+}
+"""Columns of :func:`summarise_areas`."""
+CURVE_COLUMNS: Columns = {
+    **dict.fromkeys((*_SETTING, "ranking"), str),
+    "k": int,
+    "mean": float,
+    "sd": float,
+    "cells": int,
+}
+"""Columns of :func:`summarise_curves`."""
 
 Ranking = Tensor | list[Tensor]
 """Scores (cells, items), the highest taken first; of several the mean curve is taken."""

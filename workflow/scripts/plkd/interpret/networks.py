@@ -55,6 +55,9 @@ NETWORK_COLUMNS: Columns = {
 }
 """Columns of the table of :func:`label_networks`."""
 
+EDGE_COLUMNS: Columns = {"label": str, "gene": str, "other": str, "similarity": float}
+"""Columns of network_edges.tsv: :func:`edge_table` of every label."""
+
 _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
 
 

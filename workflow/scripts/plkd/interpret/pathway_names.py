@@ -23,6 +23,22 @@ from tqdm import tqdm
 from plkd.pathways.gene_sets import GeneSet, over_representation
 from plkd.utils.tables import Columns
 
+PATHWAY_NAME_COLUMNS: Columns = {
+    "pathway": str,
+    "name": str,
+    "variance_share": float,
+    "genes": int,
+    "best_match": str,
+    "best_overlap": "Int64",
+    "best_size": "Int64",
+    "p_value": float,
+    "adjusted_p_value": float,
+    "origin_rank": "Int64",
+    "origin_ties": "Int64",
+    "origin_p_value": float,
+    "origin_likeness": float,
+}
+"""Columns of pathways.tsv: :func:`name_pathways` and the share of variance of their scores."""
 PATHWAY_GENE_COLUMNS: Columns = {"pathway": str, "gene": str, "weight": float}
 """Columns of :func:`pathway_genes`."""
 
@@ -38,7 +54,7 @@ def pathway_genes(
     Parameters
     ----------
     weights
-        P, (genes, pathways), stored inside the mask only.
+        P, (genes, tokens), stored inside the mask only.
     genes, pathways
         Names of its rows and columns.
 
@@ -90,10 +106,10 @@ def name_pathways(
     Returns
     -------
     DataFrame
-        One row per pathway: `pathway`; `name`, the pathway it was made from, or else the best match
-        if it is significant, or else the pathway; `genes` (how many), `best_match`, `best_overlap`,
-        `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and, where the pathway
-        of origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
+        One row per pathway: `pathway`; `name`, the gene set it was made from, or else the best
+        match if it is significant, or else the pathway; `genes` (how many), `best_match`,
+        `best_overlap`, `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and,
+        where the origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
         `origin_ties` (other sets with the same), `origin_p_value`, `origin_likeness` (Jaccard index
         of origin and best match).
     """

@@ -7,7 +7,7 @@ genes and predicted. What grows with the number of cells is the prediction table
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
+from plkd.io.cells import detect_reader, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
 from plkd.model.trained_network import TrainedNetwork
@@ -33,6 +33,7 @@ from plkd.prediction.table import (
     prediction_sets,
     prediction_table,
 )
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
 
@@ -98,33 +99,27 @@ def predict_prepared(
     predictions, embedding
         As of :func:`predict_file`.
     """
-    with open_cells(cells, ReadingOptions(reader="h5ad")) as opened:
-        if opened.genes != model.genes:
-            raise InputError(
-                f"'{cells}' has other genes than the model: both must come from one preparation."
-            )
-        chunks = ((np.r_[rows], chunk) for rows, chunk in opened.chunks(CHUNK_CELLS))
-        return _predict(model, opened.obs.index, chunks, device, progress)
+    prepared = PreparedCells.read(cells)
+    prepared.require_genes(model.genes)
+    return _predict(model, prepared.cell_ids, prepared.chunks(), device, progress)
 
 
-def embed_prepared(
-    model: TrainedNetwork,
-    reference: str | Path,
-    query_embedding: np.ndarray,
-    output: str | Path,
-    *,
-    device: str = "cpu",
-) -> None:
-    """Write the embeddings of the reference's cells, then the query's, as one h5ad.
+def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: str | Path) -> None:
+    """Write embeddings of cells as one h5ad.
 
-    X is float32 of shape (reference cells + query cells, width); ``obs['role']`` says which is
-    which.
+    Parameters
+    ----------
+    sides
+        Cell ids and embedding of every role (reference, query), one below the other in the file.
+    output
+        h5ad: X float32 (cells, width), obs `role` and `cell_id`.
     """
-    _, reference_embedding = predict_prepared(model, reference, device=device)
-    stacked = np.vstack([reference_embedding, query_embedding])
-    role = np.repeat(["reference", "query"], [len(reference_embedding), len(query_embedding)])
+    role = np.repeat(list(sides), [len(ids) for ids, _ in sides.values()])
+    cell_ids = pd.concat([ids for ids, _ in sides.values()], ignore_index=True)
+    stacked = np.vstack([embedding for _, embedding in sides.values()])
     # A cell id may occur on both sides, so the index is the position.
-    obs = pd.DataFrame({"role": pd.Categorical(role)}, index=np.arange(len(stacked)).astype(str))
+    index = np.arange(len(stacked)).astype(str)
+    obs = pd.DataFrame({"role": pd.Categorical(role), "cell_id": cell_ids.to_numpy()}, index=index)
     with whole_file(output) as temporary:
         ad.AnnData(stacked, obs=obs).write_h5ad(temporary)
 
@@ -167,6 +162,7 @@ def write_annotated(
     predictions: pd.DataFrame,
     embedding: np.ndarray,
     *,
+    umap: np.ndarray | None = None,
     rows: np.ndarray | None = None,
     about: dict[str, Any] | None = None,
     reading: ReadingOptions = AS_IT_IS,
@@ -187,6 +183,8 @@ def write_annotated(
         The h5ad (of an h5mu, the h5mu) to write.
     predictions, embedding
         One row per cell.
+    umap
+        Places of the cells on a map, (cells, 2), for ``obsm['X_plkd_umap']``.
     rows
         Rows of the file that were predicted, in the order of `predictions`; None for all.
     about
@@ -197,6 +195,8 @@ def write_annotated(
     query = Path(query)
     reader = detect_reader(query) if reading.reader == "auto" else reading.reader
     obsm = {"X_plkd": embedding, "plkd_probabilities": label_probabilities(predictions)}
+    if umap is not None:
+        obsm["X_plkd_umap"] = umap
     uns = {**(about or {}), "labels": np.array(label_names(predictions), dtype=object)}
     added = _Added(_obs_columns(predictions), obsm, uns)
     with whole_file(output) as temporary:
