@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -251,3 +252,16 @@ def test_the_names_of_the_package_are_there() -> None:
         assert getattr(plkd, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         plkd.nonsense  # noqa: B018
+
+
+def test_every_picture_is_named_by_the_room() -> None:
+    folder = Path(plkd.figures.__file__).parent
+    drawn = {
+        name
+        for path in folder.glob("*.py")
+        if path.name != "__init__.py"
+        for name in vars(importlib.import_module(f"plkd.figures.{path.stem}"))
+        if name.startswith("plot_")
+    }
+    assert drawn == {name for name in plkd.figures.__all__ if name.startswith("plot_")}
+    assert all(callable(getattr(plkd.figures, name)) for name in plkd.figures.__all__)
