@@ -14,14 +14,6 @@ SHELLS = ("bash", "sh", "shell", "console")
 
 
 @dataclass(frozen=True)
-class Printed:
-    """A command and the page that prints it."""
-
-    page: str
-    command: str
-
-
-@dataclass(frozen=True)
 class Otherwise:
     """What is tried in place of a command that cannot run here.
 
@@ -63,13 +55,13 @@ def pages() -> list[Path]:
     return [page for page in found if "_build" not in page.parts]
 
 
-def printed_commands() -> list[Printed]:
-    """Every command of every page, each once a page, in the order of reading."""
-    return [
-        Printed(str(page.relative_to(REPOSITORY)), command)
-        for page in pages()
-        for command in dict.fromkeys(commands_in(page.read_text(encoding="utf-8"), page.suffix))
-    ]
+def printed_commands() -> dict[str, list[str]]:
+    """Every command in the order of reading, and the pages that print it."""
+    found: dict[str, list[str]] = {}
+    for page in pages():
+        for command in commands_in(page.read_text(encoding="utf-8"), page.suffix):
+            found.setdefault(command, []).append(str(page.relative_to(REPOSITORY)))
+    return found
 
 
 def commands_in(text: str, suffix: str) -> Iterator[str]:
