@@ -83,10 +83,16 @@ def commands_in(text: str, suffix: str) -> Iterator[str]:
             yield from _lines(body)
 
 
-def yaml_block(page: Path, key: str) -> str:
-    """The first YAML block of a page that holds a key."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-    return next(block for block in blocks if re.search(rf"^{key}:", block, re.M))
+def blocks_in(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def printed_python() -> list[str]:
+    """Python code of the pages, but for rules of Snakemake."""
+    found = [code for page in pages() for code in blocks_in(page, "python")]
+    return [code for code in found if not code.startswith("module ")]
 
 
 def tried(command: str) -> tuple[str | None, str]:
