@@ -10,6 +10,8 @@ import pytest
 
 # Tests run side by side: threads of their own would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The jobs of a workflow may have two: those that wait must not keep a core busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
