@@ -20,6 +20,7 @@ from plkd.interpret.attributed_cells import (
     attribute_query,
     background_of,
 )
+from plkd.interpret.explainers import EXPLAINERS, Explainer, attribute_labels
 from plkd.interpret.gene_attribution import TOLERANCE, attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens
 from plkd.model.background import Background
@@ -435,3 +436,104 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     model.genes = model.genes[::-1]
     with pytest.raises(InputError, match="other genes than the model"):
         attribute_query(model, tmp_path / "query.h5ad", predictions, per_label=4, seed=0)
+
+
+# --------------------------------------------------------------------------- the package shap
+
+
+@pytest.fixture(scope="module")
+def attributed() -> AttributedCells:
+    """A few cells with the attributions of their labels; three kinds of label names that hurt."""
+    model, cells, background = (
+        make_student((8,), 20, gain=10), make_expression(30, 20, 5), make_background(9, 20)
+    )  # fmt: skip
+    model.labels = ["0", "True", "nan"]
+    found = attribute_genes(model, cells, background, progress=False)
+    return AttributedCells(
+        cell_ids=np.array([f"cell{i}" for i in range(30)]),
+        genes=model.genes,
+        labels=model.labels,
+        codes=found.targets[:, 0],
+        values=found.values[:, 0],
+        cells=cells,
+        background_mean=background.mean(),
+        base=found.base,
+        error=found.error[:, 0],
+    )
+
+
+def test_the_explanation_of_shap_holds_what_was_attributed(attributed: AttributedCells) -> None:
+    everything = attributed.to_shap()
+    assert everything.shape == (30, 20)
+    np.testing.assert_array_equal(everything.data, attributed.cells.toarray())
+    label = attributed.labels[attributed.codes[0]]
+    found = attributed.to_shap(label)
+    members = attributed.codes == attributed.codes[0]
+    assert len(found) == members.sum()
+    np.testing.assert_array_equal(found.values, attributed.values[members])
+    assert found.feature_names == attributed.genes
+    assert found.output_names == label
+    # base and values make the logit
+    model, cells = make_student((8,), 20, gain=10), make_expression(30, 20, 5)
+    logits = logits_of(model, cells.toarray())[members, attributed.codes[0]]
+    np.testing.assert_allclose(found.base_values + found.values.sum(axis=1), logits, atol=1e-4)
+    with pytest.raises(InputError, match="labelled 'T cell'; there are"):
+        attributed.to_shap("T cell")
+
+
+@pytest.mark.parametrize("plot", ["beeswarm", "bar", "waterfall", "heatmap"])
+def test_the_plots_of_shap_take_it(plot: str, attributed: AttributedCells, tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import shap
+
+    found = attributed.to_shap(attributed.labels[attributed.codes[0]])
+    plt.figure()
+    getattr(shap.plots, plot)(found[0] if plot == "waterfall" else found, show=False)
+    plt.savefig(tmp_path / "plot.png")
+    shown = {text.get_text() for text in plt.gcf().findobj(lambda a: hasattr(a, "get_text"))}
+    plt.close("all")
+    strongest = attributed.genes[
+        int(abs(found.values[:1] if plot == "waterfall" else found.values).mean(axis=0).argmax())
+    ]
+    assert any(strongest in text for text in shown)
+
+
+@pytest.mark.parametrize("explainer", EXPLAINERS)
+def test_explainers_agree_on_a_linear_student(explainer: Explainer) -> None:
+    model, cells, background = (
+        make_student((), 12), make_expression(4, 12, 1), make_background(11, 12)
+    )  # fmt: skip
+    targets = np.tile([0, 2], (4, 1))
+    expected = attribute_genes(model, cells, background, targets, progress=False)
+    found = attribute_labels(model, cells, background, targets, explainer=explainer, progress=False)
+    np.testing.assert_array_equal(found.targets, targets)
+    np.testing.assert_allclose(found.base, expected.base, atol=1e-6)
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-6)
+    # the expected gradient is drawn
+    tolerance = 0.1 if explainer == "gradient" else 1e-5
+    np.testing.assert_allclose(found.values, expected.values, atol=tolerance)
+    assert abs(found.error).max() < (0.3 if explainer == "gradient" else 1e-5)
+
+
+@pytest.mark.parametrize("explainer", ["deep", "gradient", "kernel"])
+def test_explainers_of_shap_are_close_on_a_trained_student(explainer: Explainer) -> None:
+    """Close to the Shapley values, but ours is closer, or as close and additive."""
+    model, background, cells = trained_student(0)
+    found = attribute_labels(model, cells, background, explainer=explainer, progress=False)
+    ours = attribute_labels(model, cells, background, progress=False)
+    np.testing.assert_array_equal(found.targets, ours.targets)
+    assert np.corrcoef(found.values.ravel(), ours.values.ravel())[0, 1] > 0.9
+    assert abs(ours.error).max() < 1e-6
+
+
+def test_an_unknown_explainer_is_refused() -> None:
+    with pytest.raises(InputError, match="no explainer 'tree': choose of plkd, deep"):
+        attribute_labels(
+            make_student((), 5),
+            make_expression(2, 5, 0),
+            make_background(6, 5),
+            explainer="tree",  # type: ignore[arg-type]
+        )

@@ -14,6 +14,7 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.io.cells import open_cells, read_cells
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+from plkd.settings.datasets import ReadingOptions
 from simulated import make_cells
 from written import WRITERS
 
@@ -213,7 +214,7 @@ def test_tables_that_are_none(
     monkeypatch.setattr("plkd.io.formats.LONGEST_LINE", 1000)
     (tmp_path / "x.csv").write_bytes(text)
     with pytest.raises(InputError, match=rf"x\.csv.*{words}"):
-        read_cells(tmp_path / "x.csv", reader="csv")
+        read_cells(tmp_path / "x.csv", ReadingOptions(reader="csv"))
 
 
 def test_a_sum_of_many_rows_is_not_a_long_line(

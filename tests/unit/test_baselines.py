@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from scipy import sparse
 
+import baseline as baseline_script
+import true_labels as true_labels_script
 from plkd.errors import InputError
-from plkd.evaluation.baselines import BASELINES, logistic_regression, majority, random, true_labels
+from plkd.evaluation.baselines import (
+    BASELINES,
+    logistic_regression,
+    majority,
+    random,
+    true_labels,
+)
 from plkd.evaluation.metrics import annotation_metrics
-from plkd.evaluation.tables import evaluate
-from plkd.prediction.table import prediction_table
+from plkd.evaluation.tables import controls_of, evaluate, read_registry
+from plkd.model.folder import TrainedModel
+from plkd.model.reference import Reference
+from plkd.model.training import train_student, train_teacher
+from plkd.prediction.annotate import predict_prepared
+from plkd.prediction.table import label_names, prediction_table, read_predictions
+from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+from plkd.settings.presets import resolve
 from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
@@ -176,13 +192,106 @@ def test_controls_enclose_the_baseline(reference, query):
 
 
 def test_the_registry_lists_every_method_once():
-    registry = pd.read_csv(REGISTRY, sep="\t")
-    assert list(registry.columns) == [
-        "id", "name", "kind", "task", "env", "device", "input", "description",
-    ]  # fmt: skip
-    assert registry["id"].is_unique
-    assert not registry.isna().any(axis=None)
-    assert set(registry["id"]) == {*BASELINES, "student", "teacher", "true_labels"}
+    registry = read_registry(REGISTRY)
+    assert registry.index.is_unique
+    assert registry.ne("").all(axis=None)
+    assert set(registry.index) == {*BASELINES, "student", "teacher", "true_labels"}
     assert set(registry["kind"]) <= {"ours", "baseline", "control"}
     assert set(registry["device"]) <= {"cpu", "gpu"}
-    assert list(registry.loc[registry["input"] == "truth", "id"]) == ["true_labels"]
+    assert list(registry.index[registry["input"] == "truth"]) == ["true_labels"]
+    assert sorted(controls_of(registry)) == ["majority", "random", "true_labels"]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_what_is_said_to_be_deterministic_does_not_look_at_the_seed(name, reference, query):
+    found = [BASELINES[name](reference, query, seed)[1] for seed in (0, 1)]
+    assert read_registry(REGISTRY)["deterministic"][name] == np.array_equal(*found)
+
+
+# ------------------------------------------------------------------------------ prepared files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> PreparedPaths:
+    """What the stage `prepare` makes of two files; labels are numbers, as those of Leiden are."""
+    folder = tmp_path_factory.mktemp("prepared")
+    sources = {}
+    for seed, role in enumerate(("reference", "query")):
+        cells = make_cells(240, 100, types=3, seed=seed)
+        cells.obs["cell_type"] = cells.obs["cell_type"].cat.rename_categories(["0", "1", "2"])
+        sources[role] = folder / f"{role}.h5ad"
+        cells.write_h5ad(sources[role])
+    keys = {"labels_key": "cell_type", "batch_key": "batch"}
+    paths = PreparedPaths.in_folder(folder / "prepared")
+    config = {"name": "small", "reference": keys, "query": keys, "prepare": {"n_genes": 60}}
+    prepare_dataset(config, *sources.values(), paths)
+    return paths
+
+
+def with_long_indices(cells: ad.AnnData) -> ad.AnnData:
+    """The same cells as a file of many more would hold them."""
+    matrix = cells.X.copy()
+    matrix.indices = matrix.indices.astype(np.int64)
+    matrix.indptr = matrix.indptr.astype(np.int64)
+    return ad.AnnData(matrix, obs=cells.obs, var=cells.var)
+
+
+def predict_with(method: str, files: PreparedPaths, folder: Path) -> pd.DataFrame:
+    """The prediction table of any method of the registry, made by its script."""
+    output = folder / f"{method}.parquet"
+    given = {"reference": files.reference, "query": files.query, "truth": files.truth}
+    job = SimpleNamespace(
+        input=SimpleNamespace(**given),
+        output=[output],
+        wildcards=SimpleNamespace(method=method, seed="0"),
+    )
+    (true_labels_script if method == "true_labels" else baseline_script).main(job)
+    return read_predictions(output)
+
+
+def train_ours(files: PreparedPaths) -> dict[str, TrainedModel]:
+    cells = ad.read_h5ad(files.reference)
+    reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
+    mask = sparse.csc_array(np.random.default_rng(0).random((cells.n_vars, 6)) < 0.5)
+    training = {"min_steps": 120, "learning_rate": 0.005}
+    settings = resolve(
+        {
+            "teacher": {"width": 16},
+            "student": {"hidden": [32, 16]},
+            "teacher_training": training,
+            "student_training": training,
+            "background_cells": 20,
+        }
+    )
+    tokens = [f"token {i}" for i in range(6)]
+    teacher, _ = train_teacher(reference, mask, tokens, settings, progress=False)
+    student, _ = train_student(reference, teacher, settings, progress=False)
+    return {"teacher": teacher, "student": student}
+
+
+@pytest.fixture(scope="module")
+def ours(files) -> dict[str, TrainedModel]:
+    return train_ours(files)
+
+
+@pytest.mark.parametrize("method", read_registry(REGISTRY).index)
+def test_every_method_runs_on_prepared_files(method, files, ours, tmp_path):
+    if method in ours:
+        table, _ = predict_prepared(ours[method], files.query, progress=False)
+    else:
+        table = predict_with(method, files, tmp_path)
+    truth = pd.read_parquet(files.truth)
+    assert set(label_names(table)) == {"0", "1", "2"}
+    metrics = annotation_metrics(table, truth, {"0", "1", "2"})
+    assert metrics["n_cells"] == len(truth)
+    least = {"majority": 0.2, "random": 0.2, "true_labels": 1.0}
+    assert metrics["accuracy"] >= least.get(method, 0.9)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_indices_may_have_64_bits(name, files):
+    cells = [ad.read_h5ad(path) for path in (files.reference, files.query)]
+    _, expected = BASELINES[name](*cells, 0)
+    labels, found = BASELINES[name](*map(with_long_indices, cells), 0)
+    assert labels == ["0", "1", "2"]
+    np.testing.assert_array_equal(found, expected)

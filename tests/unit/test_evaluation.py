@@ -88,8 +88,8 @@ def metrics(run, prepared) -> dict[str, Path]:
         )
     )
     true_labels.main(job(input=prepared, output={"table": predictions[1]}))
-    output = {name: run / f"{name}.tsv" for name in ("metrics", "per_label", "abundance")}
-    output["confusion"] = run / "confusion.tsv"
+    names = ("metrics", "per_label", "abundance", "confusion", "confidence")
+    output = {name: run / f"{name}.tsv" for name in names}
     evaluate_script.main(
         job(
             input={**prepared, "predictions": predictions},
@@ -123,8 +123,8 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
     evaluate_figures.main(
         job(
             input={
-                **prepared,
-                "predictions": [run / "logistic_regression.parquet", run / "true_labels.parquet"],
+                **metrics,
+                "reference": prepared["reference"],
                 "methods": REGISTRY,
             },
             output=figures,
@@ -256,18 +256,26 @@ def test_summary_over_seeds():
             "variant": "v",
             "seed": [0, 1, 2, 0],
             "method": ["a", "a", "a", "b"],
+            "n_cells": 7,
             "macro_f1": [0.1, 0.2, 0.3, 0.9],
             "accuracy": [0.5, 0.5, 0.5, np.nan],
+            "balanced_accuracy": [0.1, 0.1, 0.4, 0.3],
+            "calibration_error": 0.1,
+            "share_unknown": 0.0,
+            "auroc_unseen": np.nan,
         }
     )
     summary = summarise(runs)
     assert list(summary["method"]) == ["b", "a"]
-    assert list(summary["n_seeds"]) == [1, 3]
+    assert list(summary["seeds"]) == [1, 3]
+    assert list(summary["cells"]) == [7, 7]
     a = summary.set_index("method").loc["a"]
-    assert a["macro_f1_mean"] == pytest.approx(0.2)
+    assert a["macro_f1"] == pytest.approx(0.2)
     assert a["macro_f1_sd"] == pytest.approx(0.1)
+    assert a["balanced_accuracy"] == pytest.approx(0.2)
     assert a["accuracy_sd"] == 0
     assert np.isnan(summary.set_index("method").loc["b", "macro_f1_sd"])
+    assert list(summarise(runs, controls=["b"])["method"]) == ["a", "b"]
 
 
 def test_overall_counts_every_data_set_the_same():
@@ -284,8 +292,8 @@ def test_overall_counts_every_data_set_the_same():
     table = overall(pd.DataFrame(rows, columns=columns))
     assert list(table["method"]) == ["a", "b"]
     a, b = table.iloc[0], table.iloc[1]
-    assert (a["n_datasets"], a["n_seeds"], b["n_seeds"]) == (2, 2, 1)
-    assert a["macro_f1_mean"] == pytest.approx(0.5)
+    assert (a["datasets"], a["seeds"], b["seeds"]) == (2, 2, 1)
+    assert a["macro_f1"] == pytest.approx(0.5)
     assert a["macro_f1_sd"] == pytest.approx(np.std([0.45, 0.55], ddof=1))
     assert np.isnan(b["macro_f1_sd"])
     assert a["accuracy_least"] == pytest.approx(0.6)

@@ -154,7 +154,7 @@ def test_command(folder, query, tmp_path, capsys):
             "no cell of .* is labelled 'Plasma'; the model's labels are B cell",
         ),
         (["--obs", "type=B"], "obs has no column 'type'; its columns are: cell_type, batch"),
-        (["--obs", "batch=old"], "no cell has batch = 'old'; there are new"),
+        (["--obs", "batch=old"], "no cell has batch = 'old'; there are 'new'"),
         (["--obs", "batch"], "expected COLUMN=VALUE"),
         (["--cell", "x", "-o", "x.pdf"], "must end in .png"),
         (["--cell", "x", "--top", "0"], "give at least 1"),

@@ -103,8 +103,10 @@ def test_evaluation_figures(n_labels, tmp_path):
     shown = texts(figure)
     assert all(short(name) in shown for name in truth["label"].unique())
     saved(plot_per_label(tables["per_label"], METHODS), tmp_path)
-    named = {METHODS[method]: table for method, table in predictions.items()}
-    saved(plot_confidence(named, truth, set(counts)), tmp_path)
+    figure = plot_confidence(tables["confidence"], METHODS)
+    error = tables["metrics"].set_index("method").loc["student", "calibration_error"]
+    assert f"calibration error {error:.3f}" in texts(figure)
+    saved(figure, tmp_path)
 
 
 def test_confusion_shares_are_of_the_row(tmp_path):
@@ -123,7 +125,7 @@ def test_figures_without_cells_to_score(tmp_path):
     tables = evaluate({"student": table}, truth, {"A": 3})
     saved(plot_confusion(tables["confusion"], ["A"]), tmp_path)
     saved(plot_per_label(tables["per_label"], METHODS), tmp_path)
-    saved(plot_confidence({"Student": table}, truth, {"A"}), tmp_path)
+    saved(plot_confidence(tables["confidence"], {"student": "Student"}), tmp_path)
 
 
 @pytest.mark.parametrize("n_labels", [1, 2, 30])

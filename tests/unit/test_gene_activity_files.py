@@ -161,7 +161,9 @@ def test_chosen_chromosomes_and_biotypes(tmp_path):
     ):
         write_gene_activity(path, annotation, tmp_path / "o.h5ad", progress=False, **options)
         assert list(ad.read_h5ad(tmp_path / "o.h5ad").var_names) == genes
-    with pytest.raises(InputError, match=r"biotypes miRNA; the most frequent ones are protein_cod"):
+    with pytest.raises(
+        InputError, match=r"biotypes miRNA; the most frequent ones are 'protein_cod"
+    ):
         write_gene_activity(path, annotation, tmp_path / "p.h5ad", biotypes=["miRNA"])
 
 

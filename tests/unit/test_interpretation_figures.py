@@ -44,6 +44,7 @@ def make_cells(n_labels: int, n_cells: int, n_genes: int = 15) -> AttributedCell
         rng.normal(size=(n_cells, n_genes)).astype(np.float32),
         sparse.random(n_cells, n_genes, 0.5, format="csr", dtype=np.float32, random_state=rng),
         np.full(n_genes, 0.2, np.float32),
+        np.zeros(n_labels),
         np.zeros(n_cells),
     )
 

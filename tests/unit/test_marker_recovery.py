@@ -141,7 +141,8 @@ def test_wilcoxon_agrees_with_scipy():
     x[:30, 1] += 0.4
     cells = AttributedCells(
         np.arange(60).astype(str), list("wxyz"), list("ABCD"), labels,
-        np.zeros((60, 4), np.float32), sparse.csr_matrix(x), np.zeros(4, np.float32), np.zeros(60),
+        np.zeros((60, 4), np.float32), sparse.csr_matrix(x), np.zeros(4, np.float32), np.zeros(4),
+        np.zeros(60),
     )  # fmt: skip
     table = wilcoxon_table(cells)
     assert set(table["label"]) == {"A", "C"}  # D has one cell
@@ -152,6 +153,6 @@ def test_wilcoxon_agrees_with_scipy():
         assert found.loc[("A", gene), "score"] == pytest.approx(expected, rel=1e-3)
     alone = AttributedCells(
         np.array(["a"]), list("wxyz"), list("ABCD"), np.array([1]), np.zeros((1, 4), np.float32),
-        sparse.csr_matrix(x[:1]), np.zeros(4, np.float32), np.zeros(1),
+        sparse.csr_matrix(x[:1]), np.zeros(4, np.float32), np.zeros(4), np.zeros(1),
     )  # fmt: skip
     assert wilcoxon_table(alone).empty

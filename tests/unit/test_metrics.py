@@ -16,11 +16,11 @@ from plkd.evaluation.metrics import (
     abundance_table,
     annotation_metrics,
     calibration_error,
+    confidence_table,
     confusion_table,
     embedding_metrics,
     match_truth,
     per_label_table,
-    reliability,
 )
 from plkd.prediction.table import prediction_table
 
@@ -123,7 +123,36 @@ def test_calibration_error_agrees_with_a_loop_over_bins(cells):
             expected += gap * len(inside) / len(cells)
     confidence, right = map(list, zip(*cells, strict=True))
     assert calibration_error(confidence, right) == pytest.approx(expected)
-    assert reliability(confidence, right)["n"].sum() == len(cells)
+
+
+def test_confidence_table_counts_every_cell_once():
+    names, confidences = ["a", "b", "c", "d"], [1.0, 0.6, 0.6, 0.55]
+    table = prediction_table(names, ["x", "y"], [[p, 1 - p] for p in confidences])
+    truth = pd.DataFrame({"cell_id": names, "label": ["x", "x", "y", "new"]})
+    bins = confidence_table(table, truth, ["x", "y"], n_bins=10)
+    assert len(bins) == 10
+    filled = bins[bins[["right", "wrong", "unseen"]].any(axis=1)]
+    filled = filled.set_index(filled["upper"].round(6))
+    # an edge belongs to the bin below it; 0.6 as float32 lies above 0.6
+    assert filled["right"].to_dict() == {0.6: 0, 0.7: 1, 1.0: 1}
+    assert filled["wrong"].to_dict() == {0.6: 0, 0.7: 1, 1.0: 0}
+    assert filled["unseen"].to_dict() == {0.6: 1, 0.7: 0, 1.0: 0}
+    assert filled["confidence"].to_dict() == pytest.approx(
+        {0.6: math.nan, 0.7: 0.6, 1.0: 1.0}, nan_ok=True
+    )
+
+
+def test_confidence_table_and_calibration_error_agree():
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet(np.ones(3), size=300)
+    names = [f"c{i}" for i in range(300)]
+    table = prediction_table(names, ["x", "y", "z"], probabilities)
+    truth = pd.DataFrame({"cell_id": names, "label": rng.choice(["x", "y", "z"], 300)})
+    bins = confidence_table(table, truth, ["x", "y", "z"])
+    n = bins["right"] + bins["wrong"]
+    gap = (bins["right"] / n - bins["confidence"]).abs()
+    error = annotation_metrics(table, truth, {"x", "y", "z"})["calibration_error"]
+    assert float((gap * n / 300).sum()) == pytest.approx(error)
 
 
 def test_calibration_error_is_zero_for_honest_confidence():

@@ -15,6 +15,7 @@ from plkd.errors import InputError
 from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
 from plkd.prediction.annotate import write_annotated
 from plkd.prediction.table import prediction_table
+from plkd.settings.datasets import ReadingOptions
 from simulated import make_cells
 
 PEAKS = ["chr1:100-200", "chr1:300-400", "chr2:5-50"]
@@ -50,7 +51,7 @@ def multiome(rna: ad.AnnData, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("modality", [None, "rna", "GEX", "Gene Expression"])
 def test_the_genes_of_an_h5mu(rna: ad.AnnData, multiome: Path, modality: str | None) -> None:
     assert detect_reader(multiome) == "h5mu"
-    read = read_cells(multiome, modality=modality)
+    read = read_cells(multiome, ReadingOptions(modality=modality))
     np.testing.assert_array_equal(read.X.toarray(), rna.X.toarray())
     assert list(read.obs_names) == list(rna.obs_names)
     assert list(read.obs["cell_type"]) == list(rna.obs["cell_type"])
@@ -59,7 +60,7 @@ def test_the_genes_of_an_h5mu(rna: ad.AnnData, multiome: Path, modality: str | N
 
 @pytest.mark.parametrize("modality", ["atac", "Peaks"])
 def test_the_peaks_of_an_h5mu_with_their_places(multiome: Path, modality: str) -> None:
-    with open_cells(multiome, modality=modality) as cells:
+    with open_cells(multiome, ReadingOptions(modality=modality)) as cells:
         assert cells.genes == PEAKS == list(cells.var.index)
         assert list(cells.var["chromStart"]) == [100, 300, 5]
         assert cells.n_cells == 35
@@ -70,8 +71,8 @@ def test_modalities_to_choose_from_are_listed(rna: ad.AnnData, tmp_path: Path) -
     mudata.MuData({"one": rna, "two": peaks_of(list(rna.obs_names))}).write_h5mu(path)
     for modality in (None, "three"):
         with pytest.raises(InputError, match=r"x\.h5mu.*one, two.*modality"):
-            read_cells(path, modality=modality)
-    assert read_cells(path, modality="one").n_vars == 60
+            read_cells(path, ReadingOptions(modality=modality))
+    assert read_cells(path, ReadingOptions(modality="one")).n_vars == 60
     mudata.MuData({"only": rna}).write_h5mu(path)
     assert read_cells(path).n_vars == 60
 
@@ -88,7 +89,7 @@ def test_features_of_a_mixed_h5ad(rna: ad.AnnData, tmp_path: Path) -> None:
     mixed.var["chrom"] = [f"chr{i}" for i in range(60)]
     mixed.write_h5ad(tmp_path / "x.h5ad")
     for modality, expected in ((None, rna[:, :50]), ("GEX", rna[:, :50]), ("atac", rna[:, 50:])):
-        with open_cells(tmp_path / "x.h5ad", modality=modality) as cells:
+        with open_cells(tmp_path / "x.h5ad", ReadingOptions(modality=modality)) as cells:
             assert cells.genes == list(expected.var_names)
             chunks = sparse.vstack([chunk for _, chunk in cells.chunks(7)])
             np.testing.assert_array_equal(chunks.toarray(), expected.X.toarray())
@@ -96,10 +97,10 @@ def test_features_of_a_mixed_h5ad(rna: ad.AnnData, tmp_path: Path) -> None:
                 f"chr{rna.var_names.get_loc(name)}" for name in expected.var_names
             ]
     with pytest.raises(InputError, match=r"x\.h5ad.*ADT.*'GEX' \(50\)"):
-        read_cells(tmp_path / "x.h5ad", modality="ADT")
+        read_cells(tmp_path / "x.h5ad", ReadingOptions(modality="ADT"))
     rna.write_h5ad(tmp_path / "plain.h5ad")
     with pytest.raises(InputError, match=r"plain\.h5ad.*feature_types"):
-        read_cells(tmp_path / "plain.h5ad", modality="GEX")
+        read_cells(tmp_path / "plain.h5ad", ReadingOptions(modality="GEX"))
 
 
 @pytest.mark.parametrize("some", [False, True])

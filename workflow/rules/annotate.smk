@@ -1,16 +1,16 @@
 rule predict:
     input:
-        model="<results>/{dataset}/{variant}/seed{seed}/{model}/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/{model}/weights.safetensors",
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        query="<results>/{dataset}/prepared/query.h5ad",
+        model="<run>/{model}/model.json",
+        weights="<run>/{model}/weights.safetensors",
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
     output:
-        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/{model}.parquet",
-        embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/{model}.h5ad",
+        predictions="<run>/predictions/{model}.parquet",
+        embedding="<run>/embeddings/{model}.h5ad",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/predict_{model}.log",
+        "<logs>/<run_name>/predict_{model}.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/predict_{model}.tsv"
+        "<benchmarks>/<run_name>/predict_{model}.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -26,26 +26,16 @@ rule predict:
 rule annotate:
     input:
         query=query_file,
-        prepared="<results>/{dataset}/prepared/query.h5ad",
-        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
-        embedding="<results>/{dataset}/{variant}/seed{seed}/embeddings/student.h5ad",
+        prepared="<prepared>/query.h5ad",
+        predictions="<run>/predictions/student.parquet",
+        embedding="<run>/embeddings/student.h5ad",
     output:
-        annotated="<results>/{dataset}/{variant}/seed{seed}/annotated.h5ad",
-        labels=report(
-            "<results>/{dataset}/{variant}/seed{seed}/labels.tsv",
-            category="1. Labels",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "labels of the query (table)",
-            },
-            caption="../report/labels.rst",
-        ),
+        annotated="<run>/annotated.h5ad",
+        labels=shown("<run>/labels.tsv", "labels of the query (table)", "labels", "labels"),
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/annotate.log",
+        "<logs>/<run_name>/annotate.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/annotate.tsv"
+        "<benchmarks>/<run_name>/annotate.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1

@@ -3,52 +3,37 @@
 
 rule attribute_genes:
     input:
-        model="<results>/{dataset}/{variant}/seed{seed}/student/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/student/weights.safetensors",
-        background="<results>/{dataset}/{variant}/seed{seed}/student/background.safetensors",
-        query="<results>/{dataset}/prepared/query.h5ad",
-        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
+        model="<run>/student/model.json",
+        weights="<run>/student/weights.safetensors",
+        background="<run>/student/background.safetensors",
+        query="<prepared>/query.h5ad",
+        predictions="<run>/predictions/student.parquet",
     output:
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
-        genes=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "genes of the labels (table)",
-            },
-            caption="../report/gene_attributions_table.rst",
+        values="<run>/interpretation/attributions.npz",
+        genes=shown(
+            "<run>/interpretation/gene_attributions.tsv",
+            "genes of the labels (table)",
+            "why",
+            "gene_attributions_table",
         ),
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "genes of the labels",
-            },
-            caption="../report/gene_attributions.rst",
+        png=shown(
+            "<run>/interpretation/gene_attributions.png",
+            "genes of the labels",
+            "why",
+            "gene_attributions",
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.pdf",
-        cells_png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions_cells.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "genes of the labels, cell by cell",
-            },
-            caption="../report/gene_attributions_cells.rst",
+        pdf="<run>/interpretation/gene_attributions.pdf",
+        cells_png=shown(
+            "<run>/interpretation/gene_attributions_cells.png",
+            "genes of the labels, cell by cell",
+            "why",
+            "gene_attributions_cells",
         ),
-        cells_pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions_cells.pdf",
+        cells_pdf="<run>/interpretation/gene_attributions_cells.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/attribute_genes.log",
+        "<logs>/<run_name>/attribute_genes.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/attribute_genes.tsv"
+        "<benchmarks>/<run_name>/attribute_genes.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -63,49 +48,26 @@ rule attribute_genes:
 
 rule key_genes:
     input:
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
-        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.tsv",
-        network="<results>/{dataset}/{variant}/seed{seed}/interpretation/network_genes.tsv",
+        values="<run>/interpretation/attributions.npz",
+        genes="<run>/interpretation/gene_attributions.tsv",
+        network="<run>/interpretation/network_genes.tsv",
         markers=list_of_markers,
     output:
-        genes=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/key_genes.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "key genes (table)",
-            },
-            caption="../report/key_genes_table.rst",
+        genes=shown(
+            "<run>/interpretation/key_genes.tsv", "key genes (table)", "why", "key_genes_table"
         ),
-        pools=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/key_gene_pools.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "sizes of the pools (table)",
-            },
-            caption="../report/key_gene_pools.rst",
+        pools=shown(
+            "<run>/interpretation/key_gene_pools.tsv",
+            "sizes of the pools (table)",
+            "why",
+            "key_gene_pools",
         ),
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/key_genes.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "key genes",
-            },
-            caption="../report/key_genes.rst",
-        ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/key_genes.pdf",
+        png=shown("<run>/interpretation/key_genes.png", "key genes", "why", "key_genes"),
+        pdf="<run>/interpretation/key_genes.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/key_genes.log",
+        "<logs>/<run_name>/key_genes.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/key_genes.tsv"
+        "<benchmarks>/<run_name>/key_genes.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -120,41 +82,31 @@ rule key_genes:
 
 rule faithfulness:
     input:
-        student="<results>/{dataset}/{variant}/seed{seed}/student/model.json",
-        student_weights="<results>/{dataset}/{variant}/seed{seed}/student/weights.safetensors",
-        student_background="<results>/{dataset}/{variant}/seed{seed}/student/background.safetensors",
-        teacher="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
-        teacher_weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
+        student="<run>/student/model.json",
+        student_weights="<run>/student/weights.safetensors",
+        student_background="<run>/student/background.safetensors",
+        teacher="<run>/teacher/model.json",
+        teacher_weights="<run>/teacher/weights.safetensors",
+        values="<run>/interpretation/attributions.npz",
     output:
-        areas=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/faithfulness.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "are the explanations true? (table)",
-            },
-            caption="../report/faithfulness_table.rst",
+        areas=shown(
+            "<run>/interpretation/faithfulness.tsv",
+            "are the explanations true? (table)",
+            "why",
+            "faithfulness_table",
         ),
-        curves="<results>/{dataset}/{variant}/seed{seed}/interpretation/faithfulness_curves.tsv",
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/faithfulness.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "are the explanations true?",
-            },
-            caption="../report/faithfulness.rst",
+        curves="<run>/interpretation/faithfulness_curves.tsv",
+        png=shown(
+            "<run>/interpretation/faithfulness.png",
+            "are the explanations true?",
+            "why",
+            "faithfulness",
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/faithfulness.pdf",
+        pdf="<run>/interpretation/faithfulness.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/faithfulness.log",
+        "<logs>/<run_name>/faithfulness.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/faithfulness.tsv"
+        "<benchmarks>/<run_name>/faithfulness.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -169,49 +121,31 @@ rule faithfulness:
 
 rule marker_recovery:
     input:
-        values="<results>/{dataset}/{variant}/seed{seed}/interpretation/attributions.npz",
-        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/gene_attributions.tsv",
-        key_genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/key_genes.tsv",
+        values="<run>/interpretation/attributions.npz",
+        genes="<run>/interpretation/gene_attributions.tsv",
+        key_genes="<run>/interpretation/key_genes.tsv",
         markers=list_of_markers,
     output:
-        ranks=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/marker_recovery.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "known markers (table)",
-            },
-            caption="../report/marker_recovery_table.rst",
+        ranks=shown(
+            "<run>/interpretation/marker_recovery.tsv",
+            "known markers (table)",
+            "why",
+            "marker_recovery_table",
         ),
-        summary=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/marker_recovery_summary.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "known markers: precision and recall (table)",
-            },
-            caption="../report/marker_recovery_summary.rst",
+        summary=shown(
+            "<run>/interpretation/marker_recovery_summary.tsv",
+            "known markers: precision and recall (table)",
+            "why",
+            "marker_recovery_summary",
         ),
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/marker_recovery.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "known markers",
-            },
-            caption="../report/marker_recovery.rst",
+        png=shown(
+            "<run>/interpretation/marker_recovery.png", "known markers", "why", "marker_recovery"
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/marker_recovery.pdf",
+        pdf="<run>/interpretation/marker_recovery.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/marker_recovery.log",
+        "<logs>/<run_name>/marker_recovery.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/marker_recovery.tsv"
+        "<benchmarks>/<run_name>/marker_recovery.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -226,47 +160,32 @@ rule marker_recovery:
 
 rule pathway_recovery:
     input:
-        pathways="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.tsv",
+        pathways="<run>/interpretation/label_pathways.tsv",
         markers=list_of_pathways,
     output:
-        ranks=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_recovery.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "known pathways (table)",
-            },
-            caption="../report/pathway_recovery_table.rst",
+        ranks=shown(
+            "<run>/interpretation/pathway_recovery.tsv",
+            "known pathways (table)",
+            "why",
+            "pathway_recovery_table",
         ),
-        summary=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_recovery_summary.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "known pathways: precision and recall (table)",
-            },
-            caption="../report/pathway_recovery_summary.rst",
+        summary=shown(
+            "<run>/interpretation/pathway_recovery_summary.tsv",
+            "known pathways: precision and recall (table)",
+            "why",
+            "pathway_recovery_summary",
         ),
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_recovery.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "known pathways",
-            },
-            caption="../report/pathway_recovery.rst",
+        png=shown(
+            "<run>/interpretation/pathway_recovery.png",
+            "known pathways",
+            "why",
+            "pathway_recovery",
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_recovery.pdf",
+        pdf="<run>/interpretation/pathway_recovery.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/pathway_recovery.log",
+        "<logs>/<run_name>/pathway_recovery.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/pathway_recovery.tsv"
+        "<benchmarks>/<run_name>/pathway_recovery.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -284,25 +203,17 @@ rule stability:
         genes=gene_tables_of_seeds,
         model=f"<results>/{{dataset}}/{{variant}}/seed{config['seeds'][0]}/student/model.json",
     output:
-        table=report(
+        table=shown(
             "<results>/{dataset}/{variant}/stability.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "item": "agreement of the genes between seeds (table)",
-            },
-            caption="../report/stability_table.rst",
+            "agreement of the genes between seeds (table)",
+            "why",
+            "stability_table",
         ),
-        png=report(
+        png=shown(
             "<results>/{dataset}/{variant}/stability.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "item": "agreement of the genes between seeds",
-            },
-            caption="../report/stability.rst",
+            "agreement of the genes between seeds",
+            "why",
+            "stability",
         ),
         pdf="<results>/{dataset}/{variant}/stability.pdf",
     log:
@@ -329,12 +240,11 @@ rule explanations_table:
         stability=STABILITY,
     output:
         tsv="<results>/benchmark/explanations.tsv",
-        html=report(
+        html=shown(
             "<results>/benchmark/explanations.html",
-            category="6. Why this label",
-            subcategory="all data sets",
-            labels={"item": "are the explanations true? all runs (table)"},
-            caption="../report/explanations.rst",
+            "are the explanations true? all runs (table)",
+            "why",
+            "explanations",
         ),
     log:
         "<logs>/explanations_table.log",

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import sys
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,17 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+
+# Folders of the results; <results>, <logs> and so on are Snakemake's own.
+pathvars:
+    run_name="{dataset}/{variant}/seed{seed}",
+    run="<results>/<run_name>",
+    prepared="<results>/{dataset}/prepared",
+    mask="<results>/{dataset}/{variant}/mask",
+
+
+# Kept here, because functions of inputs run when another workflow may be the current one.
+PATHVARS = workflow.pathvars
 RULES_FOLDER = workflow.current_basedir
 
 
@@ -41,7 +53,9 @@ def locate(path):
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
 for path in (
     "plkd/errors.py",
+    "plkd/pipeline/__init__.py",
     "plkd/pipeline/fingerprint.py",
+    "plkd/settings/__init__.py",
     "plkd/settings/models.py",
     "plkd/settings/datasets.py",
     "plkd/settings/presets.py",
@@ -51,7 +65,39 @@ for path in (
 from plkd.errors import InputError
 from plkd.pipeline.fingerprint import code_fingerprint
 from plkd.settings.presets import resolve
-from plkd.settings.datasets import READING, sources_in
+from plkd.settings.datasets import READING, sources_in, with_paths
+
+
+def filled(path, **names):
+    """A path with its pathvars and these wildcards filled in."""
+    return PATHVARS.apply(path).format(**names)
+
+
+CATEGORIES = {
+    "labels": "1. Labels",
+    "accuracy": "2. Accuracy",
+    "pathways": "3. Pathways",
+    "training": "4. Training",
+    "data": "5. Data",
+    "why": "6. Why this label",
+}
+
+
+def shown(path, item, category, caption, **options):
+    """An output that the report shows, under a category of `CATEGORIES`, with the data set, variant and
+    seed that its path names, and the caption report/<caption>.rst."""
+    names = re.findall(r"{(\w+)}", PATHVARS.apply(path))
+    return report(
+        path,
+        category=CATEGORIES[category],
+        subcategory="{dataset}" if "dataset" in names else "all data sets",
+        labels={
+            **{name: f"{{{name}}}" for name in ("variant", "seed") if name in names},
+            "item": item,
+        },
+        caption=f"../report/{caption}.rst",
+        **options,
+    )
 
 
 def code(script):
@@ -153,7 +199,7 @@ def require_writable(folder):
 
 checked(config, "config", "the configuration")
 for pathvar in ("results", "resources", "logs", "benchmarks"):
-    require_writable(workflow.pathvars.apply(f"<{pathvar}>"))
+    require_writable(filled(f"<{pathvar}>"))
 DATASETS = read_datasets(config["datasets"])
 VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
 METHODS_FILE = source_file("config/methods.tsv")
@@ -318,13 +364,14 @@ def gene_activity_barcodes(wildcards):
     return fetched(wildcards.dataset, barcodes) if barcodes else []
 
 
-def gene_tables(wildcards):
-    """Tables of gene names, the reference's first."""
-    return [
-        fetched(wildcards.dataset, DATASETS[wildcards.dataset][side]["gene_table"])
-        for side in ("reference", "query")
-        if "gene_table" in DATASETS[wildcards.dataset].get(side, {})
-    ]
+def gene_table_of(side):
+    """Input function of the table of gene names of one side."""
+
+    def table(wildcards):
+        table = DATASETS[wildcards.dataset].get(side, {}).get("gene_table")
+        return fetched(wildcards.dataset, table) if table else []
+
+    return table
 
 
 def assembled_files(wildcards):
@@ -335,8 +382,9 @@ def assembled_files(wildcards):
     ]
 
 
-def cells_of(wildcards):
-    return DATASETS[wildcards.dataset]["cells"]
+def cells_of(wildcards, input):
+    """The key `cells` with the path of every source beside its `url`."""
+    return with_paths(DATASETS[wildcards.dataset]["cells"], input)
 
 
 def gene_set_files(wildcards):
@@ -401,8 +449,7 @@ def run_names(datasets=DATASETS):
 
 def runs(suffix, datasets=DATASETS):
     """A file of every run, in the order of `run_names`."""
-    pattern = f"<results>/{{dataset}}/{{variant}}/seed{{seed}}/{suffix}"
-    return [pattern.format(**name) for name in run_names(datasets)]
+    return [filled(f"<run>/{suffix}", **name) for name in run_names(datasets)]
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
@@ -411,9 +458,8 @@ SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 def predictions_of(wildcards):
     """Predictions of our models and of every other method for the same data set and seed."""
-    run = f"<results>/{wildcards.dataset}/{wildcards.variant}/seed{wildcards.seed}/predictions"
     others = f"<results>/{wildcards.dataset}/baselines/seed{wildcards.seed}/predictions"
-    return [f"{run}/{model}.parquet" for model in MODELS] + [
+    return [filled(f"<run>/predictions/{model}.parquet", **wildcards) for model in MODELS] + [
         f"{others}/{method}.parquet" for method in BASELINES
     ]
 
@@ -423,15 +469,14 @@ def predictions_of(wildcards):
 
 def explained_cells(wildcards):
     side = config["interpretation"]["cells"]
-    return f"<results>/{wildcards.dataset}/prepared/{side}.h5ad"
+    return filled(f"<prepared>/{side}.h5ad", **wildcards)
 
 
 def explained_labels(wildcards):
     """Labels of the cells, where the file of cells does not hold them."""
     if config["interpretation"]["cells"] == "reference":
         return []
-    run = f"<results>/{wildcards.dataset}/{wildcards.variant}/seed{wildcards.seed}"
-    return f"{run}/predictions/student.parquet"
+    return filled("<run>/predictions/student.parquet", **wildcards)
 
 
 def list_of_markers(wildcards):
@@ -444,8 +489,9 @@ def list_of_pathways(wildcards):
 
 
 def gene_tables_of_seeds(wildcards):
-    run = f"<results>/{wildcards.dataset}/{wildcards.variant}"
-    return [f"{run}/seed{seed}/interpretation/gene_attributions.tsv" for seed in config["seeds"]]
+    names = {"dataset": wildcards.dataset, "variant": wildcards.variant}
+    genes = "<run>/interpretation/gene_attributions.tsv"
+    return [filled(genes, **names, seed=seed) for seed in config["seeds"]]
 
 
 WITH_MARKERS = [dataset for dataset in DATASETS if "markers" in DATASETS[dataset]]

@@ -3,8 +3,8 @@
 
 rule baseline:
     input:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        query="<results>/{dataset}/prepared/query.h5ad",
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
     output:
         "<results>/{dataset}/baselines/seed{seed}/predictions/{method}.parquet",
     log:
@@ -24,8 +24,8 @@ rule baseline:
 
 rule true_labels:
     input:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        truth="<results>/{dataset}/prepared/truth.parquet",
+        reference="<prepared>/reference.h5ad",
+        truth="<prepared>/truth.parquet",
     output:
         "<results>/{dataset}/baselines/seed{seed}/predictions/true_labels.parquet",
     log:
@@ -49,53 +49,30 @@ ruleorder: true_labels > baseline
 rule evaluate:
     input:
         predictions=predictions_of,
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        truth="<results>/{dataset}/prepared/truth.parquet",
+        reference="<prepared>/reference.h5ad",
+        truth="<prepared>/truth.parquet",
     output:
-        metrics=report(
-            "<results>/{dataset}/{variant}/seed{seed}/evaluation/metrics.tsv",
-            category="2. Accuracy",
-            subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "scores (table)"},
-            caption="../report/metrics.rst",
+        metrics=shown("<run>/evaluation/metrics.tsv", "scores (table)", "accuracy", "metrics"),
+        per_label=shown(
+            "<run>/evaluation/per_label.tsv",
+            "scores per type (table)",
+            "accuracy",
+            "per_label_table",
         ),
-        per_label=report(
-            "<results>/{dataset}/{variant}/seed{seed}/evaluation/per_label.tsv",
-            category="2. Accuracy",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "scores per type (table)",
-            },
-            caption="../report/per_label_table.rst",
+        confusion=shown(
+            "<run>/evaluation/confusion.tsv", "confusion (table)", "accuracy", "confusion_table"
         ),
-        confusion=report(
-            "<results>/{dataset}/{variant}/seed{seed}/evaluation/confusion.tsv",
-            category="2. Accuracy",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "confusion (table)",
-            },
-            caption="../report/confusion_table.rst",
-        ),
-        abundance=report(
-            "<results>/{dataset}/{variant}/seed{seed}/evaluation/abundance.tsv",
-            category="2. Accuracy",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "scores by abundance (table)",
-            },
-            caption="../report/abundance.rst",
+        confidence="<run>/evaluation/confidence.tsv",
+        abundance=shown(
+            "<run>/evaluation/abundance.tsv",
+            "scores by abundance (table)",
+            "accuracy",
+            "abundance",
         ),
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/evaluate.log",
+        "<logs>/<run_name>/evaluate.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/evaluate.tsv"
+        "<benchmarks>/<run_name>/evaluate.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -112,48 +89,29 @@ rule evaluate:
 
 rule evaluate_figures:
     input:
-        predictions=predictions_of,
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        truth="<results>/{dataset}/prepared/truth.parquet",
+        per_label="<run>/evaluation/per_label.tsv",
+        confusion="<run>/evaluation/confusion.tsv",
+        confidence="<run>/evaluation/confidence.tsv",
+        reference="<prepared>/reference.h5ad",
         methods=METHODS_FILE,
     output:
-        confusion_png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/figures/confusion.png",
-            category="2. Accuracy",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "confusion of types",
-            },
-            caption="../report/confusion.rst",
+        confusion_png=shown(
+            "<run>/figures/confusion.png", "confusion of types", "accuracy", "confusion"
         ),
-        confusion_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/confusion.pdf",
-        per_label_png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/figures/per_label.png",
-            category="2. Accuracy",
-            subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "F1 per type"},
-            caption="../report/per_label.rst",
-        ),
-        per_label_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/per_label.pdf",
-        confidence_png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/figures/confidence.png",
-            category="2. Accuracy",
-            subcategory="{dataset}",
-            labels={"variant": "{variant}", "seed": "{seed}", "item": "confidence"},
-            caption="../report/confidence.rst",
-        ),
-        confidence_pdf="<results>/{dataset}/{variant}/seed{seed}/figures/confidence.pdf",
+        confusion_pdf="<run>/figures/confusion.pdf",
+        per_label_png=shown("<run>/figures/per_label.png", "F1 per type", "accuracy", "per_label"),
+        per_label_pdf="<run>/figures/per_label.pdf",
+        confidence_png=shown("<run>/figures/confidence.png", "confidence", "accuracy", "confidence"),
+        confidence_pdf="<run>/figures/confidence.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/evaluate_figures.log",
+        "<logs>/<run_name>/evaluate_figures.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/evaluate_figures.tsv"
+        "<benchmarks>/<run_name>/evaluate_figures.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=1000,
     params:
         code=code("evaluate_figures.py"),
     script:
@@ -163,41 +121,26 @@ rule evaluate_figures:
 rule embedding_figure:
     input:
         embeddings=[
-            "<results>/{dataset}/{variant}/seed{seed}/embeddings/teacher.h5ad",
+            "<run>/embeddings/teacher.h5ad",
         ],
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        query="<results>/{dataset}/prepared/query.h5ad",
-        truth="<results>/{dataset}/prepared/truth.parquet",
-        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+        truth="<prepared>/truth.parquet",
+        predictions="<run>/predictions/student.parquet",
     output:
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/figures/embedding.png",
-            category="1. Labels",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "map of the cells",
-            },
-            caption="../report/embedding.rst",
-        ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/figures/embedding.pdf",
-        coordinates="<results>/{dataset}/{variant}/seed{seed}/embeddings/umap.tsv",
-        metrics=report(
-            "<results>/{dataset}/{variant}/seed{seed}/evaluation/embedding.tsv",
-            category="1. Labels",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "scores of the map (table)",
-            },
-            caption="../report/embedding_metrics.rst",
+        png=shown("<run>/figures/embedding.png", "map of the cells", "labels", "embedding"),
+        pdf="<run>/figures/embedding.pdf",
+        coordinates="<run>/embeddings/umap.tsv",
+        metrics=shown(
+            "<run>/evaluation/embedding.tsv",
+            "scores of the map (table)",
+            "labels",
+            "embedding_metrics",
         ),
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/embedding_figure.log",
+        "<logs>/<run_name>/embedding_figure.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/embedding_figure.tsv"
+        "<benchmarks>/<run_name>/embedding_figure.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 2
@@ -213,25 +156,15 @@ rule embedding_figure:
 
 rule plot_history:
     input:
-        teacher="<results>/{dataset}/{variant}/seed{seed}/teacher/history.tsv",
-        student="<results>/{dataset}/{variant}/seed{seed}/student/history.tsv",
+        teacher="<run>/teacher/history.tsv",
+        student="<run>/student/history.tsv",
     output:
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/figures/history.png",
-            category="4. Training",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "training curves",
-            },
-            caption="../report/history.rst",
-        ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/figures/history.pdf",
+        png=shown("<run>/figures/history.png", "training curves", "training", "history"),
+        pdf="<run>/figures/history.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/plot_history.log",
+        "<logs>/<run_name>/plot_history.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/plot_history.tsv"
+        "<benchmarks>/<run_name>/plot_history.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -249,27 +182,19 @@ rule benchmark_table:
         methods=METHODS_FILE,
     output:
         annotation="<results>/benchmark/annotation.tsv",
-        summary=report(
+        summary=shown(
             "<results>/benchmark/annotation_summary.tsv",
-            category="2. Accuracy",
-            subcategory="all data sets",
-            labels={"item": "all methods (table)"},
-            caption="../report/benchmark_table.rst",
+            "all methods (table)",
+            "accuracy",
+            "benchmark_table",
         ),
-        overall=report(
+        overall=shown(
             "<results>/benchmark/overall.tsv",
-            category="2. Accuracy",
-            subcategory="all data sets",
-            labels={"item": "variants and methods over all data sets (table)"},
-            caption="../report/overall.rst",
+            "variants and methods over all data sets (table)",
+            "accuracy",
+            "overall",
         ),
-        png=report(
-            "<results>/benchmark/annotation.png",
-            category="2. Accuracy",
-            subcategory="all data sets",
-            labels={"item": "all methods"},
-            caption="../report/benchmark.rst",
-        ),
+        png=shown("<results>/benchmark/annotation.png", "all methods", "accuracy", "benchmark"),
         pdf="<results>/benchmark/annotation.pdf",
     log:
         "<logs>/benchmark_table.log",
@@ -315,28 +240,23 @@ rule summary:
 
 rule spatial_figure:
     input:
-        predictions="<results>/{dataset}/{variant}/seed{seed}/predictions/student.parquet",
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        query="<results>/{dataset}/prepared/query.h5ad",
-        truth="<results>/{dataset}/prepared/truth.parquet",
+        predictions="<run>/predictions/student.parquet",
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+        truth="<prepared>/truth.parquet",
     output:
-        png=report(
-            directory("<results>/{dataset}/{variant}/seed{seed}/figures/slides"),
+        png=shown(
+            directory("<run>/figures/slides"),
+            "labels on the slide",
+            "labels",
+            "spatial",
             patterns=["slides_{page}.png"],
-            category="1. Labels",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "labels on the slide",
-            },
-            caption="../report/spatial.rst",
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/figures/slides.pdf",
+        pdf="<run>/figures/slides.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/spatial_figure.log",
+        "<logs>/<run_name>/spatial_figure.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/spatial_figure.tsv"
+        "<benchmarks>/<run_name>/spatial_figure.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1

@@ -5,12 +5,11 @@ rule gene_activity:
         barcodes=gene_activity_barcodes,
     output:
         activity="<results>/{dataset}/gene_activity/{side}.h5ad",
-        report=report(
+        report=shown(
             "<results>/{dataset}/gene_activity/{side}.json",
-            category="5. Data",
-            subcategory="{dataset}",
-            labels={"item": "gene activity of the {side} (JSON)"},
-            caption="../report/gene_activity.rst",
+            "gene activity of the {side} (JSON)",
+            "data",
+            "gene_activity",
         ),
     log:
         "<logs>/{dataset}/gene_activity/{side}.log",

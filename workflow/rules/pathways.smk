@@ -3,64 +3,41 @@
 
 rule pathways:
     input:
-        model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
+        model="<run>/teacher/model.json",
+        weights="<run>/teacher/weights.safetensors",
         cells=explained_cells,
         predictions=explained_labels,
         gene_sets=gene_set_files,
     output:
-        pathways=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/pathways.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "names of the pathways (table)",
-            },
-            caption="../report/pathway_names.rst",
+        pathways=shown(
+            "<run>/interpretation/pathways.tsv",
+            "names of the pathways (table)",
+            "why",
+            "pathway_names",
         ),
-        summary="<results>/{dataset}/{variant}/seed{seed}/interpretation/pathways.json",
-        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_genes.tsv",
-        label_pathways=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "pathways of the labels (table)",
-            },
-            caption="../report/label_pathways_table.rst",
+        summary="<run>/interpretation/pathways.json",
+        genes="<run>/interpretation/pathway_genes.tsv",
+        label_pathways=shown(
+            "<run>/interpretation/label_pathways.tsv",
+            "pathways of the labels (table)",
+            "why",
+            "label_pathways_table",
         ),
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "pathways of the labels",
-            },
-            caption="../report/label_pathways.rst",
+        png=shown(
+            "<run>/interpretation/label_pathways.png",
+            "pathways of the labels",
+            "why",
+            "label_pathways",
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.pdf",
-        attention_png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/attention.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "attention to the pathways",
-            },
-            caption="../report/attention.rst",
+        pdf="<run>/interpretation/label_pathways.pdf",
+        attention_png=shown(
+            "<run>/interpretation/attention.png", "attention to the pathways", "why", "attention"
         ),
-        attention_pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/attention.pdf",
+        attention_pdf="<run>/interpretation/attention.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/pathways.log",
+        "<logs>/<run_name>/pathways.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/pathways.tsv"
+        "<benchmarks>/<run_name>/pathways.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -76,40 +53,27 @@ rule pathways:
 
 rule networks:
     input:
-        model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
-        label_pathways="<results>/{dataset}/{variant}/seed{seed}/interpretation/label_pathways.tsv",
-        genes="<results>/{dataset}/{variant}/seed{seed}/interpretation/pathway_genes.tsv",
+        model="<run>/teacher/model.json",
+        weights="<run>/teacher/weights.safetensors",
+        label_pathways="<run>/interpretation/label_pathways.tsv",
+        genes="<run>/interpretation/pathway_genes.tsv",
     output:
-        genes=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/network_genes.tsv",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "genes of the networks (table)",
-            },
-            caption="../report/network_genes.rst",
+        genes=shown(
+            "<run>/interpretation/network_genes.tsv",
+            "genes of the networks (table)",
+            "why",
+            "network_genes",
         ),
-        edges="<results>/{dataset}/{variant}/seed{seed}/interpretation/network_edges.tsv",
-        graphs=directory("<results>/{dataset}/{variant}/seed{seed}/interpretation/networks"),
-        png=report(
-            "<results>/{dataset}/{variant}/seed{seed}/interpretation/networks.png",
-            category="6. Why this label",
-            subcategory="{dataset}",
-            labels={
-                "variant": "{variant}",
-                "seed": "{seed}",
-                "item": "gene networks of the labels",
-            },
-            caption="../report/networks.rst",
+        edges="<run>/interpretation/network_edges.tsv",
+        graphs=directory("<run>/interpretation/networks"),
+        png=shown(
+            "<run>/interpretation/networks.png", "gene networks of the labels", "why", "networks"
         ),
-        pdf="<results>/{dataset}/{variant}/seed{seed}/interpretation/networks.pdf",
+        pdf="<run>/interpretation/networks.pdf",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/networks.log",
+        "<logs>/<run_name>/networks.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/networks.tsv"
+        "<benchmarks>/<run_name>/networks.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1

@@ -2,18 +2,15 @@ rule prepare:
     input:
         reference=reference_file,
         query=prepared_query_file,
-        gene_tables=gene_tables,
+        reference_gene_table=gene_table_of("reference"),
+        query_gene_table=gene_table_of("query"),
     output:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        query="<results>/{dataset}/prepared/query.h5ad",
-        truth="<results>/{dataset}/prepared/truth.parquet",
-        genes="<results>/{dataset}/prepared/genes.tsv",
-        report=report(
-            "<results>/{dataset}/prepared/report.json",
-            category="5. Data",
-            subcategory="{dataset}",
-            labels={"item": "what was read, kept and dropped (JSON)"},
-            caption="../report/prepare.rst",
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+        truth="<prepared>/truth.parquet",
+        genes="<prepared>/genes.tsv",
+        report=shown(
+            "<prepared>/report.json", "what was read, kept and dropped (JSON)", "data", "prepare"
         ),
     log:
         "<logs>/{dataset}/prepare.log",
@@ -33,27 +30,17 @@ rule prepare:
 
 rule mask:
     input:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        genes="<results>/{dataset}/prepared/genes.tsv",
+        reference="<prepared>/reference.h5ad",
+        genes="<prepared>/genes.tsv",
         gene_sets=gene_set_files,
     output:
-        mask="<results>/{dataset}/{variant}/mask/mask.npz",
-        pathways=report(
-            "<results>/{dataset}/{variant}/mask/pathways.tsv",
-            category="3. Pathways",
-            subcategory="{dataset}",
-            labels={"variant": "{variant}", "item": "chosen gene sets (table)"},
-            caption="../report/pathways_table.rst",
+        mask="<mask>/mask.npz",
+        pathways=shown(
+            "<mask>/pathways.tsv", "chosen gene sets (table)", "pathways", "pathways_table"
         ),
-        genes="<results>/{dataset}/{variant}/mask/genes.txt",
-        png=report(
-            "<results>/{dataset}/{variant}/mask/pathways.png",
-            category="3. Pathways",
-            subcategory="{dataset}",
-            labels={"variant": "{variant}", "item": "strongest gene sets"},
-            caption="../report/pathways.rst",
-        ),
-        pdf="<results>/{dataset}/{variant}/mask/pathways.pdf",
+        genes="<mask>/genes.txt",
+        png=shown("<mask>/pathways.png", "strongest gene sets", "pathways", "pathways"),
+        pdf="<mask>/pathways.pdf",
     log:
         "<logs>/{dataset}/{variant}/mask.log",
     benchmark:
@@ -72,16 +59,12 @@ rule mask:
 
 rule counts_table:
     input:
-        reports=expand("<results>/{dataset}/prepared/report.json", dataset=DATASETS),
+        reports=[filled("<prepared>/report.json", dataset=dataset) for dataset in DATASETS],
         paper=source_file("resources/paper/table1.tsv"),
     output:
         tsv="<results>/benchmark/datasets.tsv",
-        html=report(
-            "<results>/benchmark/datasets.html",
-            category="5. Data",
-            subcategory="all data sets",
-            labels={"item": "counts beside the paper's"},
-            caption="../report/counts.rst",
+        html=shown(
+            "<results>/benchmark/datasets.html", "counts beside the paper's", "data", "counts"
         ),
     log:
         "<logs>/counts_table.log",

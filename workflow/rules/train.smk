@@ -1,18 +1,18 @@
 rule teacher:
     input:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        mask="<results>/{dataset}/{variant}/mask/mask.npz",
-        pathways="<results>/{dataset}/{variant}/mask/pathways.tsv",
-        genes="<results>/{dataset}/{variant}/mask/genes.txt",
+        reference="<prepared>/reference.h5ad",
+        mask="<mask>/mask.npz",
+        pathways="<mask>/pathways.tsv",
+        genes="<mask>/genes.txt",
     output:
-        model="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
-        history="<results>/{dataset}/{variant}/seed{seed}/teacher/history.tsv",
-        background="<results>/{dataset}/{variant}/seed{seed}/teacher/background.safetensors",
+        model="<run>/teacher/model.json",
+        weights="<run>/teacher/weights.safetensors",
+        history="<run>/teacher/history.tsv",
+        background="<run>/teacher/background.safetensors",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/teacher.log",
+        "<logs>/<run_name>/teacher.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/teacher.tsv"
+        "<benchmarks>/<run_name>/teacher.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 2
@@ -29,15 +29,15 @@ rule teacher:
 
 use rule teacher as student with:
     input:
-        reference="<results>/{dataset}/prepared/reference.h5ad",
-        teacher="<results>/{dataset}/{variant}/seed{seed}/teacher/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/teacher/weights.safetensors",
+        reference="<prepared>/reference.h5ad",
+        teacher="<run>/teacher/model.json",
+        weights="<run>/teacher/weights.safetensors",
     output:
-        model="<results>/{dataset}/{variant}/seed{seed}/student/model.json",
-        weights="<results>/{dataset}/{variant}/seed{seed}/student/weights.safetensors",
-        history="<results>/{dataset}/{variant}/seed{seed}/student/history.tsv",
-        background="<results>/{dataset}/{variant}/seed{seed}/student/background.safetensors",
+        model="<run>/student/model.json",
+        weights="<run>/student/weights.safetensors",
+        history="<run>/student/history.tsv",
+        background="<run>/student/background.safetensors",
     log:
-        "<logs>/{dataset}/{variant}/seed{seed}/student.log",
+        "<logs>/<run_name>/student.log",
     benchmark:
-        "<benchmarks>/{dataset}/{variant}/seed{seed}/student.tsv"
+        "<benchmarks>/<run_name>/student.tsv"

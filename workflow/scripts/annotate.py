@@ -6,7 +6,8 @@ import anndata as ad
 
 from plkd.prediction.annotate import label_table, write_annotated
 from plkd.prediction.table import read_predictions
-from plkd.preparation.prepare import reading_options, source_rows
+from plkd.preparation.prepare import source_rows
+from plkd.settings.datasets import ReadingOptions
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
 
@@ -29,7 +30,7 @@ def main(snakemake) -> None:
             "variant": snakemake.wildcards.variant,
             "seed": int(snakemake.wildcards.seed),
         },
-        **reading_options(snakemake.params.source),
+        reading=ReadingOptions.from_config(snakemake.params.source),
     )
 
 

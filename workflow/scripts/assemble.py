@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from plkd.preparation.assemble import assemble
-from plkd.settings.datasets import with_paths
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    cells = with_paths(snakemake.params.cells, snakemake.input)
-    assemble(cells, snakemake.output.cells, snakemake.output.report)
+    assemble(snakemake.params.cells, snakemake.output.cells, snakemake.output.report)
 
 
 if __name__ == "__main__":

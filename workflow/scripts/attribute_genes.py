@@ -25,6 +25,7 @@ def main(snakemake) -> None:
         read_predictions(snakemake.input.predictions),
         per_label=snakemake.params.interpretation["attributed_cells"],
         seed=int(snakemake.wildcards.seed),
+        explainer=snakemake.params.interpretation["explainer"],
         device=choose_device("cpu", threads=snakemake.threads),
     )
     logger.info(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation.tables import METRIC_COLUMNS, overall, read_registry, summarise
+from plkd.evaluation.tables import METRIC_COLUMNS, controls_of, overall, read_registry, summarise
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
@@ -16,20 +16,14 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     runs = pd.concat(
-        [
-            read_tsv(path, METRIC_COLUMNS, others=float, made_by="evaluate")
-            for path in snakemake.input.metrics
-        ],
+        [read_tsv(path, METRIC_COLUMNS, made_by="evaluate") for path in snakemake.input.metrics],
         ignore_index=True,
     )
     methods = read_registry(snakemake.input.methods)
-    controls = methods.index[methods["kind"] == "control"]
-    for path, table in (
-        (snakemake.output.annotation, runs),
-        (snakemake.output.summary, summarise(runs)),
-        (snakemake.output.overall, overall(runs[~runs["method"].isin(controls)])),
-    ):
-        write_tsv(table, path)
+    controls = controls_of(methods)
+    write_tsv(runs, snakemake.output.annotation)
+    write_tsv(summarise(runs, controls), snakemake.output.summary)
+    write_tsv(overall(runs[~runs["method"].isin(controls)]), snakemake.output.overall)
     with style():
         save_figure(plot_benchmark(runs, methods), snakemake.output.png, snakemake.output.pdf)
 

@@ -21,6 +21,7 @@ def main(snakemake) -> None:
     for column, name in enumerate(("dataset", "variant", "seed")):
         tables["metrics"].insert(column, name, snakemake.params[name])
     for name, table in tables.items():
+        # the benchmark's means and the figures are made of these
         write_tsv(table, snakemake.output[name], digits=EXACT)
 
 

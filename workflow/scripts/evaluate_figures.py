@@ -2,38 +2,47 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from plkd.evaluation.tables import evaluate, label_counts, read_methods, read_registry
+from plkd.evaluation.tables import (
+    CONFIDENCE_COLUMNS,
+    CONFUSION_COLUMNS,
+    PER_LABEL_COLUMNS,
+    controls_of,
+    label_counts,
+    read_registry,
+)
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
 from plkd.figures.per_label import plot_per_label
 from plkd.figures.style import save_figure, style
 from plkd.utils.logs import run_script
+from plkd.utils.tables import read_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
 def main(snakemake) -> None:
-    truth = pd.read_parquet(snakemake.input.truth)
-    reference_counts = label_counts(snakemake.input.reference)
-    registry = read_registry(snakemake.input.methods)
-    predictions = {
-        method: table
-        for method, table in read_methods(snakemake.input.predictions).items()
-        if registry["kind"].get(method) != "control"
+    tables = {
+        name: read_tsv(snakemake.input[name], columns, made_by="evaluate")
+        for name, columns in (
+            ("per_label", PER_LABEL_COLUMNS),
+            ("confusion", CONFUSION_COLUMNS),
+            ("confidence", CONFIDENCE_COLUMNS),
+        )
     }
-    names = {method: registry["name"].get(method, method) for method in predictions}
-    tables = evaluate(predictions, truth, reference_counts)
-
-    shown = "student" if "student" in names else next(iter(names))
-    confusion = tables["confusion"].query("method == @shown")
-    named = {names[method]: table for method, table in predictions.items()}
+    registry = read_registry(snakemake.input.methods)
+    names = {
+        method: str(registry["name"].get(method, method))
+        for method in tables["confidence"]["method"].unique()
+        if method not in controls_of(registry)
+    }
+    first = "student" if "student" in names else next(iter(names))
+    confusion = tables["confusion"].query("method == @first")
+    labels = sorted(label_counts(snakemake.input.reference))
     output = snakemake.output
     with style():
         save_figure(
-            plot_confusion(confusion, sorted(reference_counts), title=names[shown]),
+            plot_confusion(confusion, labels, title=names[first]),
             output.confusion_png,
             output.confusion_pdf,
         )
@@ -41,7 +50,7 @@ def main(snakemake) -> None:
             plot_per_label(tables["per_label"], names), output.per_label_png, output.per_label_pdf
         )
         save_figure(
-            plot_confidence(named, truth, set(reference_counts)),
+            plot_confidence(tables["confidence"], names),
             output.confidence_png,
             output.confidence_pdf,
         )

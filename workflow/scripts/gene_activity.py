@@ -1,9 +1,10 @@
 """Turn open chromatin (peaks or fragments) into the activity of genes."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plkd.gene_activity import write_gene_activity
-from plkd.preparation.side import SourceSettings
+from plkd.settings.datasets import ReadingOptions
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     source = snakemake.params.source
     settings = source["gene_activity"]
-    reading = SourceSettings.from_config(source).reading
-    reading.pop("gene_table")  # renames genes, not peaks: rule prepare does that
+    # a gene table renames genes, not peaks: rule prepare does that
+    reading = replace(ReadingOptions.from_config(source), gene_table=None)
     write_gene_activity(
         snakemake.input.cells,
         snakemake.input.annotation,
@@ -26,7 +27,7 @@ def main(snakemake) -> None:
         barcodes=snakemake.input.get("barcodes") or None,
         min_fragments=settings["min_fragments"],
         report=snakemake.output.report,
-        **reading,
+        reading=reading,
     )
 
 

@@ -1,4 +1,4 @@
-"""Are known markers among the genes, and known pathways among the pathways, of the labels?"""
+"""Are known markers among a label's genes, and its known pathways among the Teacher's best?"""
 
 from typing import TYPE_CHECKING
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
-from plkd.settings.datasets import with_paths
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
@@ -20,11 +19,11 @@ def main(snakemake) -> None:
         report=Path(snakemake.output.report),
     )
     dataset = dict(snakemake.params.dataset)
-    tables = iter(snakemake.input.get("gene_tables") or [])
     for side in ("reference", "query"):
-        if "gene_table" in dataset.get(side, {}):
-            table = with_paths(dataset[side]["gene_table"], [next(tables)])
-            dataset[side] = {**dataset[side], "gene_table": table}
+        table = snakemake.input.get(f"{side}_gene_table")
+        if table:
+            dataset[side] = {**dataset[side]}
+            dataset[side]["gene_table"] = {**dataset[side]["gene_table"], "path": table}
     prepare_dataset(
         dataset,
         snakemake.input.reference,

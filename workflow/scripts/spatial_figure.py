@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    with open_cells(snakemake.input.query, reader="h5ad") as cells:
+    with open_cells(snakemake.input.query) as cells:
         spatial = cells.spatial
     if spatial is None or spatial.shape[1] < 2:
         raise InputError(

@@ -24,16 +24,14 @@ def main(snakemake) -> None:
                      if "interpretation" in Path(path).parts})  # fmt: skip
     lines += [f"  {snakemake.input.explanations}"]
     if snakemake.input.get("benchmark"):
-        table = read_tsv(
-            snakemake.input.benchmark, SUMMARY_COLUMNS, others=float, made_by="benchmark_table"
-        )
+        table = read_tsv(snakemake.input.benchmark, SUMMARY_COLUMNS, made_by="benchmark_table")
         lines += [f"Scores ({snakemake.input.benchmark}):"]
         for (dataset, variant), rows in table.groupby(["dataset", "variant"], sort=False):
             lines += [f"  {dataset}, variant {variant}:"]
             rows = rows.set_index("method")
             lines += [
-                f"    {method:<20} accuracy {rows.loc[method, 'accuracy_mean']:.3f}   "
-                f"macro F1 {rows.loc[method, 'macro_f1_mean']:.3f}"
+                f"    {method:<20} accuracy {rows.loc[method, 'accuracy']:.3f}   "
+                f"macro F1 {rows.loc[method, 'macro_f1']:.3f}"
                 for method in SHOWN
                 if method in rows.index
             ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from plkd import __version__
 from plkd.errors import InputError
+from plkd.settings.datasets import ReadingOptions
 from plkd.utils.logs import logger, start_logging
 
 
@@ -84,16 +85,16 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _reading(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of :func:`_add_reading` as :func:`plkd.io.cells.open_cells` takes them."""
-    return {
-        "reader": options.reader,
-        "modality": options.modality,
-        "layer": options.layer,
-        "use_raw": options.raw,
-        "transpose": options.transpose,
-        "gene_symbols_key": options.gene_symbols_key,
-    }
+def _reading(options: argparse.Namespace) -> ReadingOptions:
+    """What the options of :func:`_add_reading` say."""
+    return ReadingOptions(
+        reader=options.reader,
+        modality=options.modality,
+        layer=options.layer,
+        use_raw=options.raw,
+        transpose=options.transpose,
+        gene_symbols_key=options.gene_symbols_key,
+    )
 
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -150,7 +151,7 @@ def _explain(options: argparse.Namespace) -> None:
         group=options.group,
         obs=obs,
         teacher=None if options.teacher is None else load_model(options.teacher),
-        **_reading(options),
+        reading=_reading(options),
     )
     print(explanation_text(found, options.top))
     if options.table is not None:
@@ -266,7 +267,7 @@ def _annotate(options: argparse.Namespace) -> None:
         device=choose_device(options.device),
         chunk_cells=options.chunk_size,
         progress=not options.no_progress,
-        **_reading(options),
+        reading=_reading(options),
     )
     if options.table is not None:
         _write_table(predictions, options.table)
@@ -351,7 +352,7 @@ def _gene_activity(options: argparse.Namespace) -> None:
         report=options.report,
         chunk_cells=options.chunk_size,
         progress=not options.no_progress,
-        **_reading(options),
+        reading=_reading(options),
     )
     logger.info("written: '%s'", options.output)
 

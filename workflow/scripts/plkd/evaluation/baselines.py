@@ -16,6 +16,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.special import softmax
 
 from plkd.errors import InputError
@@ -84,12 +85,13 @@ def logistic_regression(
 def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
     """Linear support vector machine, one label against the rest (scikit-learn, C = 1).
 
-    The softmax of its margins serves as probabilities; they are not calibrated. Errors are those of
+    The softmax of its margins serves as probabilities; they are not calibrated. The primal problem
+    is solved, whose solution is unique, so `seed` is not used. Errors are those of
     :func:`logistic_regression`.
     """
     from sklearn.svm import LinearSVC
 
-    return _fit_and_predict(LinearSVC(C=1.0, random_state=seed, max_iter=5000), reference, query)
+    return _fit_and_predict(LinearSVC(C=1.0, dual=False, max_iter=5000), reference, query)
 
 
 def nearest_neighbours(
@@ -97,17 +99,15 @@ def nearest_neighbours(
 ) -> LabelProbabilities:
     """Share of labels among the 15 nearest reference cells, on 50 principal components.
 
-    The components are those of the reference; the query is projected onto them. Errors are those of
-    :func:`logistic_regression`.
+    The components are those of the reference; the query is projected onto them. They are unique, so
+    `seed` is not used. Errors are those of :func:`logistic_regression`.
     """
     from sklearn.decomposition import PCA
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
 
     model = make_pipeline(
-        PCA(
-            min(50, *(size - 1 for size in reference.shape)), svd_solver="arpack", random_state=seed
-        ),
+        PCA(min(50, *(size - 1 for size in reference.shape)), svd_solver="arpack", random_state=0),
         KNeighborsClassifier(min(15, reference.n_obs)),
     )
     return _fit_and_predict(model, reference, query)
@@ -127,20 +127,21 @@ def _fit_and_predict(
             "do not have the same genes in the same order. Prepare both together."
         )
     labels = _labels(reference)
-    label_names = sorted(set(labels))
-    if len(label_names) == 1:
-        return label_names, np.ones((query.n_obs, 1), dtype=np.float32)
-    logger.info("fitting: %d cells, %d genes, %d label_names", *reference.shape, len(label_names))
+    names = sorted(set(labels))
+    if len(names) == 1:
+        return names, np.ones((query.n_obs, 1), dtype=np.float32)
+    logger.info("fitting: %d cells, %d genes, %d labels", *reference.shape, len(names))
+    train, test = _narrow(reference.X), _narrow(query.X)
     if scaled:
         model = make_pipeline(StandardScaler(with_mean=False), model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(reference.X, labels)
+        model.fit(train, labels)
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
         logger.warning("the fit has not converged")
     if hasattr(model, "predict_proba"):
-        return list(map(str, model.classes_)), model.predict_proba(query.X).astype(np.float32)
-    margins = model.decision_function(query.X)
+        return list(map(str, model.classes_)), model.predict_proba(test).astype(np.float32)
+    margins = model.decision_function(test)
     if margins.ndim == 1:  # two labels: the margin of the second
         margins = np.column_stack([-margins, margins])
     return list(map(str, model.classes_)), softmax(margins, axis=1).astype(np.float32)
@@ -161,7 +162,7 @@ BASELINES: dict[str, Baseline] = {
 def true_labels(
     reference_labels: Sequence[str], labels: Sequence[str | None] | pd.Series
 ) -> LabelProbabilities:
-    """Control: the best that a method with the reference's label_names can do, made from the truth.
+    """Control: the best that a method with the reference's labels can do, made from the truth.
 
     A cell whose label the reference has gets it at confidence 1. Any other cell (unseen label, or
     none) gets equal probabilities: a perfect method knows that it does not know. Only evaluation
@@ -174,12 +175,12 @@ def true_labels(
     labels
         True label of every query cell, null where it is not known.
     """
-    label_names = sorted(map(str, set(reference_labels)))
-    codes = pd.Index(label_names).get_indexer(pd.Index(labels, dtype=object))
-    probabilities = np.full((len(codes), len(label_names)), 1 / len(label_names), dtype=np.float32)
+    names = sorted(map(str, set(reference_labels)))
+    codes = pd.Index(names).get_indexer(pd.Index(labels, dtype=object))
+    probabilities = np.full((len(codes), len(names)), 1 / len(names), dtype=np.float32)
     known = codes >= 0
-    probabilities[known] = _one_hot(codes[known], len(label_names))
-    return label_names, probabilities
+    probabilities[known] = _one_hot(codes[known], len(names))
+    return names, probabilities
 
 
 def _labels(reference: ad.AnnData) -> NDArray[np.str_]:
@@ -189,6 +190,15 @@ def _labels(reference: ad.AnnData) -> NDArray[np.str_]:
             f"{reference.n_obs} cells and the obs columns {list(reference.obs.columns)}"
         )
     return reference.obs["label"].astype(str).to_numpy(dtype=str)
+
+
+def _narrow(matrix: Any) -> Any:
+    """A matrix with 32-bit indices where they fit: scikit-learn refuses others."""
+    if not sparse.issparse(matrix):
+        return matrix
+    csr = matrix.tocsr()
+    # the constructor looks at the indices and takes the narrowest type that holds them
+    return sparse.csr_matrix((csr.data, csr.indices, csr.indptr), shape=csr.shape)
 
 
 def _label_frequencies(reference: ad.AnnData) -> tuple[list[str], NDArray[np.float64]]:

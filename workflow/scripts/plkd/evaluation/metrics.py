@@ -29,6 +29,8 @@ from plkd.errors import InputError
 from plkd.prediction.table import prediction_sets
 
 ABUNDANCE_GROUPS = ("high", "medium", "low")
+N_BINS = 15
+"""Bins of confidence."""
 
 
 def match_truth(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +127,7 @@ def annotation_metrics(
     return metrics
 
 
-def calibration_error(confidence: ArrayLike, right: ArrayLike, n_bins: int = 15) -> float:
+def calibration_error(confidence: ArrayLike, right: ArrayLike, n_bins: int = N_BINS) -> float:
     """Expected calibration error: mean gap between confidence and accuracy.
 
     The confidences are cut into bins of equal width, (0, 1/n], (1/n, 2/n] ..; each bin's gap counts
@@ -136,32 +138,47 @@ def calibration_error(confidence: ArrayLike, right: ArrayLike, n_bins: int = 15)
     confidence, right
         Arrays of shape (n_cells,): highest probability, and whether the label is right.
     """
-    bins = reliability(confidence, right, n_bins)
-    if bins.empty:
+    confidence, right = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    if not len(confidence):
         return np.nan
-    gap = (bins["accuracy"] - bins["confidence"]).abs()
-    return float(np.average(gap, weights=bins["n"]))
+    bins = _bins(confidence, n_bins)
+    sums = (np.bincount(bins, weights=values, minlength=n_bins) for values in (confidence, right))
+    return float(np.abs(np.subtract(*sums)).sum() / len(confidence))
 
 
-def reliability(confidence: ArrayLike, right: ArrayLike, n_bins: int = 15) -> pd.DataFrame:
-    """Accuracy per bin of confidence; the bins as in :func:`calibration_error`.
+def confidence_table(
+    predictions: pd.DataFrame,
+    truth: pd.DataFrame,
+    reference_labels: Collection[str],
+    n_bins: int = N_BINS,
+) -> pd.DataFrame:
+    """Count who has which confidence; the bins are those of :func:`calibration_error`.
+
+    Parameters
+    ----------
+    predictions, truth
+        See :func:`match_truth`.
+    reference_labels
+        Labels that the reference has.
 
     Returns
     -------
     DataFrame
-        `lower`, `upper` (edges), `n` (cells), `confidence`, `accuracy` (means); filled bins only.
+        One row per bin: `lower`, `upper` (its edges), `right`, `wrong` (shared cells with the right
+        and with a wrong label), `unseen` (unseen cells), `confidence` (mean of the shared cells;
+        NaN without any).
     """
-    confidence = np.asarray(confidence, dtype=float)
+    matched = match_truth(predictions, truth)
+    seen = matched["true_label"].isin(set(reference_labels)).to_numpy()
+    right = (matched["true_label"] == matched["label"]).to_numpy(dtype=bool)
+    confidence = matched["confidence"].to_numpy(dtype=float)
+    bins = _bins(confidence, n_bins)
     edges = np.linspace(0, 1, n_bins + 1)
-    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
-    cells = pd.DataFrame({"bin": index, "confidence": confidence, "accuracy": right})
-    cells["accuracy"] = cells["accuracy"].astype(float)
-    table = cells.groupby("bin").agg(
-        n=("bin", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean")
-    )
-    table.insert(0, "lower", edges[table.index])
-    table.insert(1, "upper", edges[table.index + 1])
-    return table.reset_index(drop=True)
+    groups = {"right": seen & right, "wrong": seen & ~right, "unseen": ~seen}
+    counts = {name: np.bincount(bins[of], minlength=n_bins) for name, of in groups.items()}
+    table = pd.DataFrame({"lower": edges[:-1], "upper": edges[1:], **counts})
+    total = np.bincount(bins[seen], weights=confidence[seen], minlength=n_bins)
+    return table.assign(confidence=total / (table["right"] + table["wrong"]).replace(0, np.nan))
 
 
 def per_label_table(
@@ -331,6 +348,12 @@ def _prediction_set_hits(matched: pd.DataFrame) -> tuple[NDArray[np.bool_], NDAr
     hit = members == matched["true_label"].to_numpy(dtype=object)[owner]
     inside = np.bincount(owner, weights=hit, minlength=len(matched)) > 0
     return inside, np.bincount(owner, minlength=len(matched))
+
+
+def _bins(confidence: NDArray[np.float64], n_bins: int) -> NDArray[np.intp]:
+    """Bin of every confidence; an edge belongs to the bin below it."""
+    edges = np.linspace(0, 1, n_bins + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
 
 
 def _mean(values: NDArray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import h5py
@@ -13,30 +13,73 @@ from plkd.errors import InputError
 from plkd.evaluation.metrics import (
     abundance_table,
     annotation_metrics,
+    confidence_table,
     confusion_table,
     per_label_table,
 )
 from plkd.prediction.table import read_predictions
 from plkd.utils.tables import Columns, read_tsv
 
-_RUN: Columns = {"dataset": str, "variant": str, "seed": int, "method": str}
-RUN_COLUMNS = list(_RUN)
+RUN_COLUMNS: Columns = {
+    "dataset": str, "variant": str, "seed": int, "method": str,
+}  # fmt: skip
+# The tables of one run, and the types of their columns.
+METRIC_COLUMNS: Columns = {
+    **RUN_COLUMNS,
+    "n_cells": int,
+    "accuracy": float,
+    "balanced_accuracy": float,
+    "macro_f1": float,
+    "weighted_f1": float,
+    "adjusted_rand_index": float,
+    "calibration_error": float,
+    "mean_confidence": float,
+    "set_coverage": float,
+    "set_size": float,
+    "accuracy_when_known": float,
+    "share_shared_unknown": float,
+    "share_unknown": float,
+    "n_unseen": int,
+    "share_unseen_unknown": float,
+    "auroc_unseen": float,
+}
+PER_LABEL_COLUMNS: Columns = {
+    "method": str, "label": str, "n": int, "n_reference": int, "precision": float,
+    "recall": float, "f1": float, "abundance": str,
+}  # fmt: skip
+CONFUSION_COLUMNS: Columns = {"method": str, "true": str, "predicted": str, "n": int}
+CONFIDENCE_COLUMNS: Columns = {
+    "method": str, "lower": float, "upper": float, "right": int, "wrong": int, "unseen": int,
+    "confidence": float,
+}  # fmt: skip
 
-METRIC_COLUMNS: Columns = {**_RUN, "n_cells": int, "n_unseen": int}
-"""Columns of the scores of one run that are no fractions; the others are the scores."""
+ABUNDANCE_COLUMNS: Columns = {
+    "method": str, "abundance": str, "n_labels": int, "f1": float, "recall": float,
+    "precision": float,
+}  # fmt: skip
+
+METHOD_COLUMNS: Columns = {
+    "id": str, "name": str, "kind": str, "task": str, "env": str, "device": str, "input": str,
+    "deterministic": bool, "description": str,
+}  # fmt: skip
+"""Columns of the registry of methods, ``config/methods.tsv``."""
+
+# What a person compares methods by; all other scores are in the table of all runs.
+_READ_FIRST = ("accuracy", "macro_f1")
+_READ_NEXT = ("balanced_accuracy", "calibration_error", "share_unknown", "auroc_unseen")
 
 SUMMARY_COLUMNS: Columns = {
-    "dataset": str,
-    "variant": str,
-    "method": str,
-    "n_seeds": int,
-}
-"""Columns of :func:`summarise` that are no scores."""
-
-METHOD_COLUMNS: Columns = dict.fromkeys(
-    ("id", "name", "kind", "task", "env", "device", "input", "description"), str
-)
-"""Columns of the registry of methods, ``config/methods.tsv``."""
+    "dataset": str, "variant": str, "method": str, "cells": int, "seeds": int,
+    "accuracy": float, "accuracy_sd": float, "macro_f1": float, "macro_f1_sd": float,
+    **dict.fromkeys(_READ_NEXT, float),
+}  # fmt: skip
+"""Columns of :func:`summarise`."""
+OVERALL_COLUMNS: Columns = {
+    "variant": str, "method": str, "datasets": int, "seeds": int,
+    "accuracy": float, "accuracy_sd": float, "accuracy_least": float, "accuracy_best": int,
+    "macro_f1": float, "macro_f1_sd": float, "macro_f1_least": float, "macro_f1_best": int,
+}  # fmt: skip
+"""Columns of :func:`overall`."""
 
 
 def label_counts(reference: str | Path) -> dict[str, int]:
@@ -63,8 +106,13 @@ def read_methods(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
 
 
 def read_registry(path: str | Path) -> pd.DataFrame:
-    """Read the registry of methods: the other `METHOD_COLUMNS`, all of them text, by `id`."""
+    """Read the registry of methods: the other :data:`METHOD_COLUMNS` by `id`."""
     return read_tsv(path, METHOD_COLUMNS).set_index("id")
+
+
+def controls_of(registry: pd.DataFrame) -> list[str]:
+    """Ids of the methods that are no rivals but show what scores are worth."""
+    return list(registry.index[registry["kind"] == "control"])
 
 
 def evaluate(
@@ -86,14 +134,11 @@ def evaluate(
     Returns
     -------
     dict of DataFrame
-        `metrics` (one row per method), `per_label`, `abundance` and `confusion` (long tables);
-        each begins with the column `method`.
+        `metrics` (one row per method), `per_label`, `abundance`, `confusion` and `confidence`
+        (long tables); each begins with the column `method`.
     """
     tables: dict[str, list[pd.DataFrame]] = {
-        "metrics": [],
-        "per_label": [],
-        "abundance": [],
-        "confusion": [],
+        name: [] for name in ("metrics", "per_label", "abundance", "confusion", "confidence")
     }
     for method, table in predictions.items():
         per_label = per_label_table(table, truth, reference_counts)
@@ -103,6 +148,7 @@ def evaluate(
             ("per_label", per_label),
             ("abundance", abundance_table(per_label)),
             ("confusion", confusion_table(table, truth)),
+            ("confidence", confidence_table(table, truth, reference_counts.keys())),
         ):
             rows.insert(0, "method", method)
             tables[name].append(rows)
@@ -112,32 +158,39 @@ def evaluate(
     return evaluated
 
 
-def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and number of the seeds of every data set, variant and method.
+def summarise(metrics: pd.DataFrame, controls: Collection[str] = ()) -> pd.DataFrame:
+    """Mean over the seeds of the scores that methods are compared by.
 
     Parameters
     ----------
     metrics
-        Columns `dataset`, `variant`, `seed`, `method` and one column per score.
+        Columns of :data:`METRIC_COLUMNS`.
+    controls
+        Methods that are no rivals: they come last.
 
     Returns
     -------
     DataFrame
-        `dataset`, `variant`, `method`, `n_seeds`, then `<score>_mean` and `<score>_sd` (NaN for one
-        seed); within data set and variant sorted by macro F1, the best first.
+        `dataset`, `variant`, `method`, `cells` (of the query, with a label that the reference has),
+        `seeds`, `accuracy` and `macro_f1` with their standard deviations over seeds
+        (``<score>_sd``, NaN for one seed), `balanced_accuracy`, `calibration_error`,
+        `share_unknown`, `auroc_unseen`; within data set and variant the best macro F1 first.
     """
-    group = ["dataset", "variant", "method"]
-    scores = [name for name in metrics.columns if name not in RUN_COLUMNS]
-    grouped = metrics.groupby(group, sort=False)
-    mean, sd = grouped[scores].mean().add_suffix("_mean"), grouped[scores].std().add_suffix("_sd")
-    columns = [f"{score}_{statistic}" for score in scores for statistic in ("mean", "sd")]
-    summary = pd.concat([mean, sd], axis=1)[columns]
-    summary.insert(0, "n_seeds", grouped["seed"].nunique())
-    return summary.reset_index().sort_values(
-        ["dataset", "variant", "macro_f1_mean"],
-        ascending=[True, True, False],
-        kind="stable",
-        ignore_index=True,
+    grouped = metrics.groupby(["dataset", "variant", "method"], sort=False)
+    columns = {"cells": grouped["n_cells"].max(), "seeds": grouped["seed"].nunique()}
+    for score in _READ_FIRST:
+        columns |= {score: grouped[score].mean(), f"{score}_sd": grouped[score].std()}
+    columns |= {score: grouped[score].mean() for score in _READ_NEXT}
+    summary = pd.DataFrame(columns).reset_index()
+    return (
+        summary.assign(control=summary["method"].isin(set(controls)))
+        .sort_values(
+            ["dataset", "variant", "control", "macro_f1"],
+            ascending=[True, True, True, False],
+            kind="stable",
+            ignore_index=True,
+        )
+        .drop(columns="control")
     )
 
 
@@ -152,23 +205,24 @@ def overall(metrics: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `variant`, `method`, `n_datasets`, `n_seeds`, then for accuracy and macro F1 the mean over
+        `variant`, `method`, `datasets`, `seeds`, then for `accuracy` and `macro_f1` the mean over
         data sets of the mean over seeds, the standard deviation over seeds of the mean over data
-        sets (NaN for one seed), the least of the data sets, and on how many of them no other is
-        better (`<score>_best`); the best macro F1 first. Only what was run on every data set.
+        sets (``<score>_sd``, NaN for one seed), the least of the data sets (``<score>_least``), and
+        on how many of them no other is better (``<score>_best``); the best macro F1 first. Only
+        what was run on every data set.
     """
-    scores = ["accuracy", "macro_f1"]
+    scores = list(_READ_FIRST)
     runs = ["variant", "method"]
     per_dataset = metrics.groupby([*runs, "dataset"])[scores].mean()
     complete = per_dataset.groupby(runs).size() == metrics["dataset"].nunique()
     per_seed = metrics.groupby([*runs, "seed"])[scores].mean()
     best = per_dataset == per_dataset.groupby("dataset").transform("max")
-    columns: dict[str, pd.Series] = {"n_datasets": per_dataset.groupby(runs).size()}
-    columns["n_seeds"] = metrics.groupby(runs)["seed"].nunique()
+    columns: dict[str, pd.Series] = {"datasets": per_dataset.groupby(runs).size()}
+    columns["seeds"] = metrics.groupby(runs)["seed"].nunique()
     for score in scores:
-        columns[f"{score}_mean"] = per_dataset.groupby(runs)[score].mean()
+        columns[score] = per_dataset.groupby(runs)[score].mean()
         columns[f"{score}_sd"] = per_seed.groupby(runs)[score].std()
         columns[f"{score}_least"] = per_dataset.groupby(runs)[score].min()
         columns[f"{score}_best"] = best.groupby(runs)[score].sum()
     table = pd.DataFrame(columns)[complete].reset_index()
-    return table.sort_values("macro_f1_mean", ascending=False, kind="stable", ignore_index=True)
+    return table.sort_values("macro_f1", ascending=False, kind="stable", ignore_index=True)

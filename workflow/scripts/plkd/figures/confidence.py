@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from plkd.evaluation.metrics import calibration_error, match_truth, reliability
 from plkd.figures.labels import plain
 from plkd.figures.style import new_figure
 
-GROUPS = {"right": "#0072B2", "wrong": "#D55E00", "not in the reference": "#000000"}
-N_BINS = 15
+GROUPS = {
+    "right": ("right", "#0072B2"),
+    "wrong": ("wrong", "#D55E00"),
+    "unseen": ("not in the reference", "#000000"),
+}
 
 
-def plot_confidence(
-    predictions: Mapping[str, pd.DataFrame],
-    truth: pd.DataFrame,
-    reference_labels: Collection[str],
-) -> Figure:
+def plot_confidence(confidence: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
     """Draw, for each method, the reliability diagram and who gets which confidence.
 
     Parameters
     ----------
-    predictions
-        Prediction tables by the method's name to show.
-    truth
-        Columns `cell_id` and `label`.
-    reference_labels
-        Labels that the reference has.
+    confidence
+        Columns `method` and those of :func:`plkd.evaluation.metrics.confidence_table`.
+    methods
+        Names to show of the methods to draw, by id.
     """
     figure, grid = new_figure(
-        max(3.0 * len(predictions), 3.6), 6.2, 2, len(predictions), squeeze=False,
+        max(3.0 * len(methods), 3.6), 6.2, 2, len(methods), squeeze=False,
         sharex=True, sharey="row", height_ratios=[1.25, 1],
     )  # fmt: skip
-    for (name, table), (above, below) in zip(predictions.items(), grid.T, strict=True):
-        matched = match_truth(table, truth)
-        seen = matched["true_label"].isin(set(reference_labels)).to_numpy()
-        right = (matched["true_label"] == matched["label"]).to_numpy(dtype=bool)
-        confidence = matched["confidence"].to_numpy(dtype=float)
-        _draw_reliability(above, confidence[seen], right[seen])
-        above.set_title(f"{plain(name)}\n{_summary(confidence[seen], right[seen])}", fontsize=8.5)
-        groups = {"right": seen & right, "wrong": seen & ~right, "not in the reference": ~seen}
-        for group, members in groups.items():
-            _draw_histogram(below, confidence[members], group)
+    for (method, name), (above, below) in zip(methods.items(), grid.T, strict=True):
+        bins = confidence[confidence["method"] == method]
+        scored = bins.assign(n=bins["right"] + bins["wrong"]).query("n > 0")
+        scored = scored.assign(accuracy=scored["right"] / scored["n"])
+        _draw_reliability(above, scored)
+        above.set_title(f"{plain(name)}\n{_summary(scored)}", fontsize=8.5)
+        for group in GROUPS:
+            _draw_histogram(below, bins, group)
         below.set_xlabel("confidence")
         below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), handlelength=1.2)
     grid[0, 0].set_ylabel("accuracy")
@@ -54,8 +48,7 @@ def plot_confidence(
     return figure
 
 
-def _draw_reliability(axes: Axes, confidence: np.ndarray, right: np.ndarray) -> None:
-    bins = reliability(confidence, right, N_BINS)
+def _draw_reliability(axes: Axes, bins: pd.DataFrame) -> None:
     axes.bar(
         bins["lower"], bins["accuracy"], width=bins["upper"] - bins["lower"], align="edge",
         color="#cfe6f5", edgecolor="white", linewidth=0.6,
@@ -63,27 +56,30 @@ def _draw_reliability(axes: Axes, confidence: np.ndarray, right: np.ndarray) -> 
     axes.plot([0, 1], [0, 1], color="#444444", linewidth=1, linestyle="--")
     # The area of a point shows how many cells stand behind it: bins of few cells mean little.
     axes.scatter(
-        bins["confidence"], bins["accuracy"], s=4 + 150 * bins["n"] / max(len(right), 1),
+        bins["confidence"], bins["accuracy"], s=4 + 150 * bins["n"] / max(bins["n"].sum(), 1),
         color="#0072B2", alpha=0.85, linewidths=0, zorder=3, clip_on=False,
     )  # fmt: skip
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
 
 
-def _summary(confidence: np.ndarray, right: np.ndarray) -> str:
-    if not len(right):
+def _summary(bins: pd.DataFrame) -> str:
+    if bins.empty:
         return "no cell to score"
+    gap = np.average((bins["accuracy"] - bins["confidence"]).abs(), weights=bins["n"])
     return (
-        f"accuracy {right.mean():.3f}, mean confidence {confidence.mean():.3f}\n"
-        f"calibration error {calibration_error(confidence, right, N_BINS):.3f}"
+        f"accuracy {bins['right'].sum() / bins['n'].sum():.3f}, "
+        f"mean confidence {np.average(bins['confidence'], weights=bins['n']):.3f}\n"
+        f"calibration error {gap:.3f}"
     )
 
 
-def _draw_histogram(axes: Axes, confidence: np.ndarray, group: str) -> None:
-    if not len(confidence):
+def _draw_histogram(axes: Axes, bins: pd.DataFrame, group: str) -> None:
+    total = int(bins[group].sum())
+    if not total:
         return
-    axes.hist(
-        confidence, bins=list(np.linspace(0, 1, N_BINS + 1)), histtype="step", linewidth=1.4,
-        weights=np.full(len(confidence), 100 / len(confidence)), color=GROUPS[group],
-        label=f"{group} ({len(confidence):,})",
+    text, colour = GROUPS[group]
+    axes.stairs(
+        100 * bins[group] / total, [*bins["lower"], bins["upper"].iloc[-1]], linewidth=1.4,
+        color=colour, label=f"{text} ({total:,})",
     )  # fmt: skip

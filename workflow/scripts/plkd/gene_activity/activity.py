@@ -38,6 +38,7 @@ from plkd.gene_activity.peaks import parse_peaks
 from plkd.gene_activity.weights import PEAK_RULES, UPSTREAM, peak_gene_weights
 from plkd.io.cells import open_cells
 from plkd.io.stores import slot_name
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import write_json
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
@@ -62,7 +63,7 @@ def write_gene_activity(
     report: str | Path | None = None,
     chunk_cells: int = CHUNK_CELLS,
     progress: bool = True,
-    **reading: Any,
+    reading: ReadingOptions = AS_IT_IS,
 ) -> dict[str, Any]:
     """Turn open chromatin into the activity of genes, in chunks of cells.
 
@@ -107,7 +108,7 @@ def write_gene_activity(
     progress
         Show progress bars.
     reading
-        How to read the peaks, see :func:`plkd.io.cells.open_cells`; a file that holds genes as
+        How to read the peaks; a file that holds genes as
         well needs its `modality`, such as ``atac``. The `reader` ``fragments`` is known here as
         well.
 
@@ -127,7 +128,7 @@ def write_gene_activity(
         raise InputError(f"`rule` is '{rule}'; expected one of {', '.join(RULES)}")
     if upstream < 0:
         raise InputError(f"`upstream` is {upstream}; expected at least 0")
-    reader = reading.get("reader", "auto")
+    reader = reading.reader
     is_fragments = reader == "fragments" or (reader == "auto" and is_fragment_file(cells_path))
     if is_fragments != (rule == "signac"):
         kind, fitting = ("fragments", "signac") if is_fragments else ("peaks", "seurat or distance")
@@ -224,10 +225,10 @@ def _write_from_peaks(
     upstream: int,
     chunk_cells: int,
     progress: bool,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
 ) -> None:
-    slot = slot_name(reading.get("layer"), reading.get("use_raw", False))
-    with open_cells(cells_path, **reading) as cells:
+    slot = slot_name(reading.layer, reading.use_raw)
+    with open_cells(cells_path, reading) as cells:
         if cells.n_cells == 0:
             raise InputError(f"'{cells_path}' has no cells")
         if cells.scale.kind != "counts":

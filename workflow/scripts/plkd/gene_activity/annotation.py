@@ -15,7 +15,7 @@ from plkd.errors import InputError
 from plkd.gene_activity.genome import assembly_name
 from plkd.io.formats import open_text
 from plkd.io.genes import clean_gene_names
-from plkd.io.stores import existing, reading
+from plkd.io.stores import existing, readable
 from plkd.utils.logs import logger
 
 # Ensembl's GFF3 calls only the protein-coding ones "gene"; its GTF calls all of them so.
@@ -95,7 +95,7 @@ def _gene_lines(path: Path) -> tuple[list[str], _Lines]:
     lines = _Lines()
     features: Counter[str] = Counter()
     decided = False
-    with open_text(path) as handle, reading(path, "the annotation"):
+    with open_text(path) as handle, readable(path, "the annotation"):
         for line in handle:
             if line.startswith(("#", "track", "browser")) or not line.strip():
                 if len(comments) < 100:

@@ -21,7 +21,7 @@ from plkd.gene_activity.genome import chromosome_keys
 from plkd.gene_activity.weights import gene_regions, overlapping
 from plkd.io.cells import read_obs
 from plkd.io.formats import is_hdf5, open_text
-from plkd.io.stores import existing, reading
+from plkd.io.stores import existing, readable
 
 CHUNK_LINES = 1_000_000
 BLOCK_CELLS = 2048
@@ -101,7 +101,7 @@ def read_barcodes(path: str | Path) -> pd.DataFrame:
     if path.is_dir() or is_hdf5(path):
         table = read_obs(path)
     else:
-        with open_text(path) as handle, reading(path, "the list of barcodes"):
+        with open_text(path) as handle, readable(path, "the list of barcodes"):
             first = handle.readline()
             handle.seek(0)
             separator = "\t" if "\t" in first else ","
@@ -230,7 +230,7 @@ def _chunks(path: Path, title: str, progress: bool) -> Iterator[pd.DataFrame]:
             total=path.stat().st_size, desc=title, unit="B", unit_scale=True, disable=not progress,
             mininterval=1.0,
         ) as bar,
-        reading(path, "the fragments"),
+        readable(path, "the fragments"),
     ):  # fmt: skip
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)

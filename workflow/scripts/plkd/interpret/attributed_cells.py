@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -12,11 +12,15 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.interpret.gene_attribution import attribute_genes
+from plkd.interpret.explainers import Explainer, attribute_labels
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
 from plkd.model.folder import TrainedModel
 from plkd.utils.files import whole_file
+from plkd.utils.text import listed
+
+if TYPE_CHECKING:
+    import shap
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class AttributedCells:
         Log-normalised expression, CSR float32 (cells, genes).
     background_mean
         Mean expression of the background, float32 array (genes,).
+    base
+        Mean logit of the background, float64 array (labels,).
     error
         Error of additivity of every cell, float64 array (cells,).
     """
@@ -48,6 +54,7 @@ class AttributedCells:
     values: np.ndarray
     cells: sparse.csr_matrix
     background_mean: np.ndarray
+    base: np.ndarray
     error: np.ndarray
 
     def save(self, path: str | Path) -> None:
@@ -62,6 +69,7 @@ class AttributedCells:
             "expression_genes": self.cells.indices,
             "expression_starts": self.cells.indptr,
             "background_mean": self.background_mean,
+            "base_logits": self.base,
             "additivity_error": self.error,
         }
         with whole_file(path) as temporary:
@@ -81,8 +89,45 @@ class AttributedCells:
                 values=file["attributions"],
                 cells=sparse.csr_matrix(parts, shape=shape),
                 background_mean=file["background_mean"],
+                base=file["base_logits"],
                 error=file["additivity_error"],
             )
+
+    def to_shap(self, label: str | None = None) -> shap.Explanation:
+        """Give the attributions as the package shap knows them, for its plots.
+
+        Parameters
+        ----------
+        label
+            The cells of one label; None for all, each with the attribution of its own label.
+
+        Returns
+        -------
+        shap.Explanation
+            `values` and `data` (cells, genes), `base_values` (cells,), `feature_names` the genes;
+            with a label, `output_names` is the label.
+
+        Raises
+        ------
+        InputError
+            If no cell has the label.
+        """
+        import shap
+
+        chosen = np.arange(len(self.codes))
+        if label is not None:
+            chosen = np.flatnonzero(np.asarray(self.labels)[self.codes] == label)
+            if not len(chosen):
+                there = [self.labels[code] for code in np.unique(self.codes)]
+                raise InputError(f"no attributed cell is labelled '{label}'; there are "
+                                 f"{listed(there, 20)}.")  # fmt: skip
+        return shap.Explanation(
+            self.values[chosen].astype(np.float64),
+            base_values=self.base[self.codes[chosen]],
+            data=self.cells[chosen].toarray(),
+            feature_names=list(self.genes),
+            output_names=label,
+        )
 
 
 def background_of(model: TrainedModel) -> Background:
@@ -108,6 +153,7 @@ def attribute_query(
     *,
     per_label: int,
     seed: int,
+    explainer: Explainer = "plkd",
     device: str = "cpu",
     progress: bool = True,
 ) -> AttributedCells:
@@ -125,8 +171,8 @@ def attribute_query(
         Cells of every predicted label, or all it has.
     seed
         Seed of their choice.
-    device, progress
-        As of :func:`plkd.interpret.gene_attribution.attribute_genes`.
+    explainer, device, progress
+        As of :func:`plkd.interpret.explainers.attribute_labels`.
 
     Raises
     ------
@@ -156,8 +202,15 @@ def attribute_query(
             f"the predictions have the label '{predictions['label'].iloc[rows[codes < 0][0]]}', "
             "which the model does not know: give the predictions of this model."
         )
-    found = attribute_genes(
-        model, chosen, background, codes[:, None], device=device, progress=progress
+    found = attribute_labels(
+        model,
+        chosen,
+        background,
+        codes[:, None],
+        explainer=explainer,
+        seed=seed,
+        device=device,
+        progress=progress,
     )
     return AttributedCells(
         cell_ids=predictions["cell_id"].to_numpy(dtype=str)[rows],
@@ -167,5 +220,6 @@ def attribute_query(
         values=found.values[:, 0],
         cells=chosen,
         background_mean=background.mean().astype(np.float32),
+        base=found.base,
         error=found.error[:, 0],
     )

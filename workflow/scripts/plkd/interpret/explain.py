@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,17 +16,15 @@ from plkd.errors import InputError
 from plkd.interpret.attributed_cells import background_of
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, no_pathways
-from plkd.io.cells import open_cells
-from plkd.io.genes import match_genes, take_genes
-from plkd.io.normalisation import require_usable, to_log_normalised
+from plkd.io.cells import CellSource
 from plkd.model.folder import TrainedModel
+from plkd.prediction.model_input import ModelInput, model_input
 from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
-from plkd.utils.logs import logger
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.text import listed
 
 MOST_CELLS = 200
 """Of a larger group so many cells are drawn and explained."""
-_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -90,14 +86,14 @@ class Explanation:
 
 def explain_file(
     student: TrainedModel,
-    query: str | Path,
+    query: CellSource,
     *,
     cell: str | None = None,
     group: str | None = None,
     obs: tuple[str, str] | None = None,
     teacher: TrainedModel | None = None,
     seed: int = 0,
-    **reading: Any,
+    reading: ReadingOptions = AS_IT_IS,
 ) -> Explanation:
     """Explain the label of cells of a file.
 
@@ -106,7 +102,8 @@ def explain_file(
     student, teacher
         Trained models; the Teacher adds the pathways.
     query
-        File or folder of cells, as for :func:`plkd.prediction.annotate.predict_file`.
+        File or folder of cells, or an AnnData, see
+        :func:`plkd.prediction.model_input.model_input`.
     cell
         Barcode of the cell to explain; or
     group
@@ -116,7 +113,7 @@ def explain_file(
     seed
         Seed by which :data:`MOST_CELLS` cells of a larger group are drawn.
     reading
-        How to read the query, see :func:`plkd.io.cells.open_cells`.
+        How to read the query.
 
     Raises
     ------
@@ -130,44 +127,15 @@ def explain_file(
         raise InputError(
             "Teacher and Student have different genes: give the two folders of one run."
         )
-    with open_cells(query, **reading) as cells:
-        columns, overlap = match_genes(cells.genes, student.genes)
-        if overlap.n_found == 0:
-            raise InputError(f"'{query}' has none of the model's genes.")
-        logger.info("'%s': %s", query, overlap.describe())
-        require_usable(cells.scale, str(query))
-        wanted = None if group is not None else _rows(cells.obs, str(query), cell, obs)
-        # of more than MOST_CELLS those with the lowest numbers stay, so memory does not grow
-        lot = np.random.default_rng(seed).random(len(cells.obs))
-        kept = sparse.csr_matrix((0, len(student.genes)), dtype=np.float32)
-        rows = np.empty(0, dtype=np.int64)
-        n_cells = n_read = 0
-        for _, chunk in cells.chunks(_CHUNK):
-            here = np.arange(n_read, n_read + chunk.shape[0])
-            n_read += chunk.shape[0]
-            chosen = np.arange(len(here)) if wanted is None else np.flatnonzero(wanted[here])
-            if not len(chosen):
-                continue
-            part = to_log_normalised(
-                sparse.csr_matrix(chunk[chosen]), cells.scale, student.normalisation["target_sum"]
-            )
-            part = take_genes(part, columns, len(student.genes))
-            if group is not None:
-                labels = np.asarray(student.labels)[student.predict(part)[0].argmax(axis=1)]
-                part, chosen = part[labels == group], chosen[labels == group]
-            n_cells += len(chosen)
-            kept, rows = (
-                sparse.vstack([kept, part], format="csr"),
-                np.concatenate([rows, here[chosen]]),
-            )
-            if len(rows) > MOST_CELLS:
-                drawn = np.sort(np.argsort(lot[rows])[:MOST_CELLS])
-                kept, rows = kept[drawn], rows[drawn]
-    if n_cells == 0:
-        raise InputError(
-            f"no cell of '{query}' is labelled '{group}'; the model's labels are "
-            f"{', '.join(student.labels)}."
+    with model_input(query, student, reading) as cells:
+        rows = (
+            _rows_labelled(student, cells, group)
+            if group is not None
+            else _rows(cells.obs, cells.name, cell, obs)
         )
+        n_cells = len(rows)
+        lot = np.random.default_rng(seed).random(cells.n_cells)
+        kept = cells.take(np.sort(rows[np.argsort(lot[rows])[:MOST_CELLS]]))
     about = cell if cell is not None else group if group is not None else "=".join(obs or ())
     return explain_cells(student, kept, str(about), teacher=teacher, label=group, n_cells=n_cells)
 
@@ -319,10 +287,25 @@ def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataF
     return table.iloc[order].reset_index(drop=True), teacher.labels[code]
 
 
+def _rows_labelled(student: TrainedModel, cells: ModelInput, label: str) -> np.ndarray:
+    """Ascending places of the cells that the Student gives a label."""
+    found = []
+    for rows, part in cells.chunks():
+        labels = np.asarray(student.labels)[student.predict(part)[0].argmax(axis=1)]
+        found.append(rows[labels == label])
+    rows = np.concatenate(found) if found else np.empty(0, dtype=np.intp)
+    if len(rows) == 0:
+        raise InputError(
+            f"no cell of '{cells.name}' is labelled '{label}'; the model's labels are "
+            f"{', '.join(student.labels)}."
+        )
+    return rows
+
+
 def _rows(
     table: pd.DataFrame, query: str, cell: str | None, obs: tuple[str, str] | None
 ) -> np.ndarray:
-    """Which cells are meant, boolean (cells,)."""
+    """Ascending places of the cells that are meant."""
     if cell is not None:
         rows = np.flatnonzero(table.index == cell)
         if len(rows) == 0:
@@ -331,7 +314,7 @@ def _rows(
             if near:
                 hint = f"Is it {' or '.join(repr(name) for name in near)}?"
             raise InputError(f"'{query}' has no cell '{cell}'. {hint}")
-        return _only(rows[:1], len(table))
+        return rows[:1]
     column, value = obs or ("", "")
     if column not in table:
         raise InputError(
@@ -345,10 +328,4 @@ def _rows(
             f"'{query}': no cell has {column} = '{value}'; there are {listed(values, 10)}"
             f"{' ..' if len(values) > 10 else ''}."
         )
-    return _only(rows, len(table))
-
-
-def _only(rows: np.ndarray, n_cells: int) -> np.ndarray:
-    chosen = np.zeros(n_cells, dtype=bool)
-    chosen[rows] = True
-    return chosen
+    return rows

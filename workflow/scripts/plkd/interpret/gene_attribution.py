@@ -27,9 +27,9 @@ What is exact: additivity, for any weights, up to rounding in double precision;
 :func:`attribute_genes` gives the error of every cell, and raises above :data:`TOLERANCE`. A gene
 without weight gets nothing, and so does, up to rounding, one that is the same in cell and
 background. What is not: the single phi_g are the genes' Shapley values where the network is linear
-and approximate them elsewhere; tests/benchmarks/README.md says how closely. The explainers of the
-package shap are not used because none is additive here: ``DeepExplainer`` takes the slope of a
-LayerNorm for its multiplier, ``GradientExplainer`` estimates the integral from random points.
+and approximate them elsewhere; tests/benchmarks/README.md says how closely. None of the explainers
+of the package shap is additive here; they can be chosen to compare with
+(:mod:`plkd.interpret.explainers`).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def attribute_genes(
     ArithmeticError
         If the attributions do not add up, which only weights that are not finite can cause.
     """
-    network = _student(model)
+    network = student_of(model)
     for name, matrix in (("cells", cells), ("background's cells", background.cells)):
         if matrix.shape[1] != len(model.genes):
             raise InputError(
@@ -258,7 +258,14 @@ def _gelu_ratio(y: Tensor, g: Tensor) -> Tensor:
     return torch.where(same, slope, (g[:, 1:] - g[:, :-1]) / torch.where(same, 1.0, change))
 
 
-def _student(model: TrainedModel) -> Student:
+def student_of(model: TrainedModel) -> Student:
+    """Give the network of a model that must be a Student.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
     if not isinstance(model.network, Student):
         raise InputError(
             "genes are attributed for a Student, this model is a Teacher: give the folder "

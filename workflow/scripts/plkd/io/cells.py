@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anndata as ad
 import numpy as np
@@ -27,6 +27,7 @@ from plkd.io.formats import (
 )
 from plkd.io.gene_names import GeneTable, resolve_gene_names
 from plkd.io.genes import GeneColumns
+from plkd.io.in_memory import coordinates_of, matrices_of_anndata, name_of
 from plkd.io.normalisation import SAMPLED_ROWS, MatrixScale, detect_scale
 from plkd.io.stores import (
     CHUNK_ROWS,
@@ -35,16 +36,18 @@ from plkd.io.stores import (
     existing,
     find_matrix,
     held,
+    matrices_of,
     open_hdf5,
     open_store,
     read_annotations,
     read_coordinates,
-    reading,
+    readable,
     row_chunks,
     same_modality,
     sample_of,
     scales_of,
 )
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
 
@@ -52,31 +55,61 @@ READERS = ("auto", "h5ad", "h5mu", "10x_h5", "10x_mtx", "csv", "loom", "zarr")
 STORES = ("h5ad", "h5mu", "zarr")
 
 
+CellSource: TypeAlias = str | Path | ad.AnnData
+"""Where cells can come from: a file or folder, or an AnnData in memory or backed."""
+
+
 @dataclass
+class _Source:
+    """What a file or an AnnData holds, before its columns are named."""
+
+    path: Path
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    stored: Any
+    feature_type: str | None
+    read_spatial: Callable[[], np.ndarray | None]
+    read_scales: Callable[[], dict[str, MatrixScale]]
+
+    @cached_property
+    def matrix(self) -> Any:
+        return held(self.stored, self.path)
+
+    @cached_property
+    def scale(self) -> MatrixScale:
+        return detect_scale(sample_of(self.matrix, self.path, SAMPLED_ROWS))
+
+
+@dataclass(frozen=True)
 class CellFile:
-    """An open file of cells, read chunk by chunk.
+    """Cells of an open file, or of an AnnData, read chunk by chunk.
 
     Attributes
     ----------
-    path
-        The file.
-    obs
-        Table of the cells, its index the cell ids.
     var
         Table of the genes (or peaks), its index :attr:`genes`; of columns that were added up, the
         row of the first.
     names_report
         What became of the names in the file, see :func:`plkd.io.gene_names.resolve_gene_names`.
+    reading
+        How it is read.
     """
 
-    path: Path
-    obs: pd.DataFrame
     var: pd.DataFrame
     names_report: dict[str, Any]
+    reading: ReadingOptions
     _columns: GeneColumns
-    _stored: Any
-    _read_spatial: Callable[[], np.ndarray | None]
-    _read_scales: Callable[[], dict[str, MatrixScale]]
+    _source: _Source
+
+    @property
+    def path(self) -> Path:
+        """The file; "the AnnData" for one in memory."""
+        return self._source.path
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Table of the cells, its index the cell ids."""
+        return self._source.obs
 
     @property
     def genes(self) -> list[str]:
@@ -88,19 +121,15 @@ class CellFile:
         """Number of cells."""
         return len(self.obs)
 
-    @cached_property
-    def _matrix(self) -> Any:
-        return held(self._stored, self.path)
-
-    @cached_property
+    @property
     def scale(self) -> MatrixScale:
         """What the values are, from rows sampled over the file."""
-        return detect_scale(sample_of(self._matrix, self.path, SAMPLED_ROWS))
+        return self._source.scale
 
     @cached_property
     def spatial(self) -> np.ndarray | None:
         """``obsm['spatial']`` as float32 (n_cells, n_dimensions), if there is one."""
-        coordinates = self._read_spatial()
+        coordinates = self._source.read_spatial()
         if coordinates is not None and (coordinates.ndim != 2 or len(coordinates) != self.n_cells):
             raise InputError(
                 f"'{self.path}', obsm['spatial']: its shape is {coordinates.shape}; expected "
@@ -110,7 +139,7 @@ class CellFile:
 
     def other_scales(self) -> dict[str, MatrixScale]:
         """Scale of every matrix of the file, by the setting that selects it."""
-        return self._read_scales()
+        return self._source.read_scales()
 
     def chunks(
         self, chunk_size: int = CHUNK_ROWS, wanted: NDArray[np.bool_] | None = None
@@ -120,7 +149,7 @@ class CellFile:
         With `wanted`, a bool array (n_cells,), chunks without a wanted cell are not read.
         """
         scale = self.scale if self._columns.n_merged else None
-        for rows, chunk in row_chunks(self._matrix, self.path, chunk_size, wanted):
+        for rows, chunk in row_chunks(self._source.matrix, self.path, chunk_size, wanted):
             yield rows, self._columns.merge(_compact(chunk, self.path), scale)
 
     def take(self, cells: NDArray[np.intp]) -> sparse.csr_matrix:
@@ -135,39 +164,19 @@ class CellFile:
 
 @contextmanager
 def open_cells(
-    path: str | Path,
-    *,
-    reader: str = "auto",
-    layer: str | None = None,
-    use_raw: bool = False,
-    modality: str | None = None,
-    gene_symbols_key: str | None = None,
-    gene_table: Mapping[str, Any] | None = None,
-    transpose: bool = False,
-    obs_columns: Sequence[str] = (),
+    source: CellSource, reading: ReadingOptions = AS_IT_IS, *, obs_columns: Sequence[str] = ()
 ) -> Iterator[CellFile]:
     """Open a matrix of cells x genes, with clean and unique gene names, for reading in chunks.
 
-    A large h5ad or h5mu file or zarr folder is never in memory as a whole; the other formats are
-    read at once, as CSR.
+    A large h5ad or h5mu file, zarr folder or backed AnnData is never in memory as a whole; the
+    other formats are read at once, as CSR. An AnnData is not changed.
 
     Parameters
     ----------
-    path
-        File, or folder for ``10x_mtx`` and ``zarr``.
-    reader
-        One of `READERS`; ``auto`` looks into the file.
-    layer, use_raw
-        Matrix to take instead of `X` (h5ad, h5mu, zarr; `layer` of loom as well).
-    modality
-        Of a file with several modalities (h5mu) the one to take; of one that mixes features (`var`
-        column ``feature_types``) the type to take. Default: the genes.
-    gene_symbols_key
-        Column of `var` with the gene names, instead of its index.
-    gene_table
-        A table that renames genes: the arguments of :meth:`plkd.io.gene_names.GeneTable.read`.
-    transpose
-        The rows of a ``csv`` are genes and its columns cells.
+    source
+        File, folder (for ``10x_mtx`` and ``zarr``), or an AnnData in memory or backed.
+    reading
+        Which matrix and names to take, and of what format the file is.
     obs_columns
         Columns of a ``csv`` (cells in rows) that describe the cells where they occur.
 
@@ -177,100 +186,52 @@ def open_cells(
         If the file is missing, damaged or of another format, or lacks the matrix, the column or
         the modality.
     """
-    path = existing(path)
-    reader = _chosen_reader(path, reader)
-    _check_options(path, reader, layer, use_raw, transpose)
-    table = None if gene_table is None else GeneTable.from_config(gene_table)
-
-    def opened(
-        obs: pd.DataFrame,
-        var: pd.DataFrame,
-        matrix: Any,
-        spatial: Callable[[], np.ndarray | None],
-        scales: Callable[[], dict[str, MatrixScale]],
-        feature_type: str | None,
-    ) -> CellFile:
-        check_shape(matrix, path, len(obs), len(var))
-        obs.index = obs.index.astype(str)
-        names, report = resolve_gene_names(
-            _feature_names(var, path, gene_symbols_key, feature_type), table
-        )
-        columns = GeneColumns.from_names(names)
-        report["merged"] = columns.n_merged
-        if not columns.as_stored:
-            logger.info(
-                "'%s': %d genes with the name of another are added to it, %d columns left out",
-                path,
-                columns.n_merged,
-                columns.n_unnamed,
-            )
-        var = var.iloc[columns.first_columns].copy()
-        var.index = pd.Index(columns.genes, dtype=object)
-        return CellFile(path, obs, var, report, columns, matrix, spatial, scales)
-
+    if isinstance(source, ad.AnnData):
+        yield _named(_anndata_source(source, reading), reading)
+        return
+    path = existing(source)
+    reader = _chosen_reader(path, reading.reader)
+    _check_options(path, reader, reading)
     if reader in STORES:
-        with open_store(path, modality) as store:
-            matrix = find_matrix(store, path, layer, use_raw)
-            obs, var = read_annotations(store, path, use_raw)
-            yield opened(
-                obs,
-                var,
-                matrix,
-                lambda: read_coordinates(store, path),
-                lambda: scales_of(store, path),
-                modality if store.name == "/" else None,
-            )
+        with open_store(path, reading.modality) as store:
+            yield _named(_store_source(store, path, reading), reading)
     else:
-        adata = _read_at_once(path, reader, layer, transpose, obs_columns)
-        spatial = adata.obsm.get("spatial")
-        yield opened(
-            adata.obs.copy(),
-            adata.var.copy(),
-            adata.X,
-            lambda: None if spatial is None else np.asarray(spatial, dtype=np.float32),
-            dict,
-            modality,
+        adata = _read_at_once(path, reader, reading, obs_columns)
+        yield _named(
+            _Source(
+                path,
+                adata.obs.copy(),
+                adata.var,
+                adata.X,
+                reading.modality,
+                lambda: coordinates_of(adata),
+                dict,
+            ),
+            reading,
         )
 
 
-def read_cells(path: str | Path, **options: Any) -> ad.AnnData:
-    """Read a matrix of cells x genes at once; the options are those of :func:`open_cells`.
+def read_cells(
+    source: CellSource, reading: ReadingOptions = AS_IT_IS, *, obs_columns: Sequence[str] = ()
+) -> ad.AnnData:
+    """Read a matrix of cells x genes at once; parameters and errors are :func:`open_cells`'s.
 
     Returns
     -------
     AnnData
         X: CSR (n_cells, n_genes), float32, or integers as they were stored; `obs`, `var` and
         ``obsm['spatial']``.
-
-    Raises
-    ------
-    InputError
-        As :func:`open_cells`.
     """
-    with open_cells(path, **options) as cells:
+    with open_cells(source, reading, obs_columns=obs_columns) as cells:
         X = cells.take(np.arange(cells.n_cells))
         obsm = {} if cells.spatial is None else {"spatial": cells.spatial}
         return ad.AnnData(X, obs=cells.obs, var=cells.var, obsm=obsm)
 
 
-def iterate_cells(
-    path: str | Path, *, chunk_size: int = CHUNK_ROWS, **options: Any
-) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-    """Yield (rows, CSR chunk) of a file; the options are those of :func:`open_cells`."""
-    with open_cells(path, **options) as cells:
-        yield from cells.chunks(chunk_size)
-
-
-def read_obs(path: str | Path, **options: Any) -> pd.DataFrame:
-    """Table of the cells alone; the options are those of :func:`open_cells`."""
-    with open_cells(path, **options) as cells:
+def read_obs(source: CellSource, reading: ReadingOptions = AS_IT_IS) -> pd.DataFrame:
+    """Table of the cells alone; parameters and errors are those of :func:`open_cells`."""
+    with open_cells(source, reading) as cells:
         return cells.obs
-
-
-def read_var_names(path: str | Path, **options: Any) -> list[str]:
-    """Clean, unique gene names alone: the columns that :func:`iterate_cells` gives."""
-    with open_cells(path, **options) as cells:
-        return cells.genes
 
 
 def detect_reader(path: str | Path) -> str:
@@ -292,7 +253,7 @@ def detect_reader(path: str | Path) -> str:
             f"'{path}' is neither a zarr folder nor one with a 10x matrix.mtx (found {names})"
         )
     if is_hdf5(path):
-        with open_hdf5(path) as store, reading(path):
+        with open_hdf5(path) as store, readable(path):
             keys = set(store)
             if {"obs", "var", "mod"} <= keys:
                 return "h5mu"
@@ -309,7 +270,7 @@ def detect_reader(path: str | Path) -> str:
     if path.suffix in (".h5ad", ".h5mu", ".h5", ".hdf5", ".loom"):
         with open_hdf5(path):  # not HDF5: raises
             pass
-    with open_text(path) as handle, reading(path, "the text"):
+    with open_text(path) as handle, readable(path, "the text"):
         line = handle.readline(10_000_000)
     if line.startswith("%%MatrixMarket"):
         return "10x_mtx"
@@ -327,33 +288,83 @@ def _chosen_reader(path: Path, reader: str) -> str:
     return detect_reader(path) if reader == "auto" else reader
 
 
-def _check_options(
-    path: Path, reader: str, layer: str | None, use_raw: bool, transpose: bool
-) -> None:
-    if use_raw and reader not in STORES:
+def _check_options(path: Path, reader: str, reading: ReadingOptions) -> None:
+    if reading.use_raw and reader not in STORES:
         raise InputError(f"'{path}': `use_raw` is for h5ad, h5mu and zarr, not for '{reader}'")
-    if layer is not None and reader not in (*STORES, "loom"):
+    if reading.layer is not None and reader not in (*STORES, "loom"):
         raise InputError(f"'{path}': `layer` is for h5ad, h5mu, zarr and loom, not for '{reader}'")
-    if transpose and reader != "csv":
+    if reading.transpose and reader != "csv":
         raise InputError(f"'{path}': `transpose` is for csv, not for '{reader}'")
 
 
+def _store_source(store: Any, path: Path, reading: ReadingOptions) -> _Source:
+    matrices = matrices_of(store)
+    matrix = find_matrix(matrices, path, reading.layer, reading.use_raw)
+    obs, var = read_annotations(store, path, reading.use_raw)
+    return _Source(
+        path,
+        obs,
+        var,
+        matrix,
+        reading.modality if store.name == "/" else None,
+        lambda: read_coordinates(store, path),
+        lambda: scales_of(matrices, path),
+    )
+
+
+def _anndata_source(adata: ad.AnnData, reading: ReadingOptions) -> _Source:
+    path = name_of(adata)
+    if reading.reader not in ("auto", "h5ad"):
+        raise InputError(f"'{path}' is an AnnData, not a file for the reader '{reading.reader}'")
+    _check_options(path, "h5ad", reading)
+    matrices = matrices_of_anndata(adata)
+    matrix = find_matrix(matrices, path, reading.layer, reading.use_raw)
+    return _Source(
+        path,
+        adata.obs.copy(),
+        adata.raw.var if reading.use_raw else adata.var,
+        matrix,
+        reading.modality,
+        lambda: coordinates_of(adata),
+        lambda: scales_of(matrices, path),
+    )
+
+
 def _read_at_once(
-    path: Path, reader: str, layer: str | None, transpose: bool, obs_columns: Sequence[str]
+    path: Path, reader: str, reading: ReadingOptions, obs_columns: Sequence[str]
 ) -> ad.AnnData:
     if reader == "10x_h5":
         return read_10x_h5(path)
     if reader == "10x_mtx":
         return read_10x_mtx(path)
     if reader == "loom":
-        return read_loom(path, layer)
-    return read_csv(path, transpose, obs_columns)
+        return read_loom(path, reading.layer)
+    return read_csv(path, reading.transpose, obs_columns)
 
 
-def _feature_names(
-    var: pd.DataFrame, path: Path, gene_symbols_key: str | None, modality: str | None
-) -> list[object]:
+def _named(source: _Source, reading: ReadingOptions) -> CellFile:
+    """Name the columns of a source."""
+    check_shape(source.stored, source.path, len(source.obs), len(source.var))
+    source.obs.index = source.obs.index.astype(str)
+    table = None if reading.gene_table is None else GeneTable.from_config(reading.gene_table)
+    names, report = resolve_gene_names(_feature_names(source, reading.gene_symbols_key), table)
+    columns = GeneColumns.from_names(names)
+    report["merged"] = columns.n_merged
+    if not columns.as_stored:
+        logger.info(
+            "'%s': %d genes with the name of another are added to it, %d columns left out",
+            source.path,
+            columns.n_merged,
+            columns.n_unnamed,
+        )
+    var = source.var.iloc[columns.first_columns].copy()
+    var.index = pd.Index(columns.genes, dtype=object)
+    return CellFile(var, report, reading, columns, source)
+
+
+def _feature_names(source: _Source, gene_symbols_key: str | None) -> list[object]:
     """Names of the columns; an empty one for a feature that was not asked for (ATAC, antibody)."""
+    path, var, modality = source.path, source.var, source.feature_type
     if gene_symbols_key is not None and gene_symbols_key not in var:
         raise InputError(
             f"'{path}': var has no column '{gene_symbols_key}' (`gene_symbols_key`); its columns "

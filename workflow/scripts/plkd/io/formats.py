@@ -19,7 +19,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from plkd.errors import InputError
-from plkd.io.stores import open_hdf5, reading
+from plkd.io.stores import open_hdf5, readable
 
 CSV_CHUNK_VALUES = 20_000_000
 LONGEST_LINE = 2**26  # characters: a value for each of ten million cells is not published as text
@@ -29,7 +29,7 @@ def read_10x_h5(path: Path) -> ad.AnnData:
     """Read the HDF5 file of Cell Ranger, version 2 or 3, all features."""
     import scanpy as sc
 
-    with open_hdf5(path), reading(path, "the 10x file"), warnings.catch_warnings():
+    with open_hdf5(path), readable(path, "the 10x file"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Variable names are not unique")
         return sc.read_10x_h5(path, gex_only=False)
 
@@ -50,7 +50,7 @@ def read_10x_mtx(path: Path) -> ad.AnnData:
     folder = matrices[0].parent
     features = _10x_table(folder, prefix, ("features.tsv", "genes.tsv"))
     barcodes = _10x_table(folder, prefix, ("barcodes.tsv",))
-    with reading(matrices[0], "the matrix"):
+    with readable(matrices[0], "the matrix"):
         n_rows, n_columns, *_ = mminfo(matrices[0])
         if (n_columns, n_rows) != (len(barcodes), len(features)):
             raise InputError(
@@ -71,7 +71,7 @@ def _10x_table(folder: Path, prefix: str, names: Sequence[str]) -> pd.DataFrame:
     for name in names:
         for path in (folder / f"{prefix}{name}", folder / f"{prefix}{name}.gz"):
             if path.exists():
-                with open_text(path) as handle, reading(path):
+                with open_text(path) as handle, readable(path):
                     return pd.read_csv(
                         handle, sep="\t", header=None, dtype=str, keep_default_na=False
                     )
@@ -84,7 +84,7 @@ def read_loom(path: Path, layer: str | None) -> ad.AnnData:
         layers = sorted(store["layers"]) if "layers" in store else []
     if layer is not None and layer not in layers:
         raise InputError(f"'{path}' has no layer '{layer}'; its layers are: {layers or 'none'}")
-    with reading(path, "the loom file"), warnings.catch_warnings():
+    with readable(path, "the loom file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # anndata would prefer a layer 'spliced' to the main matrix if it were not told.
         return ad.io.read_loom(path, sparse=True, X_name=layer or "")
@@ -96,7 +96,7 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
     Commas, tabs or semicolons; genes may occur twice; the corner may be absent (R). Of the columns
     only `obs_columns` may hold text.
     """
-    with open_text(path) as handle, reading(path, "the header"):
+    with open_text(path) as handle, readable(path, "the header"):
         separator = separator_of(handle.readline())
         handle.seek(0)
         lines = csv.reader(handle, delimiter=separator or ",")
@@ -116,7 +116,7 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
     # Own column labels, because pandas would rename genes that occur twice.
     with (
         open_text(path) as handle,
-        reading(path, "the table"),
+        readable(path, "the table"),
         tqdm(desc=f"reading {path.name}", unit=" rows", leave=False) as bar,
     ):
         for frame in pd.read_csv(

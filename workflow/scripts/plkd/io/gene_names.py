@@ -12,7 +12,7 @@ import pandas as pd
 from plkd.errors import InputError
 from plkd.io.formats import open_text, separator_of
 from plkd.io.genes import as_text, clean_gene_names
-from plkd.io.stores import existing, reading
+from plkd.io.stores import existing, readable
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class GeneTable:
             If the file cannot be read, lacks a column, or names no gene.
         """
         path = existing(path)
-        with open_text(path) as handle, reading(path, "the gene table"):
+        with open_text(path) as handle, readable(path, "the gene table"):
             separator = separator_of(handle.readline())
             handle.seek(0)
             if separator is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from plkd.io.normalisation import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
 
+Matrices = Mapping[str, Callable[[], Any]]
+"""By the name of a slot (``X``, ``raw.X``, ``layers['counts']``) what opens the matrix there."""
+
 CHUNK_ROWS = 4096
 DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
 DECODED_VALUES = 2**24  # a matrix with fewer stays in memory once it was read
@@ -33,7 +36,7 @@ RNA_MODALITIES = ("rna", "gex", "gene expression")
 
 
 @contextmanager
-def reading(path: str | Path, what: str = "the file") -> Iterator[None]:
+def readable(path: str | Path, what: str = "the file") -> Iterator[None]:
     """Turn whatever a reader raises on a damaged or foreign file into one clear message.
 
     Raises
@@ -76,7 +79,7 @@ def open_store(path: str | Path, modality: str | None = None) -> Iterator[Any]:
     if path.is_dir():
         import zarr
 
-        with reading(path, "the zarr folder"):
+        with readable(path, "the zarr folder"):
             store = zarr.open_group(str(path), mode="r")
         yield _annotated(store, path, modality)
     else:
@@ -146,8 +149,13 @@ def existing(path: str | Path) -> Path:
     Raises
     ------
     InputError
-        If there is nothing, a link that leads nowhere, or no permission.
+        If there is nothing, a link that leads nowhere, or no permission, or it is no path at all.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"cells can be read from a file, a folder or an AnnData; found {type(path).__name__}. "
+            "Of several modalities give one, such as mdata['rna']."
+        )
     path = Path(path)
     if not path.exists():
         what = "is a link to a file that is gone" if path.is_symlink() else "does not exist"
@@ -162,12 +170,29 @@ def slot_name(layer: str | None, use_raw: bool) -> str:
     return "raw.X" if use_raw else f"layers['{layer}']" if layer else "X"
 
 
-def find_matrix(store: Any, path: Path, layer: str | None = None, use_raw: bool = False) -> Any:
-    """Open a matrix of the store without reading it.
+def matrices_of(store: Any) -> Matrices:
+    """All matrices of a store by the names of their slots; each is opened, not read, by a call."""
+
+    def opened(slot: Any) -> Callable[[], Any]:
+        return lambda: slot if hasattr(slot, "shape") else sparse_dataset(slot)
+
+    found = {"X": opened(store["X"])} if "X" in store else {}
+    for key in ("raw/X", "raw.X"):  # the second one before anndata 0.7
+        if key in store:
+            found["raw.X"] = opened(store[key])
+    for layer in sorted(store["layers"]) if "layers" in store else ():
+        found[slot_name(layer, False)] = opened(store["layers"][layer])
+    return found
+
+
+def find_matrix(
+    matrices: Matrices, path: Path, layer: str | None = None, use_raw: bool = False
+) -> Any:
+    """Open one of the matrices without reading it.
 
     Returns
     -------
-    h5py or zarr array, or sparse data set of anndata
+    array of numpy, scipy, h5py or zarr, or sparse data set of anndata
         Rows are read by slicing. Shape (n_cells, n_columns).
 
     Raises
@@ -177,12 +202,12 @@ def find_matrix(store: Any, path: Path, layer: str | None = None, use_raw: bool 
     """
     if layer is not None and use_raw:
         raise InputError(f"'{path}': give either `layer` or `use_raw: true`, not both")
-    slots = _matrices(store)
     name = slot_name(layer, use_raw)
-    if name not in slots:
-        raise InputError(f"'{path}' has no {name}; its matrices are: {listed(slots)}")
-    with reading(path, name):
-        matrix = _opened(slots[name])
+    if name not in matrices:
+        found = listed(list(matrices), len(matrices), quote="")
+        raise InputError(f"'{path}' has no {name}; its matrices are: {found}")
+    with readable(path, name):
+        matrix = matrices[name]()
     if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):
         raise InputError(
             f"'{path}', {name}: the values have the type '{matrix.dtype}', not numbers; expected "
@@ -199,7 +224,7 @@ def check_shape(matrix: Any, path: Path, n_cells: int, n_columns: int) -> None:
     InputError
         With both shapes.
     """
-    with reading(path, "the matrix"):
+    with readable(path, "the matrix"):
         shape = tuple(matrix.shape)
         if _is_stored_sparse(matrix) and len(shape) == 2:
             n_compressed = matrix.group["indptr"].shape[0] - 1
@@ -252,7 +277,7 @@ def row_chunks(
         rows = slice(start, min(start + chunk_size, n_rows))
         if wanted is not None and not wanted[rows].any():
             continue
-        with reading(path, f"rows {rows.start} to {rows.stop} of the matrix"):
+        with readable(path, f"rows {rows.start} to {rows.stop} of the matrix"):
             chunk = _canonical(_sliced(matrix, rows), rows.start)
         yield rows, chunk
 
@@ -274,7 +299,7 @@ def held(matrix: Any, path: Path) -> Any:
         if matrix.group["data"].shape[0] > HELD_VALUES:
             logger.warning("'%s' is stored by columns (CSC), which takes many scans", path)
             return matrix
-        with reading(path, "the matrix"):
+        with readable(path, "the matrix"):
             whole = matrix.to_memory()
             whole.check_format(full_check=True)
             return whole.tocsr()
@@ -323,7 +348,7 @@ def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any],
         raise InputError(f"'{path}': the matrix's `indptr` does not fit its {n_values} values")
     for start in range(0, n_values, SCANNED_VALUES):
         stop = min(start + SCANNED_VALUES, n_values)
-        with reading(path, f"values {start} to {stop} of the matrix"):
+        with readable(path, f"values {start} to {stop} of the matrix"):
             rows, data = group["indices"][start:stop], group["data"][start:stop]
         if rows.size and not (rows.min() >= 0 and rows.max() < matrix.shape[0]):
             raise InputError(f"'{path}': the matrix names rows that it does not have")
@@ -362,7 +387,7 @@ def _canonical(chunk: sparse.csr_matrix, first_row: int) -> sparse.csr_matrix:
     """Refuse what is no matrix, before code that trusts the indices sees it; sort the rest."""
     chunk.check_format(full_check=True)
     if not chunk.has_canonical_format:
-        chunk.sort_indices()
+        chunk = chunk.sorted_indices()  # a copy: the arrays may be those of a user's matrix
         twice = (np.diff(chunk.indices) == 0) & (np.diff(_row_of_value(chunk)) == 0)
         if twice.any():
             place = int(np.flatnonzero(twice)[0])
@@ -380,7 +405,7 @@ def _row_of_value(X: sparse.csr_matrix) -> NDArray[np.intp]:
 
 def read_annotations(store: Any, path: Path, use_raw: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the tables of the cells (`obs`) and of the genes (`var`, or `raw.var`)."""
-    with reading(path, "the table of cells or genes"):
+    with readable(path, "the table of cells or genes"):
         if "encoding-type" in store["obs"].attrs:
             obs = read_elem(store["obs"])
             var = read_elem(store["raw/var" if use_raw else "var"])
@@ -404,26 +429,21 @@ def read_coordinates(store: Any, path: Path) -> np.ndarray | None:
     obsm = store.get("obsm")
     if obsm is None or isinstance(obsm, h5py.Dataset) or "spatial" not in obsm:
         return None
-    with reading(path, "obsm['spatial']"):
+    with readable(path, "obsm['spatial']"):
         return np.asarray(read_elem(obsm["spatial"]), dtype=np.float32)
 
 
-def matrix_scales(path: str | Path) -> dict[str, MatrixScale]:
-    """Scale of every matrix of a file, by the setting that selects it (``layer: counts``).
+def scales_of(matrices: Matrices, path: Path) -> dict[str, MatrixScale]:
+    """Scale of every matrix, by the setting that selects it (``layer: counts``).
 
-    Only some rows of each are read. Matrices that are not numbers are left out.
+    Only some rows of each are read. Matrices that are not numbers, or that cannot be read, are left
+    out.
     """
-    with open_store(path) as store:
-        return scales_of(store, Path(path))
-
-
-def scales_of(store: Any, path: Path) -> dict[str, MatrixScale]:
-    """Like :func:`matrix_scales`, of an open store. Matrices that cannot be read are left out."""
     scales = {}
-    for name, slot in _matrices(store).items():
+    for name, opened in matrices.items():
         with suppress(InputError):
-            with reading(path, name):
-                matrix = _opened(slot)
+            with readable(path, name):
+                matrix = opened()
                 numeric = np.issubdtype(matrix.dtype, np.number)
             if numeric:
                 rows = sample_of(held(matrix, path), path, SCALE_ROWS)
@@ -437,26 +457,12 @@ def _setting(name: str) -> str:
     return {"X": "X (no `layer`)", "raw.X": "use_raw: true"}[name]
 
 
-def _matrices(store: Any) -> dict[str, Any]:
-    found = {"X": store["X"]} if "X" in store else {}
-    for key in ("raw/X", "raw.X"):  # the second one before anndata 0.7
-        if key in store:
-            found["raw.X"] = store[key]
-    for layer in sorted(store["layers"]) if "layers" in store else ():
-        found[slot_name(layer, False)] = store["layers"][layer]
-    return found
-
-
-def _opened(slot: Any) -> Any:
-    return slot if hasattr(slot, "shape") else sparse_dataset(slot)
-
-
 def _is_stored_sparse(matrix: Any) -> bool:
     return hasattr(matrix, "to_memory")
 
 
 def _annotated(store: Any, path: Path, modality: str | None) -> Any:
-    with reading(path):
+    with readable(path):
         name = modality_group(store, path, modality)
         group = store if name is None else store[name]
         slots = set(group)

@@ -22,22 +22,19 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.io.cells import detect_reader, open_cells, read_cells
-from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
-from plkd.io.normalisation import require_usable, to_log_normalised
-from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, reading
+from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
+from plkd.io.genes import GeneOverlap
+from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
 from plkd.model.folder import TrainedModel
+from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, model_input
 from plkd.prediction.table import (
     label_names,
     label_probabilities,
     prediction_sets,
     prediction_table,
 )
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
-from plkd.utils.logs import logger
-
-CHUNK_CELLS = 4096
-MINIMUM_OVERLAP = 0.1  # share of the model's genes below which the labels would be noise
 
 
 def predict_file(
@@ -48,7 +45,7 @@ def predict_file(
     chunk_cells: int = CHUNK_CELLS,
     minimum_overlap: float = MINIMUM_OVERLAP,
     progress: bool = True,
-    **reading: Any,
+    reading: ReadingOptions = AS_IT_IS,
 ) -> tuple[pd.DataFrame, np.ndarray, GeneOverlap]:
     """Predict the labels of a file of cells as it comes: counts or logged, genes in any order.
 
@@ -84,17 +81,10 @@ def predict_file(
         If the file cannot be read, its values cannot be normalised, it has no cells, or too few of
         the model's genes.
     """
-    with open_cells(query, **reading) as cells:
-        columns, overlap = match_genes(cells.genes, model.genes)
-        _check_overlap(overlap, minimum_overlap, query, cells.genes, model.genes)
-        logger.info("'%s': %d cells, %s", query, cells.n_cells, cells.scale.describe())
-        require_usable(cells.scale, str(query))
-        target_sum = model.normalisation["target_sum"]
-        chunks = (
-            take_genes(to_log_normalised(chunk, cells.scale, target_sum), columns, len(model.genes))
-            for _, chunk in cells.chunks(chunk_cells)
-        )
+    with model_input(query, model, reading, minimum_overlap=minimum_overlap) as cells:
+        chunks = cells.chunks(chunk_cells)
         predictions, embedding = _predict(model, cells.obs.index, chunks, device, progress)
+        overlap = cells.overlap
     return predictions, embedding, overlap
 
 
@@ -108,12 +98,12 @@ def predict_prepared(
     predictions, embedding
         As of :func:`predict_file`.
     """
-    with open_cells(cells, reader="h5ad") as opened:
+    with open_cells(cells, ReadingOptions(reader="h5ad")) as opened:
         if opened.genes != model.genes:
             raise InputError(
                 f"'{cells}' has other genes than the model: both must come from one preparation."
             )
-        chunks = (chunk for _, chunk in opened.chunks(CHUNK_CELLS))
+        chunks = ((np.r_[rows], chunk) for rows, chunk in opened.chunks(CHUNK_CELLS))
         return _predict(model, opened.obs.index, chunks, device, progress)
 
 
@@ -147,7 +137,7 @@ def annotate_file(
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
     progress: bool = True,
-    **reading: Any,
+    reading: ReadingOptions = AS_IT_IS,
 ) -> pd.DataFrame:
     """Predict the labels of a file of cells and write an annotated copy of it.
 
@@ -157,9 +147,17 @@ def annotate_file(
     if Path(output).resolve() == Path(query).resolve():
         raise InputError(f"'{output}' is the query itself: choose another name for the output.")
     predictions, embedding, overlap = predict_file(
-        model, query, device=device, chunk_cells=chunk_cells, progress=progress, **reading
+        model, query, device=device, chunk_cells=chunk_cells, progress=progress, reading=reading
     )
-    write_annotated(query, output, predictions, embedding, about=_about(model, overlap), **reading)
+    write_annotated(
+        query,
+        output,
+        predictions,
+        embedding,
+        rows=read_obs(query, reading).index.get_indexer(pd.Index(predictions["cell_id"])),
+        about=_about(model, overlap),
+        reading=reading,
+    )
     return predictions
 
 
@@ -171,9 +169,7 @@ def write_annotated(
     *,
     rows: np.ndarray | None = None,
     about: dict[str, Any] | None = None,
-    reader: str = "auto",
-    modality: str | None = None,
-    **reading: Any,
+    reading: ReadingOptions = AS_IT_IS,
 ) -> None:
     """Write a copy of a file of cells with labels, whole or not at all.
 
@@ -195,19 +191,19 @@ def write_annotated(
         Rows of the file that were predicted, in the order of `predictions`; None for all.
     about
         Goes into ``uns['plkd']``.
-    reader, modality, reading
+    reading
         How to read the query, see :func:`plkd.io.cells.open_cells`.
     """
     query = Path(query)
-    reader = detect_reader(query) if reader == "auto" else reader
+    reader = detect_reader(query) if reading.reader == "auto" else reading.reader
     obsm = {"X_plkd": embedding, "plkd_probabilities": label_probabilities(predictions)}
     uns = {**(about or {}), "labels": np.array(label_names(predictions), dtype=object)}
     added = _Added(_obs_columns(predictions), obsm, uns)
     with whole_file(output) as temporary:
         if reader in ("h5ad", "h5mu"):
-            _copy_store(query, temporary, rows, modality, added)
+            _copy_store(query, temporary, rows, reading.modality, added)
         else:
-            cells = read_cells(query, reader=reader, modality=modality, **reading)
+            cells = read_cells(query, reading)
             _add_to(cells if rows is None else cells[rows].copy(), added).write_h5ad(temporary)
 
 
@@ -233,48 +229,33 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
 def _predict(
     model: TrainedModel,
     cell_ids: pd.Index,
-    chunks: Iterable[sparse.csr_matrix],
+    chunks: Iterable[tuple[np.ndarray, sparse.csr_matrix]],
     device: str,
     progress: bool,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     if len(cell_ids) == 0:
         raise InputError("the query has no cells.")
+    predicted: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
     bar = tqdm(
         total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
     )
     with bar:
-        for chunk in chunks:
+        for rows, chunk in chunks:
+            predicted.append(rows)
             probability, embedding = model.predict(chunk, device=device)
             probabilities.append(probability)
             embeddings.append(embedding)
             bar.update(chunk.shape[0])
     table = prediction_table(
-        cell_ids,
+        cell_ids[np.concatenate(predicted)],
         model.labels,
         np.concatenate(probabilities),
         unknown_threshold=model.calibration.unknown_threshold,
         conformal_threshold=model.calibration.conformal_threshold,
     )
     return table, np.concatenate(embeddings)
-
-
-def _check_overlap(
-    overlap: GeneOverlap,
-    minimum: float,
-    query: str | Path,
-    query_genes: list[str],
-    model_genes: list[str],
-) -> None:
-    found = f"'{query}' has {overlap.n_found} of the model's {overlap.n_wanted} genes"
-    if overlap.n_found == 0 or overlap.share < minimum:
-        hint = naming_hint(query_genes, model_genes)
-        raise InputError(f"{found}; at least {minimum:.0%} are needed. {hint}")
-    if overlap.share < GOOD_OVERLAP:
-        logger.warning("%s (%.0f %%); the others count as zero", found, 100 * overlap.share)
-    else:
-        logger.info("%s (%.0f %%)", found, 100 * overlap.share)
 
 
 def _about(model: TrainedModel, overlap: GeneOverlap) -> dict[str, Any]:
@@ -332,7 +313,7 @@ def _some_of_several(query: Path, modality: str, rows: np.ndarray, added: _Added
     """Some cells of a modality; of the other modalities the values of the same cells."""
     import mudata
 
-    with reading(query):
+    with readable(query):
         everything = mudata.read_h5mu(query)
     place_of_row = np.argsort(everything.obsmap[modality].ravel(), kind="stable")
     n_absent = everything.n_obs - everything.mod[modality].n_obs  # these have 0 in obsmap

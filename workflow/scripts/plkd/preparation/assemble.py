@@ -19,8 +19,8 @@ from plkd.errors import InputError
 from plkd.io.cells import read_cells
 from plkd.io.formats import open_text, separator_of
 from plkd.io.normalisation import detect_scale
-from plkd.io.stores import existing, reading
-from plkd.settings.datasets import READING
+from plkd.io.stores import existing, readable
+from plkd.settings.datasets import ReadingOptions
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
@@ -112,8 +112,7 @@ def _read_file(
 ) -> tuple[ad.AnnData, dict[str, Any]]:
     """Cells of one file with their table and positions, repeats left out."""
     name, path = entry["name"], entry["path"]
-    options = {key: entry[key] for key in READING if entry.get(key)}
-    cells = read_cells(path, **options)
+    cells = read_cells(path, ReadingOptions.from_config(entry))
     about: dict[str, Any] = {"name": name, "cells_read": cells.n_obs, "genes": cells.n_vars}
     own_ids = cells.obs_names.copy()
     if not own_ids.is_unique:
@@ -154,9 +153,9 @@ def _read_table(settings: Mapping[str, Any]) -> pd.DataFrame:
     """Table of cells, its index the cell ids (text), other text columns as text."""
     path = existing(settings["path"])
     columns = settings.get("columns")
-    with open_text(path) as handle, reading(path, "the header"):
+    with open_text(path) as handle, readable(path, "the header"):
         separator = separator_of(handle.readline(1_000_000)) or ","
-    with open_text(path) as handle, reading(path, "the table of cells"):
+    with open_text(path) as handle, readable(path, "the table of cells"):
         table = pd.read_csv(
             handle, sep=separator, header=None if columns else 0, names=columns, low_memory=False
         )
@@ -201,7 +200,7 @@ def _describe(
 def _read_positions(path: str | Path, cell_ids: pd.Index) -> np.ndarray:
     """Places of the spots on the slide, (n_cells, 2) float32: x to the right, y downwards."""
     path = existing(path)
-    with open_text(path) as handle, reading(path, "the positions"):
+    with open_text(path) as handle, readable(path, "the positions"):
         has_header = handle.readline(10_000).startswith("barcode")
         handle.seek(0)
         table = pd.read_csv(handle, header=0 if has_header else None)

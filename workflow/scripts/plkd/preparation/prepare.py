@@ -158,13 +158,6 @@ def prepare_dataset(
     return report
 
 
-def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How to read the file of one side (its configuration), for
-    :func:`plkd.io.cells.open_cells`."""
-    source = SourceSettings.from_config(config)
-    return source.reading | {"obs_columns": source.obs_columns}
-
-
 def source_rows(prepared: str | Path) -> NDArray[np.intp]:
     """Rows of the source file that the cells of a prepared file come from, (n_cells,)."""
     return read_obs(prepared)["source_row"].to_numpy(dtype=np.intp)
@@ -258,7 +251,7 @@ def _open_sides(
     query_source = SourceSettings.from_config(config.get("query") or {})
     columns = [*source.obs_columns, *query_source.obs_columns]
     least = settings.min_genes_per_cell
-    opened = enter(open_cells(reference_path, **source.reading, obs_columns=columns))
+    opened = enter(open_cells(reference_path, source.reading, obs_columns=columns))
     reference = choose_cells(opened, source, "reference")
 
     if query_path is None:
@@ -276,7 +269,7 @@ def _open_sides(
 
     same_file = Path(query_path).resolve() == Path(reference_path).resolve()
     if not (same_file and source.reading == query_source.reading):
-        opened = enter(open_cells(query_path, **query_source.reading, obs_columns=columns))
+        opened = enter(open_cells(query_path, query_source.reading, obs_columns=columns))
     query = choose_cells(opened, query_source, "query")
     reference, query = check_values([reference, query], least)
     reference = labelled_cells(reference, source, reference_path, settings.min_cells_per_label)

@@ -26,7 +26,8 @@ from plkd.io.normalisation import (
 )
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import walk
-from plkd.utils.text import listed
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.utils.text import counted, listed
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
@@ -38,13 +39,7 @@ class SourceSettings:
     """How to read one side; the keys of `reference` and `query` in a data set's configuration."""
 
     url: str | None = None
-    reader: str = "auto"
-    layer: str | None = None
-    use_raw: bool = False
-    modality: str | None = None
-    transpose: bool = False
-    gene_symbols_key: str | None = None
-    gene_table: Mapping[str, Any] | None = None
+    reading: ReadingOptions = AS_IT_IS
     labels_key: str | None = None
     batch_key: str | None = None
     keep: Mapping[str, Any] = field(default_factory=dict)
@@ -56,21 +51,9 @@ class SourceSettings:
         """Take the known keys that are set; the others keep their defaults."""
         names = {one.name for one in fields(cls)}
         known = {k: v for k, v in config.items() if k in names and v is not None}
+        known["reading"] = ReadingOptions.from_config(config)
         known["drop_labels"] = [str(label).strip() for label in known.get("drop_labels", ())]
         return cls(**known)
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """The options of :func:`plkd.io.cells.open_cells` but `obs_columns`."""
-        return {
-            "reader": self.reader,
-            "layer": self.layer,
-            "use_raw": self.use_raw,
-            "modality": self.modality,
-            "transpose": self.transpose,
-            "gene_symbols_key": self.gene_symbols_key,
-            "gene_table": self.gene_table,
-        }
 
     @property
     def obs_columns(self) -> list[str]:
@@ -186,7 +169,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             f"{role}: `labels_key` and `batch_key` are the same column '{settings.labels_key}'; "
             "the batch would give the label away. Name another column as `batch_key`, or none."
         )
-    slot = f"'{cells.path}', {slot_name(settings.layer, settings.use_raw)},"
+    slot = f"'{cells.path}', {slot_name(settings.reading.layer, settings.reading.use_raw)},"
     if cells.n_cells == 0:
         raise InputError(f"'{cells.path}' has no cells; give a {role} with cells")
     kept = _kept(cells.obs, settings, cells.path)
@@ -211,7 +194,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
         scale,
         {
             "url": settings.url or Path(cells.path).name,
-            "matrix": slot_name(settings.layer, settings.use_raw),
+            "matrix": slot_name(settings.reading.layer, settings.reading.use_raw),
             "cells_read": cells.n_cells,
             "genes_read": len(cells.genes),
             "gene_names": cells.names_report,
@@ -306,7 +289,7 @@ def labelled_cells(
     if len(set(side.labels)) < 2:
         raise InputError(
             f"'{path}', obs['{settings.labels_key}']: at least two labels are needed, found "
-            f"{listed(before, LISTED_VALUES)}; left after cleaning: "
+            f"{counted(before, LISTED_VALUES)}; left after cleaning: "
             f"{listed(sorted(set(side.labels)), LISTED_VALUES)}. Name another column "
             "as `labels_key`, or change `drop_labels`, `keep`, "
             "`min_cells_per_label`."
@@ -342,7 +325,7 @@ def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDAr
                 raise InputError(
                     f"'{path}', obs['{column}'] (`{setting}`): no cell has the value "
                     f"{listed(sorted(unknown), LISTED_VALUES)}; the values are: "
-                    f"{listed(Counter(found), LISTED_VALUES)}"
+                    f"{counted(Counter(found), LISTED_VALUES)}"
                 )
             kept &= np.isin(found, list(asked), invert=setting == "drop")
     if not kept.any():

@@ -1,0 +1,135 @@
+"""From a file of cells, or an AnnData, to what a model takes: its genes, on its scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from plkd.errors import InputError
+from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.io.normalisation import MatrixScale, require_usable, to_log_normalised
+from plkd.model.folder import TrainedModel
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.utils.logs import logger
+
+CHUNK_CELLS = 4096
+MINIMUM_OVERLAP = 0.1  # share of the model's genes below which labels and reasons would be noise
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """Cells in the genes and the scale of a model, read when they are asked for.
+
+    Attributes
+    ----------
+    overlap
+        Which genes of the model the cells have.
+    target_sum
+        Total of every cell before the logarithm.
+    """
+
+    overlap: GeneOverlap
+    target_sum: float
+    _cells: CellFile
+    _columns: NDArray[np.intp]
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return str(self._cells.path)
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Table of the cells, its index the cell ids."""
+        return self._cells.obs
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self._cells.n_cells
+
+    @property
+    def scale(self) -> MatrixScale:
+        """What the values are in the file."""
+        return self._cells.scale
+
+    def chunks(
+        self, chunk_cells: int = CHUNK_CELLS
+    ) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
+        """Yield (rows, log-normalised CSR float32 (n_rows, n_genes)), in the order of the file.
+
+        Cells without counts are left out: nothing can be said of them.
+        """
+        for rows, chunk in self._cells.chunks(chunk_cells):
+            measured = np.flatnonzero(chunk.getnnz(axis=1) > 0)
+            whole = measured.size == chunk.shape[0]
+            cells = self._brought(chunk if whole else chunk[measured])
+            yield measured + rows.start, cells
+
+    def take(self, rows: NDArray[np.intp]) -> sparse.csr_matrix:
+        """Some cells by their ascending places: log-normalised CSR float32 (n_taken, n_genes)."""
+        return self._brought(self._cells.take(rows))
+
+    def _brought(self, X: sparse.csr_matrix) -> sparse.csr_matrix:
+        logged = to_log_normalised(X, self.scale, self.target_sum)
+        return take_genes(logged, self._columns, self.overlap.n_wanted)
+
+
+@contextmanager
+def model_input(
+    query: CellSource,
+    model: TrainedModel,
+    reading: ReadingOptions = AS_IT_IS,
+    *,
+    minimum_overlap: float = MINIMUM_OVERLAP,
+) -> Iterator[ModelInput]:
+    """Open cells as they come, counts or logged, genes in any order, for a model.
+
+    Genes of the model that the cells lack count as zero; a warning says so if there are many.
+
+    Parameters
+    ----------
+    query
+        File or folder of cells, or an AnnData, which is not changed.
+    model
+        Whose genes and normalisation the cells are brought to.
+    reading
+        How to read the query.
+    minimum_overlap
+        Smallest share of the model's genes that the cells must have.
+
+    Raises
+    ------
+    InputError
+        If the cells cannot be read or brought to log1p, there are none, or they have too few of the
+        model's genes.
+    """
+    with open_cells(query, reading) as cells:
+        if cells.n_cells == 0:
+            raise InputError(f"'{cells.path}' has no cells.")
+        columns, overlap = match_genes(cells.genes, model.genes)
+        _check_overlap(overlap, minimum_overlap, cells, model.genes)
+        logger.info("'%s': %d cells, %s", cells.path, cells.n_cells, cells.scale.describe())
+        if not cells.scale.usable:  # looking at the other matrices takes time
+            require_usable(cells.scale, f"'{cells.path}'", cells.other_scales())
+        yield ModelInput(overlap, float(model.normalisation["target_sum"]), cells, columns)
+
+
+def _check_overlap(
+    overlap: GeneOverlap, minimum: float, cells: CellFile, model_genes: list[str]
+) -> None:
+    found = f"'{cells.path}' has {overlap.n_found} of the model's {overlap.n_wanted} genes"
+    if overlap.n_found == 0 or overlap.share < minimum:
+        hint = naming_hint(cells.genes, model_genes)
+        raise InputError(f"{found}; at least {minimum:.0%} are needed. {hint}")
+    if overlap.share < GOOD_OVERLAP:
+        logger.warning("%s (%.0f %%); the others count as zero", found, 100 * overlap.share)
+    else:
+        logger.info("%s (%.0f %%)", found, 100 * overlap.share)
