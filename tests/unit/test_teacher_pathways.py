@@ -17,7 +17,6 @@ from plkd.interpret.pathway_names import (
     name_pathways,
     pathway_genes,
     summarise_names,
-    usable_gene_sets,
 )
 from plkd.interpret.pathway_scores import (
     labelled_cells,
@@ -33,10 +32,10 @@ from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.model.training import train_teacher
-from plkd.pathways.gene_sets import GeneSet, read_gmts
+from plkd.pathways.gene_sets import GeneSet, read_gmts, usable_gene_sets
 from plkd.pathways.mask import build_mask
 from plkd.prediction.table import prediction_table, write_predictions
-from plkd.settings.models import MaskSettings, Settings, TeacherSettings
+from plkd.settings.models import Settings, TeacherSettings
 from plkd.settings.presets import resolve
 from plkd.simulation import Simulation, make_design, simulate_cells
 
@@ -336,9 +335,8 @@ def test_origins_that_cannot_be_told_apart_and_one_that_is_not_first() -> None:
 
 def test_gene_sets_that_could_not_have_been_tokens_name_none() -> None:
     gene_sets = sets(SMALL="abxyz", GOOD="abcxyz", LARGE="abcdefghijkl")
-    usable = usable_gene_sets(gene_sets, list("abcdefghij"), MaskSettings(min_genes=3, max_genes=8))
+    usable = usable_gene_sets(gene_sets, list("abcdefghij"), min_genes=3, max_genes=8)
     assert list(usable) == ["GOOD"]
-    assert usable["GOOD"].genes == ("a", "b", "c")
 
 
 def test_no_gene_set_is_usable() -> None:
@@ -482,7 +480,7 @@ def test_every_pathway_finds_the_programme_it_was_made_from(planted) -> None:
     gene_sets = {
         name: GeneSet(name, "", tuple(genes)) for name, genes in simulation.programmes.items()
     }
-    usable = usable_gene_sets(gene_sets, model.genes, model.settings.mask)
+    usable = usable_gene_sets(gene_sets, model.genes, 5, 300)
     summary = summarise_names(name_pathways(members, model.genes, usable, progress=False))
     assert summary["with_origin"] == len(model.tokens) - 1
     assert summary["origin_first_share"] > 0.95
@@ -528,7 +526,7 @@ def test_pathways_of_origin_rank_first_on_blood(real_data) -> None:
     model, _ = train_teacher(reference, mask.matrix, mask.tokens, settings, seed=0, progress=False)
     axes = token_statistics(model, reference.cells, labels, progress=False).axes
     members = pathway_genes(pathway_weights(model.network, axes), model.genes, model.tokens)
-    usable = usable_gene_sets(gene_sets, model.genes, settings.mask)
+    usable = mask.gene_sets
     summary = summarise_names(name_pathways(members, model.genes, usable, progress=False))
     assert summary["with_origin"] > 100
     assert summary["origin_first_share"] > 0.95

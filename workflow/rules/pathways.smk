@@ -7,7 +7,7 @@ rule pathways:
         weights="<run>/teacher/weights.safetensors",
         cells=explained_cells,
         predictions=explained_labels,
-        gene_sets=gene_set_files,
+        gene_sets="<mask>/gene_sets.gmt",
     output:
         pathways=shown(
             "<run>/interpretation/pathways.tsv",

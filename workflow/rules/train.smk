@@ -4,6 +4,7 @@ rule teacher:
         mask="<mask>/mask.npz",
         pathways="<mask>/pathways.tsv",
         genes="<mask>/genes.txt",
+        gene_sets="<mask>/gene_sets.gmt",
     output:
         model="<run>/teacher/model.json",
         weights="<run>/teacher/weights.safetensors",

@@ -20,8 +20,7 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 from tqdm import tqdm
 
-from plkd.pathways.gene_sets import GeneSet, match_spelling, over_representation
-from plkd.settings.models import MaskSettings
+from plkd.pathways.gene_sets import GeneSet, over_representation
 from plkd.utils.tables import Columns
 
 PATHWAY_GENE_COLUMNS: Columns = {"pathway": str, "gene": str, "weight": float}
@@ -64,22 +63,6 @@ def pathway_genes(
     return pd.concat(parts, ignore_index=True)
 
 
-def usable_gene_sets(
-    gene_sets: Mapping[str, GeneSet], genes: Sequence[str], mask: MaskSettings
-) -> dict[str, GeneSet]:
-    """Gene sets that could name a pathway: those that the mask's limits of size allow.
-
-    They are spelled as the genes are, and keep only these genes.
-    """
-    known = set(genes)
-    usable = {}
-    for name, gene_set in match_spelling(gene_sets, genes).items():
-        inside = tuple(gene for gene in gene_set.genes if gene in known)
-        if len(inside) >= mask.min_genes and len(gene_set.genes) <= mask.max_genes:
-            usable[name] = GeneSet(name, gene_set.description, inside)
-    return usable
-
-
 def name_pathways(
     members: pd.DataFrame,
     genes: Sequence[str],
@@ -100,7 +83,7 @@ def name_pathways(
     genes
         Genes of the model.
     gene_sets
-        What may be found (:func:`usable_gene_sets`).
+        What may be found, spelled as `genes` (:attr:`plkd.pathways.mask.Mask.gene_sets`).
     progress
         Show a progress bar.
 
@@ -114,6 +97,7 @@ def name_pathways(
         `origin_ties` (other sets with the same), `origin_p_value`, `origin_likeness` (Jaccard index
         of origin and best match).
     """
+    known = set(genes)
     sets = {
         str(pathway): list(part["gene"]) for pathway, part in members.groupby("pathway", sort=False)
     }
@@ -153,7 +137,12 @@ def name_pathways(
                     "origin_rank": 1 + int((p < own).sum()),
                     "origin_ties": int((p == own).sum()) - 1,
                     "origin_p_value": float(own),
-                    "origin_likeness": _jaccard(gene_sets[pathway], gene_sets[best["name"]]),
+                    "origin_likeness": _jaccard(
+                        *(
+                            known.intersection(gene_sets[name].genes)
+                            for name in (pathway, best["name"])
+                        )
+                    ),
                 }
             elif row["adjusted_p_value"] < SIGNIFICANT:
                 row["name"] = best["name"]
@@ -202,6 +191,5 @@ def _adjust_together(p_values: list[NDArray[np.float64]]) -> list[NDArray[np.flo
     return np.split(adjusted, np.cumsum(lengths)[:-1])
 
 
-def _jaccard(one: GeneSet, other: GeneSet) -> float:
-    a, b = set(one.genes), set(other.genes)
-    return len(a & b) / len(a | b)
+def _jaccard(one: set[str], other: set[str]) -> float:
+    return len(one & other) / len(one | other)

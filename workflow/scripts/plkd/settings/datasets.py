@@ -26,8 +26,7 @@ class ReadingOptions:
     gene_symbols_key
         Column of `var` with the gene names, instead of its index.
     gene_table
-        A table that renames genes: the arguments of
-        :meth:`plkd.io.gene_names.GeneTable.from_config`.
+        A table that renames genes: what :meth:`plkd.io.gene_names.GeneTable.from_config` takes.
     """
 
     reader: str = "auto"
@@ -36,7 +35,7 @@ class ReadingOptions:
     use_raw: bool = False
     transpose: bool = False
     gene_symbols_key: str | None = None
-    gene_table: Mapping[str, Any] | None = None
+    gene_table: Mapping[str, Any] | str | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ReadingOptions:
