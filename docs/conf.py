@@ -43,11 +43,11 @@ copybutton_prompt_is_regexp = True
 
 # --- reference, from the docstrings -------------------------------------------------------------
 autosummary_generate = True
-autosummary_ignore_module_all = False
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autosummary_ignore_module_all = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc sections name the types
 napoleon_google_docstring = False
+napoleon_use_param = False  # shapes such as (genes,) are no names to link
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 default_role = "code"
