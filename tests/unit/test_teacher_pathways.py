@@ -27,10 +27,10 @@ from plkd.interpret.pathway_scores import (
     token_statistics,
 )
 from plkd.interpret.sampling import sample_per_label
-from plkd.model.folder import TrainedModel
 from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_teacher
 from plkd.pathways.gene_sets import GeneSet, read_gmts, usable_gene_sets
 from plkd.pathways.mask import build_mask
@@ -42,7 +42,9 @@ from plkd.simulation import Simulation, make_design, simulate_cells
 N_GENES, N_TOKENS, WIDTH = 14, 6, 8
 
 
-def untrained(block: str = "prenorm", depth: int = 1, *, token_norm: bool = False) -> TrainedModel:
+def untrained(
+    block: str = "prenorm", depth: int = 1, *, token_norm: bool = False
+) -> TrainedNetwork:
     torch.manual_seed(3)
     rng = np.random.default_rng(3)
     mask = rng.random((N_GENES, N_TOKENS)) < 0.4
@@ -52,7 +54,7 @@ def untrained(block: str = "prenorm", depth: int = 1, *, token_norm: bool = Fals
     )
     scale = torch.from_numpy(rng.uniform(0.5, 2, N_GENES)).float()
     teacher = Teacher(sparse.csc_array(mask), 3, settings.teacher, scale)
-    return TrainedModel(
+    return TrainedNetwork(
         teacher,
         [f"G{i}" for i in range(N_GENES)],
         ["A", "B", "C"],
@@ -176,7 +178,7 @@ def test_a_token_that_is_the_same_everywhere_has_no_axis_and_no_evidence() -> No
 
 def test_a_student_has_no_pathways() -> None:
     settings = Settings()
-    student = TrainedModel(Student(5, 3, settings.student), list("abcde"), list("xyz"), settings)
+    student = TrainedNetwork(Student(5, 3, settings.student), list("abcde"), list("xyz"), settings)
     with pytest.raises(InputError, match="Teacher"):
         teacher_of(student)
 
@@ -417,7 +419,7 @@ def test_cells_of_reference_and_query(tmp_path) -> None:
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[TrainedModel, Simulation, sparse.csr_matrix]:
+def planted() -> tuple[TrainedNetwork, Simulation, sparse.csr_matrix]:
     """A Teacher with the shape of the default preset, trained on cells with known programmes."""
     design = make_design(
         n_genes=400, n_labels=5, n_batches=2, n_programmes=30, programme_size=15,
@@ -436,7 +438,7 @@ def planted() -> tuple[TrainedModel, Simulation, sparse.csr_matrix]:
         {"teacher": {"width": 16}, "teacher_training": {"epochs": 2, "min_steps": 150}}
     )
     reference = Reference.from_names(cells.X, cells.obs["label"], genes)
-    model, _ = train_teacher(reference, mask.matrix, mask.tokens, settings, seed=0, progress=False)
+    model = train_teacher(reference, mask, settings, progress=False).require("teacher")
     return model, simulation, reference.cells
 
 
@@ -523,7 +525,7 @@ def test_pathways_of_origin_rank_first_on_blood(real_data) -> None:
     settings = resolve({"teacher_training": {"epochs": 2, "min_steps": 40}})
     labels = cells.obs["cell_type"].astype(str).to_numpy()
     reference = Reference.from_names(cells.X, labels, cells.var_names)
-    model, _ = train_teacher(reference, mask.matrix, mask.tokens, settings, seed=0, progress=False)
+    model = train_teacher(reference, mask, settings, progress=False).require("teacher")
     axes = token_statistics(model, reference.cells, labels, progress=False).axes
     members = pathway_genes(pathway_weights(model.network, axes), model.genes, model.tokens)
     usable = mask.gene_sets

@@ -73,6 +73,18 @@ def filled(path, **names):
     return PATHVARS.apply(path).format(**names)
 
 
+def model_files(folder, *networks):
+    """Files of a folder with these networks by name; `model` is the one that says what it holds."""
+    names = [*networks, "background"]
+    return {
+        "model": f"{folder}/model.json",
+        **{name: f"{folder}/{name}.safetensors" for name in names},
+    }
+
+
+TEACHER = model_files("<run>/teacher", "teacher")  # alone, for the Student to learn from
+MODEL = model_files("<run>/model", "teacher", "student")
+
 CATEGORIES = {
     "labels": "1. Labels",
     "accuracy": "2. Accuracy",
@@ -462,6 +474,14 @@ def predictions_of(wildcards):
     return [filled(f"<run>/predictions/{model}.parquet", **wildcards) for model in MODELS] + [
         f"{others}/{method}.parquet" for method in BASELINES
     ]
+
+
+MAPPED_CELLS = 20_000  # of reference and query together; more would not be told apart on a map
+
+
+def reference_to_embed(wildcards):
+    """The Student's embedding of the reference is for nothing; that of the Teacher is mapped."""
+    return "<prepared>/reference.h5ad" if wildcards.model == "teacher" else []
 
 
 # ------------------------------------------------------------------------------------ interpretation

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
+from plkd.evaluation.embeddings import umap_of_query
 from plkd.prediction.annotate import label_table, write_annotated
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepare import source_rows
@@ -24,6 +25,7 @@ def main(snakemake) -> None:
         snakemake.output.annotated,
         predictions,
         embedding[embedding.obs["role"] == "query"].X,
+        umap=umap_of_query(snakemake.input.umap, predictions["cell_id"]),
         rows=source_rows(snakemake.input.prepared),
         about={
             "dataset": snakemake.wildcards.dataset,

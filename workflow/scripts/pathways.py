@@ -18,7 +18,7 @@ from plkd.interpret.pathway_scores import (
     teacher_of,
     token_statistics,
 )
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.devices import choose_device
 from plkd.utils.files import write_json
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     output, choice = snakemake.output, snakemake.params.interpretation
-    model = load_model(Path(snakemake.input.model).parent)
+    model = load_model(Path(snakemake.input.model).parent).require("teacher")
     teacher = teacher_of(model)
     cells, labels, about = labelled_cells(
         snakemake.input.cells,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anndata as ad
@@ -11,10 +11,18 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.evaluation.metrics import embedding_metrics
+from plkd.utils.tables import Columns, read_tsv
+
+UMAP_COLUMNS: Columns = {"cell_id": str, "role": str, "umap1": float, "umap2": float}
+"""Columns of a map; a cell is named by its role and its id."""
+EMBEDDING_COLUMNS: Columns = {
+    "space": str, "cells": str, "mixed": str, "n_cells": int, "cell_type_asw": float,
+    "cell_type_asw_scaled": float, "batch_asw": float, "graph_connectivity": float,
+}  # fmt: skip
+"""Columns of :func:`score_spaces`."""
 
 
 def read_cells_of_run(
@@ -32,8 +40,8 @@ def read_cells_of_run(
     Returns
     -------
     DataFrame
-        `role` (reference or query), `batch` (str) and `label` (null where there is none), in the
-        order of the two files.
+        `cell_id`, `role` (reference or query), `batch` (str) and `label` (null where there is
+        none), in the order of the two files.
 
     Raises
     ------
@@ -48,19 +56,20 @@ def read_cells_of_run(
             "its truth or predictions. Make both from this prepared query."
         )
     parts = {
-        "reference": (reference_obs["batch"], reference_obs["label"]),
-        "query": (query_obs["batch"], query_labels["label"].iloc[position]),
+        "reference": (reference_obs, reference_obs["label"]),
+        "query": (query_obs, query_labels["label"].iloc[position]),
     }
     return pd.concat(
         [
             pd.DataFrame(
                 {
+                    "cell_id": obs.index.astype(str),
                     "role": role,
-                    "batch": batch.astype(str).to_numpy(),
+                    "batch": obs["batch"].astype(str).to_numpy(),
                     "label": label.astype(object).to_numpy(),
                 }
             )
-            for role, (batch, label) in parts.items()
+            for role, (obs, label) in parts.items()
         ],
         ignore_index=True,
     )
@@ -127,38 +136,73 @@ def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]
     Parameters
     ----------
     path
-        h5ad, X of shape (n_cells, n_dimensions), obs `role`.
+        h5ad, X of shape (n_cells, n_dimensions), obs `role` and `cell_id`.
     cells
         All cells of the run (:func:`read_cells_of_run`).
 
     Raises
     ------
     InputError
-        If the roles of the rows are not those of `cells`.
+        If the rows are not `cells`, in their order.
     """
     adata = ad.read_h5ad(path)
-    if list(adata.obs["role"].astype(str)) != list(cells["role"]):
-        raise InputError(
-            f"'{path}' holds {adata.n_obs} cells, but the prepared files hold "
-            f"{dict(cells['role'].value_counts())}: expected the reference's cells, then the "
-            "query's. Compute the embedding again."
-        )
+    _require_cells(adata.obs, cells, path)
     return np.asarray(adata.X, dtype=np.float32)
 
 
-def map_spaces(
-    spaces: Mapping[str, NDArray[np.float32]], cells: pd.DataFrame, seed: int
-) -> pd.DataFrame:
-    """UMAP of several embeddings of the same cells.
+def umap_table(path: str | Path, max_cells: int, seed: int) -> pd.DataFrame:
+    """Map of an embedding: its cells, or some of many, on the plane.
 
     Parameters
     ----------
-    spaces
-        Embeddings by name, each of shape (n_cells, n_dimensions).
+    path
+        As of :func:`read_embedding`.
+    max_cells
+        Cells that are mapped, see :func:`sample_cells`.
+    seed
+        Of their choice and of UMAP.
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`UMAP_COLUMNS`, in the order of the embedding.
+    """
+    adata = ad.read_h5ad(path)
+    chosen = sample_cells(adata.n_obs, max_cells, seed)
+    plane = umap_coordinates(np.asarray(adata.X[chosen], dtype=np.float32), seed)
+    table = adata.obs[["cell_id", "role"]].astype(str).iloc[chosen].reset_index(drop=True)
+    return table.assign(umap1=plane[:, 0], umap2=plane[:, 1])
+
+
+def read_umap(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]:
+    """Coordinates (n_cells, 2) of a map that must be of these cells.
+
+    Raises
+    ------
+    InputError
+        If the rows are not `cells`, in their order.
+    """
+    table = read_tsv(path, UMAP_COLUMNS, made_by="map_cells")
+    _require_cells(table, cells, path)
+    return table[["umap1", "umap2"]].to_numpy(dtype=np.float32)
+
+
+def umap_of_query(path: str | Path, cell_ids: Sequence[str] | pd.Series) -> NDArray[np.float32]:
+    """Coordinates (n_cells, 2) of cells of the query; NaN for those that were not mapped."""
+    table = read_tsv(path, UMAP_COLUMNS, made_by="map_cells")
+    query = table[table["role"] == "query"].set_index("cell_id")
+    return query[["umap1", "umap2"]].reindex(list(cell_ids)).to_numpy(dtype=np.float32)
+
+
+def stack_maps(maps: Mapping[str, NDArray[np.float32]], cells: pd.DataFrame) -> pd.DataFrame:
+    """Put several maps of the same cells into one table.
+
+    Parameters
+    ----------
+    maps
+        Coordinates by the name of the space, each of shape (n_cells, 2).
     cells
         One row per cell, with any columns.
-    seed
-        Of UMAP.
 
     Returns
     -------
@@ -166,8 +210,7 @@ def map_spaces(
         `space`, `umap1`, `umap2` and the columns of `cells`; one row per space and cell.
     """
     parts = []
-    for name, embedding in tqdm(spaces.items(), desc="UMAP", unit="space"):
-        plane = umap_coordinates(embedding, seed)
+    for name, plane in maps.items():
         part = cells.reset_index(drop=True).copy()
         part.insert(0, "space", name)
         part.insert(1, "umap1", plane[:, 0])
@@ -184,7 +227,8 @@ def score_spaces(
     Parameters
     ----------
     spaces, cells, seed
-        As for :func:`map_spaces`; `cells` has `role`, `batch` and `label`.
+        Embeddings by name, each of shape (n_cells, n_dimensions); `role`, `batch` and `label` of
+        the cells; seed of a sample.
 
     Returns
     -------
@@ -205,6 +249,19 @@ def score_spaces(
             scores["n_cells"] = int(scores["n_cells"])
             rows.append({"space": name, "cells": subset, "mixed": mixed, **scores})
     return pd.DataFrame(rows)
+
+
+def _require_cells(found: pd.DataFrame, cells: pd.DataFrame, path: str | Path) -> None:
+    """Raise unless a table has the ids and roles of these cells, row by row."""
+    names = ["role", "cell_id"]
+    if len(found) != len(cells) or not np.array_equal(
+        found[names].astype(str).to_numpy(), cells[names].astype(str).to_numpy()
+    ):
+        raise InputError(
+            f"'{path}' holds {len(found)} cells that are not, or not in this order, those of the "
+            f"prepared files ({dict(cells['role'].value_counts())}; the reference's, then the "
+            "query's). Delete it and run the pipeline again."
+        )
 
 
 def _read_obs(path: str | Path) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,17 @@ def write_by_chunks(
     obs: pd.DataFrame,
     var: pd.DataFrame,
     chunks: Iterable[sparse.csr_matrix],
-    about: dict[str, Any],
+    made_by: Mapping[str, Any],
     spatial: NDArray[np.floating[Any]] | None,
 ) -> None:
-    """Write the chunks one after the other as the rows of `X`."""
+    """Write the chunks one after the other as the rows of `X`; `made_by` goes to `uns`."""
     with whole_file(output) as temporary, h5py.File(temporary, "w") as store:
         store.attrs["encoding-type"] = "anndata"
         store.attrs["encoding-version"] = "0.1.0"
         write_elem(store, "obs", obs)
         write_elem(store, "var", var)
         write_elem(store, "obsm", {} if spatial is None else {"spatial": spatial})
-        uns = {key: about[key] for key in ("rule", "upstream", "annotation")}
-        write_elem(store, "uns", {"plkd_gene_activity": uns})
+        write_elem(store, "uns", {"plkd_gene_activity": dict(made_by)})
         write_elem(
             store,
             "X",

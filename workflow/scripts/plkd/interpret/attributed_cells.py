@@ -15,7 +15,7 @@ from plkd.errors import InputError
 from plkd.interpret.explainers import Explainer, attribute_labels
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_model import Model
 from plkd.utils.files import whole_file
 from plkd.utils.text import listed
 
@@ -130,24 +130,23 @@ class AttributedCells:
         )
 
 
-def background_of(model: TrainedModel) -> Background:
+def background_of(model: Model) -> Background:
     """Give the background in a model's folder.
 
     Raises
     ------
     InputError
-        If the folder was written before models kept one.
+        If there is none.
     """
     if model.background is None:
         raise InputError(
-            "the folder of the model holds no background.safetensors, which explanations compare "
-            "cells with: train the model again, or copy the folder as a whole."
+            "the model has no background, which explanations compare cells with: train it again."
         )
     return model.background
 
 
 def attribute_query(
-    model: TrainedModel,
+    model: Model,
     query: str | Path,
     predictions: pd.DataFrame,
     *,
@@ -162,7 +161,7 @@ def attribute_query(
     Parameters
     ----------
     model
-        A Student.
+        A trained model, whose Student is asked.
     query
         Prepared query (``prepared/query.h5ad``).
     predictions
@@ -203,7 +202,7 @@ def attribute_query(
             "which the model does not know: give the predictions of this model."
         )
     found = attribute_labels(
-        model,
+        model.require("student"),
         chosen,
         background,
         codes[:, None],

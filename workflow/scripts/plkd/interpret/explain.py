@@ -17,7 +17,9 @@ from plkd.interpret.attributed_cells import background_of
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, no_pathways
 from plkd.io.cells import CellSource
-from plkd.model.folder import TrainedModel
+from plkd.model.background import Background
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import ModelInput, model_input
 from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
@@ -85,13 +87,12 @@ class Explanation:
 
 
 def explain_file(
-    student: TrainedModel,
+    model: Model,
     query: CellSource,
     *,
     cell: str | None = None,
     group: str | None = None,
     obs: tuple[str, str] | None = None,
-    teacher: TrainedModel | None = None,
     seed: int = 0,
     reading: ReadingOptions = AS_IT_IS,
 ) -> Explanation:
@@ -99,8 +100,8 @@ def explain_file(
 
     Parameters
     ----------
-    student, teacher
-        Trained models; the Teacher adds the pathways.
+    model
+        A trained model: its Student's genes are explained, and its Teacher's pathways.
     query
         File or folder of cells, or an AnnData, see
         :func:`plkd.prediction.model_input.model_input`.
@@ -122,11 +123,8 @@ def explain_file(
     """
     if sum(choice is not None for choice in (cell, group, obs)) != 1:
         raise InputError("say which cells to explain: a cell, a group or a column with a value.")
-    background_of(student)
-    if teacher is not None and teacher.genes != student.genes:
-        raise InputError(
-            "Teacher and Student have different genes: give the two folders of one run."
-        )
+    background_of(model)
+    student = model.require("student")
     with model_input(query, student, reading) as cells:
         rows = (
             _rows_labelled(student, cells, group)
@@ -137,15 +135,14 @@ def explain_file(
         lot = np.random.default_rng(seed).random(cells.n_cells)
         kept = cells.take(np.sort(rows[np.argsort(lot[rows])[:MOST_CELLS]]))
     about = cell if cell is not None else group if group is not None else "=".join(obs or ())
-    return explain_cells(student, kept, str(about), teacher=teacher, label=group, n_cells=n_cells)
+    return explain_cells(model, kept, str(about), label=group, n_cells=n_cells)
 
 
 def explain_cells(
-    student: TrainedModel,
+    model: Model,
     cells: sparse.csr_matrix,
     about: str,
     *,
-    teacher: TrainedModel | None = None,
     label: str | None = None,
     n_cells: int | None = None,
 ) -> Explanation:
@@ -154,7 +151,7 @@ def explain_cells(
     `label` None takes the label of most cells, and explains those that have it. `n_cells` is how
     many cells these were drawn from.
     """
-    background = background_of(student)
+    background, student = background_of(model), model.require("student")
     n_cells = cells.shape[0] if n_cells is None else n_cells
     probabilities = student.predict(cells)[0]
     labels = probabilities.argmax(axis=1)
@@ -192,8 +189,8 @@ def explain_cells(
     )
     order = np.argsort(-genes["against_runner_up"].abs().to_numpy(), kind="stable")
     pathways, teacher_label = None, None
-    if teacher is not None:
-        pathways, teacher_label = _pathways(teacher, cells)
+    if model.teacher is not None:
+        pathways, teacher_label = _pathways(model.teacher, background, cells)
     return Explanation(
         about=about,
         label=student.labels[code],
@@ -271,8 +268,9 @@ def explanation_table(found: Explanation) -> pd.DataFrame:
     ]
 
 
-def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataFrame, str]:
-    background = background_of(teacher)
+def _pathways(
+    teacher: TrainedNetwork, background: Background, cells: sparse.csr_matrix
+) -> tuple[pd.DataFrame, str]:
     code = int(np.bincount(teacher.predict(cells)[0].argmax(axis=1)).argmax())
     found = attribute_tokens(teacher, cells, background, np.full(cells.shape[0], code))
     table = pd.DataFrame(
@@ -287,7 +285,7 @@ def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataF
     return table.iloc[order].reset_index(drop=True), teacher.labels[code]
 
 
-def _rows_labelled(student: TrainedModel, cells: ModelInput, label: str) -> np.ndarray:
+def _rows_labelled(student: TrainedNetwork, cells: ModelInput, label: str) -> np.ndarray:
     """Ascending places of the cells that the Student gives a label."""
     found = []
     for rows, part in cells.chunks():

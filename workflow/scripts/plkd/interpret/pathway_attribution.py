@@ -21,8 +21,8 @@ from torch import Tensor
 
 from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.pathways.mask import UNCOVERED
 
 POINTS = (16, 64, 256)
@@ -55,16 +55,16 @@ class TokenAttributions:
     error: np.ndarray
 
 
-def no_pathways(model: TrainedModel) -> np.ndarray:
+def no_pathways(model: TrainedNetwork) -> np.ndarray:
     """Which tokens see every gene, or those that no pathway covers; boolean (pathways,)."""
     mask = teacher_of(model).navigator.mask()
     sees_all = np.diff(mask.indptr) == mask.shape[0]
     return np.asarray(sees_all | (np.asarray(model.tokens) == UNCOVERED))
 
 
-def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
+def mean_tokens(model: TrainedNetwork, background: Background) -> Tensor:
     """Weighted mean of the background's tokens, (pathways, width)."""
-    network = teacher_of(model).cpu().eval()
+    network = teacher_of(model.to("cpu"))
     weights = torch.from_numpy(background.weights).float()
     with torch.inference_mode():
         parts = [
@@ -76,7 +76,7 @@ def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
 
 
 def attribute_tokens(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     background: Background,
     targets: np.ndarray,
@@ -98,7 +98,7 @@ def attribute_tokens(
     left_out
         Tokens that say nothing, boolean (pathways,): they are always those of the background.
     """
-    network = teacher_of(model).cpu().eval()
+    network = teacher_of(model.to("cpu"))
     start = mean_tokens(model, background).clone()
     contributions, attention, logits, error = [], [], [], []
     with torch.no_grad():

@@ -23,6 +23,22 @@ from tqdm import tqdm
 from plkd.pathways.gene_sets import GeneSet, over_representation
 from plkd.utils.tables import Columns
 
+PATHWAY_NAME_COLUMNS: Columns = {
+    "pathway": str,
+    "name": str,
+    "variance_share": float,
+    "genes": int,
+    "best_match": str,
+    "best_overlap": "Int64",
+    "best_size": "Int64",
+    "p_value": float,
+    "adjusted_p_value": float,
+    "origin_rank": "Int64",
+    "origin_ties": "Int64",
+    "origin_p_value": float,
+    "origin_likeness": float,
+}
+"""Columns of pathways.tsv: :func:`name_pathways` and the share of variance of their scores."""
 PATHWAY_GENE_COLUMNS: Columns = {"pathway": str, "gene": str, "weight": float}
 """Columns of :func:`pathway_genes`."""
 

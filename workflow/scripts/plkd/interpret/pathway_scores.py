@@ -35,8 +35,8 @@ from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.interpret.sampling import sample_per_label
-from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.prediction.table import read_predictions
 from plkd.utils.logs import logger
 from plkd.utils.tables import Columns
@@ -86,7 +86,7 @@ class TokenStatistics:
     attention: pd.DataFrame
 
 
-def teacher_of(model: TrainedModel) -> Teacher:
+def teacher_of(model: TrainedNetwork) -> Teacher:
     """Give the network of a model that must be a Teacher.
 
     Raises
@@ -96,7 +96,7 @@ def teacher_of(model: TrainedModel) -> Teacher:
     """
     if not isinstance(model.network, Teacher):
         raise InputError(
-            "pathways are those of a Teacher: give the folder 'teacher', not a Student."
+            "pathways are those of a Teacher, this is a Student: give `model.teacher`."
         )
     return model.network
 
@@ -109,7 +109,7 @@ def reads_centred(teacher: Teacher) -> bool:
 
 def labelled_cells(
     path: str | Path,
-    model: TrainedModel,
+    model: TrainedNetwork,
     *,
     predictions: str | Path | None = None,
     most: int = 1000,
@@ -176,7 +176,7 @@ def labelled_cells(
 
 
 def token_statistics(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     labels: NDArray[np.str_],
     *,
@@ -201,7 +201,7 @@ def token_statistics(
     progress
         Show a progress bar.
     """
-    teacher = teacher_of(model).to(device).eval()
+    teacher = teacher_of(model.to(device))
     n_tokens, width = teacher.navigator.n_tokens, teacher.navigator.width
     names = np.unique(labels)
     code = torch.from_numpy(np.searchsorted(names, labels))

@@ -63,12 +63,19 @@ def with_symbols(names: Iterable[str]) -> list[str]:
 
 
 def same_kind(one: Sequence[str], other: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Names that can be compared: symbols for both, where one list alone holds Ensembl ids."""
+    """Give names that can be compared: symbols, where one list holds Ensembl ids and the other not.
+
+    The order stays, and different names stay different.
+    """
     kinds = are_ids(one), are_ids(other)
     if kinds[0] == kinds[1] or not len(one) or not len(other):
         return one, other
     ids = one if kinds[0] else other
-    symbols = with_symbols(ids)
+    try:
+        symbols = with_symbols(ids)
+    except InputError as error:  # a copy of the library without its tables still compares names
+        logger.warning("Ensembl ids cannot be compared with symbols: %s", error)
+        return one, other
     n_known = sum(name != symbol for name, symbol in zip(ids, symbols, strict=True))
     if n_known:
         logger.info(
