@@ -429,8 +429,12 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     foreign = predictions.assign(label="unheard of")
     with pytest.raises(InputError, match="unheard of"):
         attribute_query(model, tmp_path / "query.h5ad", foreign, per_label=4, seed=0)
-    with pytest.raises(InputError, match="other cells than the predictions"):
-        attribute_query(model, tmp_path / "query.h5ad", predictions[::-1], per_label=4, seed=0)
+    reordered = attribute_query(
+        model, tmp_path / "query.h5ad", predictions[::-1], per_label=4, seed=0, progress=False
+    )
+    assert list(reordered.cell_ids) == list(found.cell_ids)
+    with pytest.raises(InputError, match="not of the same cells"):
+        attribute_query(model, tmp_path / "query.h5ad", predictions[1:], per_label=4, seed=0)
     other = Model(
         student=dataclasses.replace(student, genes=model.genes[::-1]), background=model.background
     )

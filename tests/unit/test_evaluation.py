@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -12,6 +10,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 
+import annotate
 import baseline
 import benchmark_table
 import embedding_figure
@@ -20,6 +19,7 @@ import evaluate_figures
 import map_cells
 import plot_history
 import true_labels
+from job import job
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import (
     UMAP_COLUMNS,
@@ -37,20 +37,6 @@ from plkd.utils.tables import read_tsv
 from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
-
-
-class Names(SimpleNamespace):
-    """What Snakemake gives as input, output, params: by name, by key and in order."""
-
-    def __getitem__(self, key: str | int) -> Any:
-        return list(vars(self).values())[key] if isinstance(key, int) else vars(self)[key]
-
-    def items(self) -> Any:
-        return vars(self).items()
-
-
-def job(**parts: dict[str, Any]) -> SimpleNamespace:
-    return SimpleNamespace(**{name: Names(**part) for name, part in parts.items()})
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +216,34 @@ def test_a_map_is_joined_by_cell(run, prepared, tmp_path):
     )
     with pytest.raises(InputError, match=r"umap\.tsv.* run the pipeline again"):
         read_umap(tmp_path / "umap.tsv", cells)
+
+
+def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
+    make_map(run, tmp_path / "umap.tsv", 200)
+    query = ad.read_h5ad(prepared["query"])
+    query.obs["source_row"] = np.arange(query.n_obs)
+    query.write_h5ad(tmp_path / "query.h5ad")
+    annotate.main(
+        job(
+            input={
+                "query": tmp_path / "query.h5ad",
+                "prepared": tmp_path / "query.h5ad",
+                "predictions": run / "logistic_regression.parquet",
+                "embedding": run / "teacher.h5ad",
+                "umap": tmp_path / "umap.tsv",
+            },
+            params={"source": {}},
+            wildcards={"dataset": "small", "variant": "default", "seed": "0"},
+            output={
+                "annotated": tmp_path / "annotated.h5ad",
+                "labels": tmp_path / "labels.tsv",
+            },
+        )
+    )
+    annotated = ad.read_h5ad(tmp_path / "annotated.h5ad")
+    np.testing.assert_array_equal(
+        annotated.obsm["X_plkd_umap"], umap_of_query(tmp_path / "umap.tsv", query.obs_names)
+    )
 
 
 def test_without_truth_the_map_bears_the_labels_of_the_student(

@@ -15,8 +15,9 @@ from plkd.cli import main
 from plkd.errors import InputError
 from plkd.figures.explain import plot_explanation
 from plkd.figures.style import save_figure, style
-from plkd.interpret.explain import explain_cells, explain_file, explanation_table, explanation_text
+from plkd.interpret.explain import explain_file, explanation_table, explanation_text
 from plkd.model.trained_model import load_model
+from plkd.model.trained_network import TrainedNetwork
 from simulated import MARKERS, make_cells
 from trained import TYPES, logged, trained_model
 
@@ -69,6 +70,11 @@ def test_one_cell(folder, query):
     assert found.genes["against_runner_up"].abs().is_monotonic_decreasing
     assert set(found.pathways["pathway"]) == set(model.teacher.tokens)
     assert (~found.pathways["is_pathway"]).sum() == 1
+    assert found.attributions.cell_ids.tolist() == [name]
+    shown = found.attributions.to_shap(found.label)
+    np.testing.assert_allclose(
+        shown.values[0], genes["contribution"].reindex(model.genes), atol=1e-6
+    )
 
 
 def test_groups(folder, query):
@@ -81,6 +87,22 @@ def test_groups(folder, query):
     assert by_label.n_explained == by_label.n_cells
     top = by_obs.genes.query("expression > typical_of_runner_up").head(8)["gene"]
     assert len(set(top) & set(MARKERS[label])) >= 4
+
+
+def test_every_cell_is_predicted_once(folder, query, monkeypatch):
+    model = load_model(folder / "model")
+    predicted = []
+    predict = TrainedNetwork.predict
+
+    def counted(self, cells, **options):
+        if self.kind == "student":
+            predicted.append(cells.shape[0])
+        return predict(self, cells, **options)
+
+    monkeypatch.setattr(TrainedNetwork, "predict", counted)
+    found = explain_file(model, folder / "query.h5ad", group="NK cell")
+    assert sum(predicted) == query.n_obs
+    assert 0 < found.n_cells < query.n_obs
 
 
 def test_a_mixed_group_explains_its_commonest_label(folder, query):
@@ -167,7 +189,11 @@ def test_what_cannot_be_explained(folder, choice, message, capsys):
 def test_models_that_do_not_fit(folder, query):
     model = load_model(folder / "model")
     with pytest.raises(InputError, match="no background"):
-        explain_cells(dataclasses.replace(model, background=None), logged(query), "x")
+        explain_file(
+            dataclasses.replace(model, background=None),
+            folder / "query.h5ad",
+            cell=query.obs_names[0],
+        )
     with pytest.raises(InputError, match="no Student"):
         explain_file(
             dataclasses.replace(model, student=None), folder / "query.h5ad", cell=query.obs_names[0]

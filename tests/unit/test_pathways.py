@@ -17,6 +17,7 @@ from scipy.stats import fisher_exact, hypergeom
 
 from plkd.errors import InputError
 from plkd.figures.mask import plot_pathways, readable_name
+from plkd.figures.style import save_figure, style
 from plkd.io.ensembl import symbols_of_ids
 from plkd.pathways.gene_sets import (
     GeneSet,
@@ -583,7 +584,8 @@ def test_figure_of_one_pathway_and_of_untested_ones(tmp_path, kind):
     mask = build_mask(
         kind, ["A", "B", "C"], gene_sets=sets, background=["A", "B", "C", "D"], min_genes=2
     )
-    plot_pathways(mask.table, tmp_path / "p.png", tmp_path / "p.pdf")
+    with style():
+        save_figure(plot_pathways(mask.table), tmp_path / "p.png", tmp_path / "p.pdf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.pdf", "p.png"]
 
 

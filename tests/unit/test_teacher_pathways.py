@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -409,8 +411,7 @@ def test_cells_of_reference_and_query(tmp_path) -> None:
     assert (found != cells[known]).nnz == 0
     assert "query" in about
 
-    other = untrained()
-    other.genes = other.genes[::-1]
+    other = dataclasses.replace(untrained(), genes=model.genes[::-1])
     with pytest.raises(InputError, match="other genes"):
         labelled_cells(tmp_path / "reference.h5ad", other)
 

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REPOSITORY / "tests", folder / "tests", ignore=shutil.ignore_patterns("__py*"))
     (folder / "profiles").symlink_to("workflow/profiles")
     (folder / ".venv").symlink_to(sys.prefix)
+    write_command(folder / "commands" / "plkd")
     quick = {"datasets": ["config/datasets/pbmc68k.yaml"], "variants": {"default": SETTINGS}}
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(quick))
 
@@ -64,6 +66,18 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_command(path: Path) -> None:
+    """Write the command that an installation makes of `plkd`, for the library of the clone."""
+    module, function = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"][
+        "scripts"
+    ]["plkd"].split(":")
+    path.parent.mkdir()
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+    )
+    path.chmod(0o755)
+
+
 def data_files(configurations: Path) -> set[str]:
     """Files below `data_folder` that the shipped configurations read."""
     texts = [path.read_text() for path in configurations.rglob("*.yaml")]
@@ -81,7 +95,7 @@ def finished(clone: Path) -> Path:
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{folder / 'commands'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     library = str(folder / "workflow" / "scripts")
     return subprocess.run(
         ["bash", "-euc", command],

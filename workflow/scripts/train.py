@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anndata as ad
-
 from plkd.model.reference import Reference
 from plkd.model.trained_model import load_model
 from plkd.model.training import resume_file_in, train_student, train_teacher
 from plkd.pathways.mask import Mask
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.models import from_dict
 from plkd.utils.devices import choose_device
 from plkd.utils.files import sha256_of
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    cells = ad.read_h5ad(snakemake.input.reference)
-    reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
+    cells = PreparedCells.read(snakemake.input.reference)
+    reference = Reference.from_names(cells.X, cells.labels, cells.genes)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
     kind = "teacher" if snakemake.input.get("mask") else "student"
     resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem
 from numpy.typing import NDArray
 
 from plkd.errors import InputError
 from plkd.evaluation.metrics import embedding_metrics
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.tables import Columns, read_tsv
 
 UMAP_COLUMNS: Columns = {"cell_id": str, "role": str, "umap1": float, "umap2": float}
@@ -46,18 +45,13 @@ def read_cells_of_run(
     Raises
     ------
     InputError
-        If a cell of the query has no entry in `query_labels`.
+        If `query_labels` is of other cells than the query.
     """
-    reference_obs, query_obs = _read_obs(reference), _read_obs(query)
-    position = pd.Index(query_labels["cell_id"]).get_indexer(query_obs.index)
-    if (position < 0).any():
-        raise InputError(
-            f"{int((position < 0).sum())} of {len(query_obs)} cells of '{query}' have no entry in "
-            "its truth or predictions. Make both from this prepared query."
-        )
+    labelled, asked = PreparedCells.read(reference), PreparedCells.read(query)
+    of_query = asked.in_order(query_labels, "the truth or predictions")["label"]
     parts = {
-        "reference": (reference_obs, reference_obs["label"]),
-        "query": (query_obs, query_labels["label"].iloc[position]),
+        "reference": (labelled.obs, labelled.obs["label"]),
+        "query": (asked.obs, of_query),
     }
     return pd.concat(
         [
@@ -105,11 +99,11 @@ def principal_components(
     """
     import scanpy as sc
 
-    n_reference = len(_read_obs(reference))
-    inside = cells < n_reference
+    labelled, asked = PreparedCells.read(reference), PreparedCells.read(query)
+    inside = cells < labelled.n_cells
     parts = {
-        "reference": _read_rows(reference, cells[inside]),
-        "query": _read_rows(query, cells[~inside] - n_reference),
+        "reference": _some_cells(labelled, cells[inside]),
+        "query": _some_cells(asked, cells[~inside] - labelled.n_cells),
     }
     # Names of both files may coincide.
     joint = ad.concat({k: part for k, part in parts.items() if part.n_obs}, index_unique="-")
@@ -264,16 +258,9 @@ def _require_cells(found: pd.DataFrame, cells: pd.DataFrame, path: str | Path) -
         )
 
 
-def _read_obs(path: str | Path) -> pd.DataFrame:
-    with h5py.File(path) as handle:
-        return read_elem(handle["obs"])
-
-
-def _read_rows(path: str | Path, rows: NDArray[np.intp]) -> ad.AnnData:
-    """Read X of some rows only (the file may be much larger than the sample)."""
-    backed = ad.read_h5ad(path, backed="r")
-    try:
-        part = ad.AnnData(backed.X[rows], var=pd.DataFrame(index=backed.var_names))
-    finally:
-        backed.file.close()
-    return part
+def _some_cells(prepared: PreparedCells, rows: NDArray[np.intp]) -> ad.AnnData:
+    return ad.AnnData(
+        prepared.take(rows),
+        obs=prepared.obs.iloc[rows][[]],
+        var=pd.DataFrame(index=prepared.genes),
+    )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -16,6 +15,7 @@ from plkd.interpret.explainers import Explainer, attribute_labels
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
 from plkd.model.trained_model import Model
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import whole_file
 from plkd.utils.text import listed
 
@@ -165,7 +165,7 @@ def attribute_query(
     query
         Prepared query (``prepared/query.h5ad``).
     predictions
-        Its prediction table, one row per cell in the order of the file.
+        Its prediction table.
     per_label
         Cells of every predicted label, or all it has.
     seed
@@ -180,21 +180,11 @@ def attribute_query(
         predictions are of other cells than the query's, or the model keeps no background.
     """
     background = background_of(model)
+    cells = PreparedCells.read(query)
+    cells.require_genes(model.genes)
+    predictions = cells.in_order(predictions, "the predictions")
     rows = sample_per_label(predictions["label"].to_numpy(), per_label, seed)
-    cells = ad.read_h5ad(query, backed="r")
-    try:
-        if list(cells.var_names) != model.genes:
-            raise InputError(
-                f"'{query}' has other genes than the model: both must come from one preparation."
-            )
-        if list(cells.obs_names) != predictions["cell_id"].astype(str).tolist():
-            raise InputError(
-                f"'{query}' has other cells than the predictions, or in another order: give the "
-                "predictions of this query."
-            )
-        chosen = sparse.csr_matrix(cells[rows].to_memory().X, dtype=np.float32)
-    finally:
-        cells.file.close()
+    chosen = cells.take(rows)
     codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
     if (codes < 0).any():
         raise InputError(

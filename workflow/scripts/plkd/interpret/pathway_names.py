@@ -54,7 +54,7 @@ def pathway_genes(
     Parameters
     ----------
     weights
-        P, (genes, pathways), stored inside the mask only.
+        P, (genes, tokens), stored inside the mask only.
     genes, pathways
         Names of its rows and columns.
 
@@ -106,10 +106,10 @@ def name_pathways(
     Returns
     -------
     DataFrame
-        One row per pathway: `pathway`; `name`, the pathway it was made from, or else the best match
-        if it is significant, or else the pathway; `genes` (how many), `best_match`, `best_overlap`,
-        `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and, where the pathway
-        of origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
+        One row per pathway: `pathway`; `name`, the gene set it was made from, or else the best
+        match if it is significant, or else the pathway; `genes` (how many), `best_match`,
+        `best_overlap`, `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and,
+        where the origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
         `origin_ties` (other sets with the same), `origin_p_value`, `origin_likeness` (Jaccard index
         of origin and best match).
     """

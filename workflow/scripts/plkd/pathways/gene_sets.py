@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -208,12 +209,13 @@ def spell_as(gene_sets: Mapping[str, GeneSet], measured: Sequence[str]) -> dict[
     if not changed:
         return dict(gene_sets)
     if 2 * changed > len(spelled):
-        logger.warning(
-            "gene sets and data spell genes differently (%s; %s): %s. Prefer gene sets of the same "
-            "species and the same kind of names.",
+        logger.log(
+            logging.INFO if overlap.matched_by_id else logging.WARNING,
+            "gene sets and data spell genes differently (%s; %s): %s%s",
             listed(wanted, 3),
             listed(measured, 3),
             overlap.describe(),
+            "" if overlap.matched_by_id else ". Prefer gene sets of the same species.",
         )
     return {
         name: replace(s, genes=tuple(dict.fromkeys(spelled.get(gene, gene) for gene in s.genes)))

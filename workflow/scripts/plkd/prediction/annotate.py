@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
+from plkd.io.cells import detect_reader, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
 from plkd.model.trained_network import TrainedNetwork
@@ -33,6 +33,7 @@ from plkd.prediction.table import (
     prediction_sets,
     prediction_table,
 )
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
 
@@ -98,13 +99,9 @@ def predict_prepared(
     predictions, embedding
         As of :func:`predict_file`.
     """
-    with open_cells(cells, ReadingOptions(reader="h5ad")) as opened:
-        if opened.genes != model.genes:
-            raise InputError(
-                f"'{cells}' has other genes than the model: both must come from one preparation."
-            )
-        chunks = ((np.r_[rows], chunk) for rows, chunk in opened.chunks(CHUNK_CELLS))
-        return _predict(model, opened.obs.index, chunks, device, progress)
+    prepared = PreparedCells.read(cells)
+    prepared.require_genes(model.genes)
+    return _predict(model, prepared.cell_ids, prepared.chunks(), device, progress)
 
 
 def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: str | Path) -> None:
