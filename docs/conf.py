@@ -1,4 +1,4 @@
-"""How the documentation is built (`make docs`): Sphinx, notebooks executed, nothing from the network."""
+"""How the documentation is built (`make docs`): notebooks executed, nothing from the network."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 
 def _library_hash() -> str:
-    """Outputs of notebooks are kept as long as the library does not change."""
+    """Name the state of the library, on which the outputs of notebooks depend."""
     digest = hashlib.sha256()
     for path in sorted(LIBRARY.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -112,5 +112,5 @@ def _links_of_pages(_app: Any, path: Path, page: str, content: list[str]) -> Non
 
 
 def setup(app: Any) -> None:
-    """Called by Sphinx."""
+    """Tell Sphinx what to call when it reads an included file."""
     app.connect("include-read", _links_of_pages)

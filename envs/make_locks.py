@@ -38,7 +38,7 @@ def compile_lock(locked: str, *options: str) -> list[str]:
 
 
 def oldest_lock(torch: str) -> list[str]:
-    """The oldest versions that the library allows, for `make test-oldest`.
+    """Pin the oldest versions that the library allows, for `make test-oldest`.
 
     Without torch, of which the oldest builds are gigabytes of CUDA: there it is the locked one.
     """
