@@ -16,7 +16,7 @@ from plkd.first import one
 def main():
     import plkd.lazy
 """,
-    "plkd/__init__.py": '"""The package."""\n',
+    "plkd/__init__.py": '"""The package."""\nif TYPE_CHECKING:\n    from plkd import unused\n',
     "plkd/first.py": '''"""A module."""
 from plkd import second
 from plkd.package.inner import thing
@@ -95,6 +95,10 @@ EDITS: dict[str, tuple[Callable[[str], str], bool]] = {
     "operator": (lambda text: text.replace("() + x", "() - x"), True),
     "name": (lambda text: text.replace("Kept", "Kept2"), True),
     "string that is no docstring": (lambda text: text + "text = 'new'\n", True),
+    "what type checkers read": (
+        lambda text: text + "if TYPE_CHECKING:\n    from plkd import unused\n    x: int\n",
+        False,
+    ),
     "comment": (lambda text: text.replace("a comment", "another comment"), False),
     "docstring of the module": (lambda text: text.replace("A module.", "The module."), False),
     "docstring of a function": (lambda text: text.replace("What it does.", "Adds."), False),

@@ -99,7 +99,7 @@ def test_command_line_gives_the_same_labels(finished: Project, tmp_path: Path) -
     query = finished.folder / "query.h5ad"
     before = sha256_of(query)
     output, table = tmp_path / "out.h5ad", tmp_path / "out.tsv"
-    command = [sys.executable, "-m", "plkd.cli", "annotate", str(query)]
+    command = [sys.executable, "-m", "plkd", "annotate", str(query)]
     command += ["--model", str(finished.run_folder() / "model"), "-o", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow" / "scripts")}
     done = subprocess.run(

@@ -3,7 +3,8 @@
 Snakemake reruns a job when its script file changes, not when a module that the script imports does.
 Rules therefore carry this fingerprint among their parameters: it covers the modules of the library
 that a script reaches through imports, and nothing of them that cannot change a result (comments,
-docstrings, layout). Standard library only: Snakemake imports this module itself.
+docstrings, layout, what only type checkers read). Standard library only: Snakemake imports this
+module itself.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _imported_modules(path: str, source: str) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
     packages = path.split("/")[:-1]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(what_runs(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,13 +88,23 @@ def _files_of(module: str) -> list[str]:
 @cache
 def _meaning(source: str) -> bytes:
     """Source code without what cannot change a result."""
-    return ast.dump(_without_docstrings(ast.parse(source))).encode()
+    return ast.dump(what_runs(source)).encode()
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def what_runs(source: str) -> ast.Module:
+    """Syntax tree without docstrings and without blocks for type checkers."""
+    tree: ast.Module = _OnlyWhatRuns().visit(ast.parse(source))
     for node in ast.walk(tree):
         if isinstance(
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         ) and (ast.get_docstring(node, clean=False) is not None):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+class _OnlyWhatRuns(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse
+        return node

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.io.cells import detect_reader, read_cells, read_obs
+from plkd.io.cells import CellSource, detect_reader, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
 from plkd.model.trained_network import TrainedNetwork
@@ -37,10 +37,13 @@ from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
 
+KEY_ADDED = "plkd"
+"""Start of the names of what is added to cells."""
+
 
 def predict_file(
     model: TrainedNetwork,
-    query: str | Path,
+    query: CellSource,
     *,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
@@ -55,7 +58,7 @@ def predict_file(
     model
         A Teacher or a Student.
     query
-        File or folder of cells.
+        File or folder of cells, or an AnnData, which is not changed.
     device
         A torch device.
     chunk_cells
@@ -131,6 +134,7 @@ def annotate_file(
     *,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
+    key_added: str = KEY_ADDED,
     progress: bool = True,
     reading: ReadingOptions = AS_IT_IS,
 ) -> pd.DataFrame:
@@ -150,7 +154,8 @@ def annotate_file(
         predictions,
         embedding,
         rows=read_obs(query, reading).index.get_indexer(pd.Index(predictions["cell_id"])),
-        about=_about(model, overlap),
+        about=about_annotation(model, overlap),
+        key_added=key_added,
         reading=reading,
     )
     return predictions
@@ -165,6 +170,7 @@ def write_annotated(
     umap: np.ndarray | None = None,
     rows: np.ndarray | None = None,
     about: dict[str, Any] | None = None,
+    key_added: str = KEY_ADDED,
     reading: ReadingOptions = AS_IT_IS,
 ) -> None:
     """Write a copy of a file of cells with labels, whole or not at all.
@@ -189,22 +195,42 @@ def write_annotated(
         Rows of the file that were predicted, in the order of `predictions`; None for all.
     about
         Goes into ``uns['plkd']``.
+    key_added
+        Stands for ``plkd`` in the names of what is added.
     reading
         How to read the query, see :func:`plkd.io.cells.open_cells`.
     """
     query = Path(query)
     reader = detect_reader(query) if reading.reader == "auto" else reading.reader
-    obsm = {"X_plkd": embedding, "plkd_probabilities": label_probabilities(predictions)}
+    added = _added(predictions, embedding, about, key_added)
     if umap is not None:
-        obsm["X_plkd_umap"] = umap
-    uns = {**(about or {}), "labels": np.array(label_names(predictions), dtype=object)}
-    added = _Added(_obs_columns(predictions), obsm, uns)
+        added.obsm[f"X_{key_added}_umap"] = umap
     with whole_file(output) as temporary:
         if reader in ("h5ad", "h5mu"):
             _copy_store(query, temporary, rows, reading.modality, added)
         else:
             cells = read_cells(query, reading)
             _add_to(cells if rows is None else cells[rows].copy(), added).write_h5ad(temporary)
+
+
+def add_annotation(
+    cells: ad.AnnData,
+    predictions: pd.DataFrame,
+    embedding: np.ndarray,
+    *,
+    about: dict[str, Any] | None = None,
+    key_added: str = KEY_ADDED,
+) -> None:
+    """Add labels to cells in memory, with the names of :func:`write_annotated`.
+
+    Cells that were not predicted, because they have no counts, get no label and NaN, and are
+    flagged unknown.
+    """
+    added = _added(predictions, embedding, about, key_added)
+    rows = cells.obs_names.get_indexer(pd.Index(predictions["cell_id"]))
+    if len(rows) < cells.n_obs:
+        added = added.spread(rows, cells.n_obs)
+    _add_to(cells, added)
 
 
 def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -259,7 +285,8 @@ def _predict(
     return table, np.concatenate(embeddings)
 
 
-def _about(model: TrainedNetwork, overlap: GeneOverlap) -> dict[str, Any]:
+def about_annotation(model: TrainedNetwork, overlap: GeneOverlap) -> dict[str, Any]:
+    """What ``uns['plkd']`` says of the model and how it fits the cells."""
     return {
         "version": __version__,
         "model": model.kind,
@@ -268,29 +295,47 @@ def _about(model: TrainedNetwork, overlap: GeneOverlap) -> dict[str, Any]:
     }
 
 
-def _obs_columns(predictions: pd.DataFrame) -> pd.DataFrame:
-    sets = prediction_sets(predictions).to_pylist()
-    return pd.DataFrame(
-        {
-            "plkd_label": pd.Categorical(
-                predictions["label"].astype(str), categories=label_names(predictions)
-            ).remove_unused_categories(),
-            "plkd_confidence": predictions["confidence"].to_numpy(),
-            "plkd_margin": predictions["margin"].to_numpy(),
-            "plkd_entropy": predictions["entropy"].to_numpy(),
-            "plkd_unknown": predictions["unknown"].to_numpy(),
-            "plkd_prediction_set": [" | ".join(labels) for labels in sets],
-        }
-    )
-
-
 @dataclass(frozen=True)
 class _Added:
-    """What an annotated copy has more than the query."""
+    """What annotated cells have more than the query; `key` names it in uns."""
 
+    key: str
     obs: pd.DataFrame
     obsm: dict[str, np.ndarray]
     uns: dict[str, Any]
+
+    def spread(self, rows: np.ndarray, n_cells: int) -> _Added:
+        """The same for all cells, of which those in `rows` were predicted."""
+        obs = self.obs.set_index(rows).reindex(np.arange(n_cells))
+        for name, absent in ((f"{self.key}_unknown", True), (f"{self.key}_prediction_set", "")):
+            values = np.full(n_cells, absent, dtype=self.obs[name].to_numpy().dtype)
+            values[rows] = self.obs[name]
+            obs[name] = values
+        obsm = {}
+        for name, values in self.obsm.items():
+            obsm[name] = np.full((n_cells, values.shape[1]), np.nan, dtype=values.dtype)
+            obsm[name][rows] = values
+        return replace(self, obs=obs, obsm=obsm)
+
+
+def _added(
+    predictions: pd.DataFrame, embedding: np.ndarray, about: dict[str, Any] | None, key: str
+) -> _Added:
+    sets = prediction_sets(predictions).to_pylist()
+    label = pd.Categorical(predictions["label"].astype(str), categories=label_names(predictions))
+    obs = pd.DataFrame(
+        {
+            f"{key}_label": label.remove_unused_categories(),
+            f"{key}_confidence": predictions["confidence"].to_numpy(),
+            f"{key}_margin": predictions["margin"].to_numpy(),
+            f"{key}_entropy": predictions["entropy"].to_numpy(),
+            f"{key}_unknown": predictions["unknown"].to_numpy(),
+            f"{key}_prediction_set": [" | ".join(labels) for labels in sets],
+        }
+    )
+    obsm = {f"X_{key}": embedding, f"{key}_probabilities": label_probabilities(predictions)}
+    uns = {**(about or {}), "labels": np.array(label_names(predictions), dtype=object)}
+    return _Added(key, obs, obsm, uns)
 
 
 def _copy_store(
@@ -325,9 +370,9 @@ def _some_of_several(query: Path, modality: str, rows: np.ndarray, added: _Added
 
 def _add_to(cells: ad.AnnData, added: _Added) -> ad.AnnData:
     for name, values in added.obs.items():
-        cells.obs[name] = values.to_numpy() if name != "plkd_label" else values.array
+        cells.obs[name] = values.array if values.dtype == "category" else values.to_numpy()
     cells.obsm.update(added.obsm)
-    cells.uns["plkd"] = added.uns
+    cells.uns[added.key] = added.uns
     return cells
 
 
@@ -344,4 +389,4 @@ def _add_in_place(path: Path, group: str | None, added: _Added) -> None:
                 write_elem(store, name, {})
         for name, array in added.obsm.items():
             write_elem(store, f"obsm/{name}", array)
-        write_elem(store, "uns/plkd", added.uns)
+        write_elem(store, f"uns/{added.key}", added.uns)

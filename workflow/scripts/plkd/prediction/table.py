@@ -30,6 +30,7 @@ from scipy.special import entr
 
 from plkd.errors import InputError
 from plkd.utils.files import whole_file
+from plkd.utils.tables import write_tsv
 from plkd.utils.text import listed
 
 PROBABILITY = "probability:"
@@ -128,6 +129,16 @@ def write_predictions(table: pd.DataFrame, path: str | Path) -> None:
     ).replace_schema_metadata(None)
     with whole_file(path) as temporary:
         pq.write_table(arrow, temporary)
+
+
+def save_predictions(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a prediction table as ``.parquet`` or, with the sets as text, as ``.tsv``."""
+    path = Path(path)
+    if path.suffix == ".parquet":
+        write_predictions(table, path)
+        return
+    sets = [" | ".join(labels) for labels in prediction_sets(table).to_pylist()]
+    write_tsv(table.assign(prediction_set=sets), path)
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:

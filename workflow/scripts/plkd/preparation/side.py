@@ -198,7 +198,9 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     return side
 
 
-def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Side]:
+def check_values(
+    sides: Sequence[Side], min_genes_per_cell: int = 0, *, progress: bool = True
+) -> list[Side]:
     """Look at all values of some sides: find the scale, and drop cells that hold too little.
 
     Parameters
@@ -207,6 +209,8 @@ def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Sid
         From :func:`choose_cells`; a file that serves several is read once.
     min_genes_per_cell
         Cells with fewer genes above zero are dropped; those with none always are.
+    progress
+        Show a progress bar.
 
     Raises
     ------
@@ -215,7 +219,7 @@ def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Sid
     """
     ranges = {side.role: ValueRange() for side in sides}
     n_genes = {side.role: np.zeros(side.n_cells, dtype=np.int32) for side in sides}
-    for side, here, X in chunks_of(sides, "checking values"):
+    for side, here, X in chunks_of(sides, "checking values", progress=progress):
         ranges[side.role] += ValueRange.of(X)
         n_genes[side.role][here] = _genes_per_cell(X)
     checked = []
