@@ -43,6 +43,7 @@ copybutton_prompt_is_regexp = True
 
 # --- reference, from the docstrings -------------------------------------------------------------
 autosummary_generate = True
+suppress_warnings = ["ref.python"]  # several `genes`, say, to which a type such as "(genes,)" could link
 autosummary_ignore_module_all = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc sections name the types
@@ -50,6 +51,7 @@ napoleon_google_docstring = False
 napoleon_use_param = False  # shapes such as (genes,) are no names to link
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 default_role = "code"
 
 # --- notebooks: text without outputs, executed in a folder of their own ---------------------------

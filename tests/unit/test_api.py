@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -22,7 +23,8 @@ OBS = {
     "margin": "float32",
     "entropy": "float32",
     "unknown": "bool",
-    "prediction_set": "object",
+    "prediction_set": "category",
+    "reason": "category",
 }
 
 
@@ -141,7 +143,7 @@ def test_cells_without_counts_get_no_label(query: ad.AnnData, model: plkd.Model)
     plkd.annotate(query, model, progress=False)
     assert list(np.flatnonzero(query.obs["plkd_label"].isna())) == [3, 17]
     assert query.obs["plkd_unknown"].iloc[empty].all()
-    assert (query.obs["plkd_prediction_set"].iloc[empty] == "").all()
+    assert (query.obs["plkd_prediction_set"].iloc[empty] == "[]").all()
     assert np.isnan(query.obsm["X_plkd"][empty]).all()
     others = np.setdiff1d(np.arange(query.n_obs), empty)
     assert list(query.obs["plkd_label"].iloc[others]) == list(expected["label"].iloc[others])
@@ -250,3 +252,16 @@ def test_the_names_of_the_package_are_there() -> None:
         assert getattr(plkd, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         plkd.nonsense  # noqa: B018
+
+
+def test_every_picture_is_named_by_the_room() -> None:
+    folder = Path(plkd.figures.__file__).parent
+    drawn = {
+        name
+        for path in folder.glob("*.py")
+        if path.name != "__init__.py"
+        for name in vars(importlib.import_module(f"plkd.figures.{path.stem}"))
+        if name.startswith("plot_")
+    }
+    assert drawn == {name for name in plkd.figures.__all__ if name.startswith("plot_")}
+    assert all(callable(getattr(plkd.figures, name)) for name in plkd.figures.__all__)

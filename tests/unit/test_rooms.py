@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +129,17 @@ def function():
     assert sorted(found) == ["__version__", "errors", "figures.style", "utils", "utils.files"]
     assert [one for one in found if upward("model.folder", one)] == ["figures.style"]
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_the_arrows_of_contributing_are_those_of_the_code() -> None:
+    """Its table of rooms: every room below the public face, and what each imports from."""
+    text = (LIBRARY.parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    written = {
+        name: set(filter(None, sources.split(", ")))
+        for name, sources in re.findall(r"^\| `(\w+)/` \|.*\| ?([\w, ]*?) ?\|$", text, re.MULTILINE)
+    }
+    found: dict[str, set[str]] = {name: set() for name in ROOMS if name != "api"}
+    for name, targets in edges().items():
+        if name and room(name) in found:
+            found[room(name)] |= {room(target) for target in targets if target}
+    assert written == {name: arrows - {name, *FREE} for name, arrows in found.items()}

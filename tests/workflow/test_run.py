@@ -34,7 +34,9 @@ def test_annotated_copy(finished: Project) -> None:
     assert np.isfinite(annotated.obsm["X_plkd_umap"]).all()
     probabilities = annotated.obsm["plkd_probabilities"]
     labels = annotated.uns["plkd"]["labels"]
-    np.testing.assert_array_equal(labels[probabilities.argmax(axis=1)], predictions["label"])
+    np.testing.assert_array_equal(
+        labels[probabilities.to_numpy().argmax(axis=1)], predictions["label"]
+    )
 
 
 def test_student_learns_the_planted_types(finished: Project) -> None:

@@ -24,14 +24,14 @@ from plkd.model.trained_model import Model, load_model
 from plkd.model.training import train_model
 from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
 from plkd.pathways.mask import build_mask
-from plkd.prediction.annotate import (
-    CHUNK_CELLS,
+from plkd.prediction.annotated_copy import (
     KEY_ADDED,
-    about_annotation,
     add_annotation,
     annotate_file,
-    predict_file,
+    annotation_of,
 )
+from plkd.prediction.model_input import CHUNK_CELLS
+from plkd.prediction.predict import predict_cells, provenance_of
 from plkd.preparation.prepare import prepare_reference
 from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
 from plkd.settings.models import Settings
@@ -157,8 +157,10 @@ def annotate(
     """Label cells with a trained model.
 
     An AnnData gets ``obs['plkd_label']``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
-    ``plkd_unknown``, ``plkd_prediction_set``, ``obsm['X_plkd']``, ``obsm['plkd_probabilities']``
-    and ``uns['plkd']``. A file is not changed; with `output` an annotated copy of it is written.
+    ``plkd_unknown``, ``plkd_prediction_set``, ``plkd_reason``, ``obsm['X_plkd']``,
+    ``obsm['plkd_probabilities']`` and ``uns['plkd']``, see
+    :func:`plkd.prediction.annotated_copy.write_annotated`. A file is not changed; with `output` an
+    annotated copy of it is written.
 
     Parameters
     ----------
@@ -197,9 +199,11 @@ def annotate(
     InputError
         If the cells cannot be read or have too few of the model's genes.
     """
-    network = _loaded(model).require("student")
+    trained = _loaded(model)
+    network = trained.require("student")
     reading = _with_layer(reading, layer)
     options: dict[str, Any] = {
+        "provenance": provenance_of(trained),
         "device": choose_device(device),
         "chunk_cells": chunk_cells,
         "progress": progress,
@@ -212,12 +216,11 @@ def annotate(
                 "`annotate(query, model)`, then `query.write_h5ad(..)`."
             )
         return annotate_file(network, query, output, key_added=key_added, **options)
-    predictions, embedding, overlap = predict_file(network, query, **options)
+    predicted = predict_cells(network, query, **options)
     if not (inplace and isinstance(query, ad.AnnData)):
-        return predictions
+        return predicted.table
     cells = query.copy() if copy else query
-    about = about_annotation(network, overlap)
-    add_annotation(cells, predictions, embedding, about=about, key_added=key_added)
+    add_annotation(cells, annotation_of(predicted, key_added))
     return cells if copy else None
 
 

@@ -78,7 +78,8 @@ def run(options: argparse.Namespace) -> None:
 
     from plkd.io.cells import detect_reader
     from plkd.model.trained_model import load_model
-    from plkd.prediction.annotate import annotate_file, label_table
+    from plkd.prediction.annotated_copy import annotate_file
+    from plkd.prediction.predict import label_table, provenance_of
     from plkd.prediction.table import save_predictions
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
@@ -87,18 +88,19 @@ def run(options: argparse.Namespace) -> None:
     suffix = ".h5mu" if reader == "h5mu" else ".h5ad"
     if options.output.suffix != suffix:
         raise InputError(f"-o '{options.output}': the copy of this file must end in {suffix}.")
-    model = load_model(options.model).require("student")
+    model = load_model(options.model)
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
     predictions = annotate_file(
-        model,
+        model.require("student"),
         options.query,
         options.output,
         key_added=options.key_added,
         reading=reading,
         device=device,
         chunk_cells=options.chunk_size,
+        provenance=provenance_of(model),
         progress=shows_progress(options),
     )
     if options.table is not None:

@@ -203,7 +203,7 @@ def _teacher_objective(
         terms = {}
         if choice.cross_entropy_weight:
             terms["cross_entropy"] = choice.cross_entropy_weight * losses.cross_entropy_loss(
-                logits, codes[torch.from_numpy(cells)], label_smoothing=choice.label_smoothing
+                logits, codes[torch.from_numpy(cells)]
             )
         if choice.clustering_weight:
             terms["clustering"] = choice.clustering_weight * losses.clustering_loss(

@@ -32,6 +32,7 @@ from plkd.utils.text import counted, listed
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
 LISTED_VALUES = 20
+NO_COUNTS = "no counts at all"
 
 
 @dataclass
@@ -233,7 +234,7 @@ def check_values(
                 "10,000"
             )
         of_cell = n_genes[side.role]
-        side = side.take(of_cell > 0, "no counts at all").take(
+        side = side.take(of_cell > 0, NO_COUNTS).take(
             of_cell[of_cell > 0] >= min_genes_per_cell,
             f"fewer than {min_genes_per_cell} genes (`min_genes_per_cell`)",
         )
