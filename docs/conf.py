@@ -43,7 +43,9 @@ copybutton_prompt_is_regexp = True
 
 # --- reference, from the docstrings -------------------------------------------------------------
 autosummary_generate = True
-suppress_warnings = ["ref.python"]  # several `genes`, say, to which a type such as "(genes,)" could link
+suppress_warnings = [
+    "ref.python"
+]  # several `genes`, say, to which a type such as "(genes,)" could link
 autosummary_ignore_module_all = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc sections name the types
