@@ -344,5 +344,5 @@ def _add_in_place(path: Path, group: str | None, annotation: Annotation) -> None
             if name not in store:
                 write_elem(store, name, {})
         for name, array in annotation.obsm.items():
-            write_elem(store, f"obsm/{name}", _named(array, table.index))
-        write_elem(store, f"uns/{annotation.key}", dict(annotation.uns))
+            write_elem(store["obsm"], name, _named(array, table.index))
+        write_elem(store["uns"], annotation.key, dict(annotation.uns))
