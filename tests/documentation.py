@@ -14,14 +14,6 @@ SHELLS = ("bash", "sh", "shell", "console")
 
 
 @dataclass(frozen=True)
-class Printed:
-    """A command and the page that prints it."""
-
-    page: str
-    command: str
-
-
-@dataclass(frozen=True)
 class Otherwise:
     """What is tried in place of a command that cannot run here.
 
@@ -63,13 +55,13 @@ def pages() -> list[Path]:
     return [page for page in found if "_build" not in page.parts]
 
 
-def printed_commands() -> list[Printed]:
-    """Every command of every page, each once a page, in the order of reading."""
-    return [
-        Printed(str(page.relative_to(REPOSITORY)), command)
-        for page in pages()
-        for command in dict.fromkeys(commands_in(page.read_text(encoding="utf-8"), page.suffix))
-    ]
+def printed_commands() -> dict[str, list[str]]:
+    """Every command in the order of reading, and the pages that print it."""
+    found: dict[str, list[str]] = {}
+    for page in pages():
+        for command in commands_in(page.read_text(encoding="utf-8"), page.suffix):
+            found.setdefault(command, []).append(str(page.relative_to(REPOSITORY)))
+    return found
 
 
 def commands_in(text: str, suffix: str) -> Iterator[str]:
@@ -91,10 +83,16 @@ def commands_in(text: str, suffix: str) -> Iterator[str]:
             yield from _lines(body)
 
 
-def yaml_block(page: Path, key: str) -> str:
-    """The first YAML block of a page that holds a key."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-    return next(block for block in blocks if re.search(rf"^{key}:", block, re.M))
+def blocks_in(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def printed_python() -> list[str]:
+    """Python code of the pages, but for rules of Snakemake."""
+    found = [code for page in pages() for code in blocks_in(page, "python")]
+    return [code for code in found if not code.startswith("module ")]
 
 
 def tried(command: str) -> tuple[str | None, str]:

@@ -20,7 +20,14 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from documentation import OTHERWISE, Printed, commands_in, printed_commands, tried, yaml_block
+from documentation import (
+    OTHERWISE,
+    blocks_in,
+    commands_in,
+    printed_commands,
+    printed_python,
+    tried,
+)
 from plkd.simulation import plant_annotation, simulate_atac, simulate_cells, write_gtf
 from plkd.simulation.cells import write_cells
 from project import SETTINGS, copy_workflow, write_sets
@@ -50,7 +57,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("query.h5ad", "QUERY.h5ad", "NEW.h5ad"):
         query.write_h5ad(folder / name)
     write_sets(folder / "reactome.gmt", MARKERS)
-    my_data = yaml_block(REPOSITORY / "README.md", "datasets")
+    (my_data,) = [
+        text for text in blocks_in(REPOSITORY / "README.md", "yaml") if text.startswith("datasets:")
+    ]
     (folder / "my_data.yaml").write_text(my_data)
     scored = yaml.safe_load(my_data)
     scored["datasets"][0]["query"]["labels_key"] = "cell_type"
@@ -88,19 +97,27 @@ def data_files(configurations: Path) -> set[str]:
 def finished(clone: Path) -> Path:
     """The clone after the run of the README."""
     command = "snakemake --cores all --configfile my_data.yaml"
-    assert command in [one.command for one in printed_commands() if one.page == "README.md"]
+    assert "README.md" in printed_commands()[command]
     done = shell(command, clone)
     assert done.returncode == 0, done.stdout
     return clone
 
 
-def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{folder / 'commands'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    library = str(folder / "workflow" / "scripts")
+def shell(
+    command: str, folder: Path, library: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, with the library of the clone there, or of another one."""
+    clone = library or folder
+    path = f"{clone / 'commands'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-euc", command],
         cwd=folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": library, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(clone / "workflow" / "scripts"),
+            "OMP_NUM_THREADS": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -108,22 +125,32 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "printed", printed_commands(), ids=lambda one: f"{one.page}: {one.command}"
-)
-def test_command(finished: Path, printed: Printed) -> None:
-    command, reason = tried(printed.command.replace("/path/to/data", "FOLDER"))
+@pytest.mark.parametrize("printed", printed_commands())
+def test_command(finished: Path, printed: str) -> None:
+    command, reason = tried(printed.replace("/path/to/data", "FOLDER"))
     if command is None:
-        assert shlex.split(printed.command), reason
+        assert shlex.split(printed), reason
         return
     done = shell(command, finished)
-    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    assert done.returncode == 0, f"{printed_commands()[printed]}: {command}\n{done.stdout}"
+
+
+@pytest.mark.parametrize("code", printed_python())
+def test_python(clone: Path, tmp_path: Path, code: str) -> None:
+    """Code for a notebook, in which `reference` and `query` are AnnData objects."""
+    for name in ("reference.h5ad", "query.h5ad", "reactome.gmt"):
+        (tmp_path / name).symlink_to(clone / name)
+    cells = "import anndata\n" + "".join(
+        f'{side} = anndata.read_h5ad("{side}.h5ad")\n' for side in ("reference", "query")
+    )
+    (tmp_path / "notebook.py").write_text(cells + code)
+    done = shell("python notebook.py", tmp_path, library=clone)
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_exception_is_about_a_command() -> None:
-    commands = [one.command for one in printed_commands()]
     for other in OTHERWISE:
-        assert any(re.search(other.pattern, command) for command in commands), other
+        assert any(re.search(other.pattern, command) for command in printed_commands()), other
 
 
 def test_commands_are_found_in_blocks_and_sentences() -> None:
