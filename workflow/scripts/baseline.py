@@ -20,9 +20,9 @@ def main(snakemake) -> None:
         raise InputError(f"no baseline is called '{method}'; there are {', '.join(BASELINES)}")
     reference = ad.read_h5ad(snakemake.input.reference)
     query = ad.read_h5ad(snakemake.input.query)
-    labels, probabilities = BASELINES[method](reference, query, int(snakemake.wildcards.seed))
+    labels, probabilities = BASELINES[method](reference, query, int(snakemake.params.seed))
     table = prediction_table(query.obs_names, labels, probabilities)
-    write_predictions(table, Path(snakemake.output[0]))
+    write_predictions(table, Path(snakemake.output.predictions))
 
 
 if __name__ == "__main__":

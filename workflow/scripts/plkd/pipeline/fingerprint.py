@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def _imported_modules(path: str, source: str) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
     packages = path.split("/")[:-1]
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes_that_run(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -75,6 +75,23 @@ def _imported_modules(path: str, source: str) -> set[str]:
             names.update(f"{module}.{alias.name}" for alias in node.names)
             names.add(module)
     return {name for name in names if name == "plkd" or name.startswith("plkd.")}
+
+
+def _nodes_that_run(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under ``if TYPE_CHECKING:``, which no interpreter sees."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            waiting.extend(node.orelse)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
 
 
 def _files_of(module: str) -> list[str]:

@@ -22,7 +22,6 @@ from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, t
 from plkd.io.h5ad_writer import growing_h5ad
 from plkd.io.normalisation import TARGET_SUM, to_log_normalised
 from plkd.preparation.chunks import walk
-from plkd.preparation.expected_counts import compare_counts, require_expected
 from plkd.preparation.side import Side, SourceSettings, check_values, choose_cells, labelled_cells
 from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes, split_cells
 from plkd.utils.files import whole_file, write_json
@@ -137,9 +136,6 @@ def prepare_dataset(
             "query": np.where((places >= 0) & selected[places], number[places], -1),
         }
         report = _report(config, settings, reference, query, genes, overlap, notes)
-        comparison = compare_counts(config.get("expected") or {}, report)
-        notes += require_expected(comparison)
-        report["expected"] = comparison.to_dict("records")
         for note in notes:
             logger.warning("%s", note)
         with (
@@ -352,8 +348,6 @@ def _report(
     n_selected = int(genes["selected"].sum())
     return {
         "dataset": config.get("name"),
-        "description": config.get("description"),
-        "organism": config.get("organism"),
         "reference": _side_report(reference),
         "query": _side_report(query),
         "genes": {
