@@ -56,7 +56,7 @@ results/report.html: results/summary.txt
 	snakemake --cores 1 --quiet all --report $@
 
 test: $(VENV)/.dev
-	pytest -n auto --dist loadgroup
+	pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	ruff check .

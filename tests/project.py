@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,28 +36,55 @@ class Project:
     folder: Path
     workflow: Path = REPOSITORY
 
-    def configure(self, dataset: Mapping[str, Any] | None = None, **config: Any) -> None:
-        """Write config/config.yaml; `dataset` overrides keys of the simulated data set."""
-        content = {
-            "name": "simulated",
-            "reference": {"url": "reference.h5ad", "labels_key": "cell_type", "batch_key": "batch"},
-            "query": {"url": "query.h5ad", "labels_key": "cell_type"},
-            "gene_sets": [{"url": "markers.gmt"}],
-            **(dataset or {}),
+    def configure(self, *datasets: Mapping[str, Any] | None, **config: Any) -> None:
+        """Write config/config.yaml; each of `datasets` overrides keys of the simulated data set."""
+        full = {
+            "datasets": [dataset_entry(one or {}) for one in datasets or [None]],
+            "variants": {"default": SETTINGS},
+            **config,
         }
-        content = {key: value for key, value in content.items() if value is not None}
-        full = {"datasets": [content], "variants": {"default": SETTINGS}, **config}
         path = self.folder / "config" / "config.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump(full))
+
+    @contextmanager
+    def changed(self, path: Path) -> Iterator[None]:
+        """Put a file back as it was after a change."""
+        before = path.read_bytes()
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
+    @contextmanager
+    def configured(self, dataset: Mapping[str, Any] | None = None, **config: Any) -> Iterator[None]:
+        """Have other keys of the first data set and of the configuration for a while."""
+        path = self.folder / "config" / "config.yaml"
+        content = {**yaml.safe_load(path.read_text()), **config}
+        content["datasets"][0].update(dataset or {})
+        with self.changed(path):
+            path.write_text(yaml.safe_dump(content))
+            yield
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the folder, with the entry point of the workflow's repository."""
         return snakemake("-s", str(self.workflow / "Snakefile"), *arguments, folder=self.folder)
 
-    def run_folder(self) -> Path:
-        """Results of the one run."""
-        return self.folder / "results" / "simulated" / "default" / "seed0"
+    def run_folder(self, dataset: str = "simulated") -> Path:
+        """Results of the one run of a data set."""
+        return self.folder / "results" / dataset / "default" / "seed0"
+
+
+def dataset_entry(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The simulated data set as the configuration names it; keys set to None are left out."""
+    content = {
+        "name": "simulated",
+        "reference": {"url": "reference.h5ad", "labels_key": "cell_type", "batch_key": "batch"},
+        "query": {"url": "query.h5ad", "labels_key": "cell_type"},
+        "gene_sets": [{"url": "markers.gmt"}],
+        **changes,
+    }
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def snakemake(
@@ -90,15 +120,55 @@ def planned_rules(dry_run: subprocess.CompletedProcess[str]) -> dict[str, int]:
     return counts
 
 
+def planned_jobs(dry_run: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
+    """The jobs of a dry run: `rule`, and what Snakemake prints of each (input, log, ..)."""
+    assert dry_run.returncode == 0, dry_run.stdout
+    jobs: list[dict[str, str]] = []
+    for line in dry_run.stdout.splitlines():
+        if found := re.fullmatch(r"(local)?rule (\w+):", line):
+            jobs.append({"rule": found[2]})
+        elif jobs and (found := re.fullmatch(r" {4}(\w+): (.*)", line)):
+            jobs[-1].setdefault(found[1], found[2])
+    return jobs
+
+
 def make_project(folder: Path, workflow: Path = REPOSITORY) -> Project:
-    """A folder with a reference, a query (that has a type of its own), gene sets, a
-    configuration."""
+    """A folder with a reference, a query (that has a type of its own), gene sets, a configuration.
+
+    The cells have their labels as names (`cell_type`), as the numbers of clusters (`cluster`, the
+    place of the name in `MARKERS`), and as booleans (`is_t_cell`).
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    make_cells(300, 110, types=4, batches=2, seed=1).write_h5ad(folder / "reference.h5ad")
-    make_cells(200, 110, types=5, batches=["donor9"], seed=2).write_h5ad(folder / "query.h5ad")
+    reference = make_cells(300, 110, types=4, batches=2, seed=1)
+    query = make_cells(200, 110, types=5, batches=["donor9"], seed=2)
+    for name, cells in (("reference", reference), ("query", query)):
+        cells.obs["cluster"] = [list(MARKERS).index(label) for label in cells.obs["cell_type"]]
+        cells.obs["is_t_cell"] = (
+            cells.obs["cell_type"].isin(["CD4 T cell", "CD8 T cell"]).to_numpy()
+        )
+        cells.write_h5ad(folder / f"{name}.h5ad")
     sets = {**MARKERS, "Housekeeping": HOUSEKEEPING}
-    lines = ["\t".join([name, f"markers of {name}", *genes]) for name, genes in sets.items()]
-    (folder / "markers.gmt").write_text("\n".join(lines) + "\n")
+    write_sets(folder / "markers.gmt", sets)
+    write_sets(folder / "markers_of_clusters.gmt", dict(enumerate(MARKERS.values())))
     project = Project(folder, workflow)
     project.configure()
     return project
+
+
+def copy_workflow(folder: Path) -> Path:
+    """Copy all that Snakemake needs of this repository."""
+    for name in ("workflow", "config", "envs", "resources"):
+        shutil.copytree(
+            REPOSITORY / name,
+            folder / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("datasets" if name == "resources" else "", "__pycache__"),
+        )
+    shutil.copy(REPOSITORY / "Snakefile", folder)
+    return folder
+
+
+def write_sets(path: Path, sets: Mapping[Any, Sequence[str]]) -> None:
+    """Write gene sets as a GMT file."""
+    lines = ["\t".join([str(name), f"markers of {name}", *genes]) for name, genes in sets.items()]
+    path.write_text("\n".join(lines) + "\n")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
-from plkd.model.folder import TrainedModel
 from plkd.model.reference import Reference
-from plkd.model.training import train_student, train_teacher
-from plkd.pathways.mask import UNCOVERED
+from plkd.model.trained_model import Model
+from plkd.model.training import train_model
+from plkd.pathways.mask import UNCOVERED, Mask
 from plkd.settings.presets import resolve
 from simulated import MARKERS, make_cells
 
@@ -23,7 +24,7 @@ def logged(cells) -> sparse.csr_matrix:
 
 
 @cache
-def trained_pair(other: str | None = UNCOVERED) -> tuple[TrainedModel, TrainedModel]:
+def trained_model(other: str | None = UNCOVERED) -> Model:
     """Teacher and Student of four types and 110 genes; one token for the markers of each type.
 
     `other` is the token that is no pathway: of the genes that are no markers, or of every gene.
@@ -47,6 +48,9 @@ def trained_pair(other: str | None = UNCOVERED) -> tuple[TrainedModel, TrainedMo
             "background_cells": 40,
         }
     )
-    teacher, _ = train_teacher(reference, sparse.csc_array(mask), tokens, settings, progress=False)
-    student, _ = train_student(reference, teacher, settings, progress=False)
-    return teacher, student
+    return train_model(
+        reference,
+        Mask(genes, tokens, sparse.csc_array(mask), pd.DataFrame()),
+        settings,
+        progress=False,
+    )

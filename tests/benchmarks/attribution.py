@@ -1,6 +1,6 @@
 """How close attributions come to Shapley values, beside those of the package shap, and how fast.
 
-``python tests/benchmarks/attribution.py results/DATASET/VARIANT/seed0/student
+``python tests/benchmarks/attribution.py results/DATASET/VARIANT/seed0/model
 results/DATASET/prepared/query.h5ad``. The Shapley values of 2,000 genes cannot be summed up; they
 are estimated from random orders of the genes (each with its reverse, each with a background cell
 drawn anew). Half of the orders against all of them says how well.
@@ -9,6 +9,7 @@ drawn anew). Half of the orders against all of them says how well.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 import warnings
@@ -28,27 +29,34 @@ from measuring import Table, as_text  # noqa: E402
 
 from plkd.interpret.attributed_cells import background_of  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
-from plkd.model.folder import TrainedModel, load_model  # noqa: E402
+from plkd.model.background import Background  # noqa: E402
+from plkd.model.trained_model import load_model  # noqa: E402
+from plkd.model.trained_network import TrainedNetwork  # noqa: E402
 
 
 class Logits(nn.Module):
     """The logits alone, as shap wants them."""
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, model: TrainedNetwork) -> None:
         super().__init__()
-        self.network = model.network.eval()
+        self.network = model.network
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)[0]
 
 
 def sampled_shapley(
-    model: TrainedModel, x: np.ndarray, target: int, orders: int, seed: int
+    model: TrainedNetwork,
+    background: Background,
+    x: np.ndarray,
+    target: int,
+    orders: int,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates (genes,) from all orders, and from half of them."""
-    background = background_of(model)
-    network = model.network.double().eval()
-    first = network.hidden[0]
+    network = copy.deepcopy(model.network).double()
+    entrance, *others = network.blocks
+    first = entrance.linear
     weights = first.weight * network.input_scale
     known = torch.from_numpy(background.cells.toarray()).double()
     cell = torch.from_numpy(x).double()
@@ -64,11 +72,13 @@ def sampled_shapley(
                 some = some[change[some] != 0]
                 steps = torch.cumsum((weights[:, some] * change[some]).T, dim=0)
                 entered = first(start * network.input_scale) + torch.cat([0 * steps[:1], steps])
-                logits = network.classifier(network.hidden[1:](entered))[:, target]
+                hidden = torch.nn.functional.gelu(entrance.norm(entered))
+                for block in others:
+                    hidden = block(hidden)
+                logits = network.classifier(hidden)[:, target]
                 total[some] += logits.diff()
             if number + 1 == orders // 4:
                 half = total.clone()
-    model.network.float()
     return (total / orders).numpy(), (half / (orders // 2)).numpy()
 
 
@@ -82,8 +92,8 @@ def main() -> None:
     torch.set_num_threads(1)
     import shap
 
-    model = load_model(options.model)
-    background = background_of(model)
+    trained = load_model(options.model)
+    model, background = trained.require("student"), background_of(trained)
     rng = np.random.default_rng(0)
     query = ad.read_h5ad(options.query)
     rows = np.sort(rng.choice(query.n_obs, options.cells, replace=False))
@@ -111,7 +121,9 @@ def main() -> None:
         return found
 
     truth = [
-        sampled_shapley(model, cells[i].toarray()[0], int(targets[i]), options.orders, i)
+        sampled_shapley(
+            model, background, cells[i].toarray()[0], int(targets[i]), options.orders, i
+        )
         for i in range(options.cells)
     ]
     halves = iter([half for _, half in truth])

@@ -27,8 +27,8 @@ from plkd.interpret.attributed_cells import background_of  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
 from plkd.interpret.sampling import sample_per_label  # noqa: E402
 from plkd.model.background import Background  # noqa: E402
-from plkd.model.folder import load_model  # noqa: E402
 from plkd.model.reference import Reference  # noqa: E402
+from plkd.model.trained_model import load_model  # noqa: E402
 from plkd.prediction.table import read_predictions  # noqa: E402
 
 
@@ -55,7 +55,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     run = options.results / "default" / f"seed{options.seed}"
-    model = load_model(run / "student")
+    trained = load_model(run / "model")
+    model = trained.require("student")
     cells = ad.read_h5ad(options.results / "prepared" / "reference.h5ad")
     reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
     predictions = read_predictions(run / "predictions" / "student.parquet")
@@ -81,7 +82,7 @@ def main() -> None:
             values = found.values[:, 0]
             tops.append(top_genes(values))
             # the same replacement for all, that of the model's own background
-            curves = student_curves(model, query, labels, values, background_of(model))
+            curves = student_curves(model, query, labels, values, background_of(trained))
             summary = summarise_areas(curve_areas(curves)).query(
                 "ranking == 'attribution' and curve == 'deletion'"
             )

@@ -23,14 +23,14 @@ from measuring import Table, as_text  # noqa: E402
 
 from plkd.interpret.networks import gene_embeddings  # noqa: E402
 from plkd.interpret.pathway_scores import teacher_of  # noqa: E402
-from plkd.model.folder import load_model  # noqa: E402
+from plkd.model.trained_model import load_model  # noqa: E402
 
 EMBEDDINGS = ("attended", "pathway")
 
 
 def rows_of(run: Path, reference: ad.AnnData) -> Table:
     """Spread of the cosines, and rho, of every choice of an embedding."""
-    model = load_model(run / "teacher")
+    model = load_model(run / "model").require("teacher")
     folder = run / "interpretation"
     pathways, genes = (
         pd.read_csv(folder / f"{name}.tsv", sep="\t", keep_default_na=False)

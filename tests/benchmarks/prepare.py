@@ -25,7 +25,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[2] / "workflow" / "scripts")]
 
 from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E402
 
-from plkd.io.h5ad_writer import growing_h5ad  # noqa: E402
+from plkd.io.h5ad_writer import chunked_h5ad  # noqa: E402
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset  # noqa: E402
 
 CELLS = (10_000, 100_000, 1_000_000)
@@ -63,7 +63,7 @@ def generate(path: Path, n_cells: int) -> None:
         ),
         var=pd.DataFrame(index=genes),
     )
-    with growing_h5ad(path, frame, ["X"]) as append:
+    with chunked_h5ad(path, frame, ["X"]) as append:
         for start in range(0, n_cells, ROWS):
             rows = np.arange(start, min(start + ROWS, n_cells))
             depths = rng.poisson(MOLECULES * rng.lognormal(0, 0.3, rows.size))

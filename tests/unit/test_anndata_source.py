@@ -14,7 +14,7 @@ from plkd.io.cells import open_cells, read_cells
 from plkd.prediction.model_input import model_input
 from plkd.settings.datasets import ReadingOptions
 from simulated import make_cells
-from trained import TYPES, trained_pair
+from trained import TYPES, trained_model
 
 
 @pytest.fixture
@@ -108,13 +108,13 @@ def test_what_an_anndata_lacks(cells):
 
 
 def test_model_input_is_in_genes_and_scale_of_the_model():
-    _, student = trained_pair()
+    student = trained_model().require("student")
     cells = make_cells(30, 110, types=TYPES, seed=8)
     cells.X[7] = 0
     cells.X.eliminate_zeros()
     mixed = cells[:, np.random.default_rng(0).permutation(110)[:100]].copy()
     expected = mixed.copy()
-    sc.pp.normalize_total(expected, target_sum=student.normalisation["target_sum"])
+    sc.pp.normalize_total(expected, target_sum=student.normalisation.target_sum)
     sc.pp.log1p(expected)
     expected = expected.to_df().reindex(columns=student.genes, fill_value=0)
     with model_input(mixed, student) as prepared:
@@ -129,7 +129,7 @@ def test_model_input_is_in_genes_and_scale_of_the_model():
 
 
 def test_model_input_refuses_foreign_and_broken_cells():
-    _, student = trained_pair()
+    student = trained_model().require("student")
     cells = make_cells(30, 110, types=TYPES, seed=8)
     few = cells[:, 105:].copy()
     with pytest.raises(InputError, match="5 of the model's 110 genes; at least 10%"):  # noqa: SIM117

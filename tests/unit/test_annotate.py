@@ -13,9 +13,11 @@ from scipy import sparse
 
 from plkd.cli import main
 from plkd.errors import InputError
-from plkd.model.folder import TrainedModel, save_model
 from plkd.model.reference import Reference
-from plkd.model.training import train_teacher
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
+from plkd.model.training import train_model
+from plkd.pathways.mask import Mask
 from plkd.prediction.annotate import annotate_file, label_table, predict_file, write_annotated
 from plkd.settings.presets import resolve
 from plkd.utils.files import sha256_of
@@ -23,15 +25,23 @@ from simulated import make_cells
 
 
 @pytest.fixture(scope="module")
-def model() -> TrainedModel:
+def trained() -> Model:
     cells = make_cells(200, 100, seed=1)
     sc.pp.normalize_total(cells, target_sum=1e4)
     sc.pp.log1p(cells)
     reference = Reference.from_names(cells.X, cells.obs["cell_type"], cells.var_names)
-    mask = sparse.csc_array(np.ones((100, 3), dtype=bool))
-    settings = resolve({"teacher": {"width": 8}, "teacher_training": {"min_steps": 60}})
-    trained, _ = train_teacher(reference, mask, ["a", "b", "c"], settings, progress=False)
-    return trained
+    matrix = sparse.csc_array(np.ones((100, 3), dtype=bool))
+    mask = Mask(reference.genes, ["a", "b", "c"], matrix, pd.DataFrame())
+    short = {"min_steps": 60}
+    settings = resolve(
+        {"teacher": {"width": 8}, "teacher_training": short, "student_training": short}
+    )
+    return train_model(reference, mask, settings, progress=False)
+
+
+@pytest.fixture(scope="module")
+def model(trained: Model) -> TrainedNetwork:
+    return trained.require("teacher")
 
 
 @pytest.fixture
@@ -44,7 +54,7 @@ def query(tmp_path: Path) -> Path:
     return path
 
 
-def test_chunks_do_not_change_the_result(model: TrainedModel, query: Path) -> None:
+def test_chunks_do_not_change_the_result(model: TrainedNetwork, query: Path) -> None:
     whole, embedding, _ = predict_file(model, query, progress=False)
     parts, embedded, _ = predict_file(model, query, chunk_cells=7, progress=False)
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-4, atol=1e-5)
@@ -52,7 +62,7 @@ def test_chunks_do_not_change_the_result(model: TrainedModel, query: Path) -> No
 
 
 def test_order_of_genes_and_scale_do_not_matter(
-    model: TrainedModel, query: Path, tmp_path: Path
+    model: TrainedNetwork, query: Path, tmp_path: Path
 ) -> None:
     expected, _, _ = predict_file(model, query, progress=False)
     cells = ad.read_h5ad(query)
@@ -67,7 +77,7 @@ def test_order_of_genes_and_scale_do_not_matter(
 
 
 def test_copy_keeps_everything_and_the_input_stays(
-    model: TrainedModel, query: Path, tmp_path: Path
+    model: TrainedNetwork, query: Path, tmp_path: Path
 ) -> None:
     before = sha256_of(query)
     predictions = annotate_file(model, query, tmp_path / "out.h5ad", progress=False)
@@ -80,7 +90,7 @@ def test_copy_keeps_everything_and_the_input_stays(
     assert copy.obsm["X_plkd"].shape == (90, 8)
 
 
-def test_some_rows_of_a_file(model: TrainedModel, query: Path, tmp_path: Path) -> None:
+def test_some_rows_of_a_file(model: TrainedNetwork, query: Path, tmp_path: Path) -> None:
     predictions, embedding, _ = predict_file(model, query, progress=False)
     rows = np.array([5, 2, 80])
     chosen = predictions.iloc[rows].reset_index(drop=True)
@@ -91,7 +101,7 @@ def test_some_rows_of_a_file(model: TrainedModel, query: Path, tmp_path: Path) -
 
 
 def test_a_table_becomes_an_annotated_h5ad(
-    model: TrainedModel, query: Path, tmp_path: Path
+    model: TrainedNetwork, query: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "query.csv.gz"
     ad.read_h5ad(query).to_df().to_csv(table)
@@ -101,7 +111,7 @@ def test_a_table_becomes_an_annotated_h5ad(
     assert list(found.obs["plkd_label"]) == list(expected["label"])
 
 
-def test_label_table_counts_every_cell(model: TrainedModel, query: Path) -> None:
+def test_label_table_counts_every_cell(model: TrainedNetwork, query: Path) -> None:
     predictions, _, _ = predict_file(model, query, progress=False)
     table = label_table(predictions)
     assert table["cells"].sum() == 90
@@ -111,7 +121,7 @@ def test_label_table_counts_every_cell(model: TrainedModel, query: Path) -> None
     assert dict(zip(table["label"], table["cells"], strict=True)) == counts.to_dict()
 
 
-def test_foreign_genes(model: TrainedModel, query: Path, tmp_path: Path) -> None:
+def test_foreign_genes(model: TrainedNetwork, query: Path, tmp_path: Path) -> None:
     cells = ad.read_h5ad(query)
     cells.var_names = [f"OTHER{i}" for i in range(cells.n_vars)]
     cells.write_h5ad(tmp_path / "foreign.h5ad")
@@ -120,7 +130,7 @@ def test_foreign_genes(model: TrainedModel, query: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out.h5ad").exists()
 
 
-def test_no_query_is_overwritten(model: TrainedModel, query: Path) -> None:
+def test_no_query_is_overwritten(model: TrainedNetwork, query: Path) -> None:
     with pytest.raises(InputError, match="the query itself"):
         annotate_file(model, query, query, progress=False)
 
@@ -137,7 +147,7 @@ def test_no_query_is_overwritten(model: TrainedModel, query: Path) -> None:
     ],
 )
 def test_mistakes_on_the_command_line(
-    model: TrainedModel,
+    trained: Model,
     query: Path,
     tmp_path: Path,
     arguments: list[str],
@@ -146,7 +156,7 @@ def test_mistakes_on_the_command_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    save_model(model, pd.DataFrame(), tmp_path / "model")
+    trained.save(tmp_path / "model")
     words = {"QUERY": str(query), "MODEL": "model"}
     assert main(["annotate", *(words.get(word, word) for word in arguments)]) == 1
     assert named in capsys.readouterr().err

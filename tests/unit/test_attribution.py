@@ -24,10 +24,11 @@ from plkd.interpret.explainers import EXPLAINERS, Explainer, attribute_labels
 from plkd.interpret.gene_attribution import TOLERANCE, attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel, load_model, save_model
 from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
+from plkd.model.trained_model import Model, load_model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.models import Settings, StudentSettings, TeacherSettings
 from simulated import make_cells
 
@@ -37,19 +38,18 @@ HIDDEN = [(), (1,), (12,), (16, 8), (8, 8, 8)]
 
 def make_student(
     hidden: tuple[int, ...], n_genes: int, seed: int = 0, *, gain: float = 1.0
-) -> TrainedModel:
+) -> TrainedNetwork:
     """A Student with random weights, norms and factors per gene included."""
     torch.manual_seed(seed)
     settings = Settings(student=StudentSettings(hidden=hidden))
     network = Student(n_genes, N_LABELS, settings.student, torch.rand(n_genes) + 0.5)
     with torch.no_grad():
-        for layer in network.hidden:
-            if isinstance(layer, torch.nn.LayerNorm):
-                layer.weight.uniform_(0.5, 1.5)
-                layer.bias.normal_()
+        for block in network.blocks:
+            block.norm.weight.uniform_(0.5, 1.5)
+            block.norm.bias.normal_()
         network.classifier.weight.mul_(gain)
     genes = [f"G{i}" for i in range(n_genes)]
-    return TrainedModel(network, genes, ["a", "b", "c"], settings)
+    return TrainedNetwork(network, genes, ["a", "b", "c"], settings)
 
 
 def make_expression(n_cells: int, n_genes: int, seed: int) -> sparse.csr_matrix:
@@ -65,14 +65,14 @@ def make_background(n_cells: int, n_genes: int, seed: int = 100) -> Background:
     return Background(make_expression(n_cells, n_genes, seed), labels, means)
 
 
-def logits_of(model: TrainedModel, x: np.ndarray) -> np.ndarray:
+def logits_of(model: TrainedNetwork, x: np.ndarray) -> np.ndarray:
     network = copy.deepcopy(model.network).double().eval()
     with torch.no_grad():
         return network(torch.from_numpy(np.asarray(x, dtype=float)))[0].numpy()
 
 
 def shapley_values(
-    model: TrainedModel, x: np.ndarray, background: Background, target: int
+    model: TrainedNetwork, x: np.ndarray, background: Background, target: int
 ) -> np.ndarray:
     """Shapley values by their definition, over all subsets of the genes."""
     n = len(x)
@@ -160,7 +160,7 @@ def test_close_to_enumerated_shapley_values(hidden: tuple[int, ...]) -> None:
     assert np.corrcoef(found.values.ravel(), expected.ravel())[0, 1] > 0.9
 
 
-def trained_student(seed: int) -> tuple[TrainedModel, Background, sparse.csr_matrix]:
+def trained_student(seed: int) -> tuple[TrainedNetwork, Background, sparse.csr_matrix]:
     """A network that tells three types apart by eight genes, and four cells."""
     cells = make_cells(300, 110, types=N_LABELS, seed=seed)
     values = cells.X.toarray()
@@ -181,7 +181,7 @@ def trained_student(seed: int) -> tuple[TrainedModel, Background, sparse.csr_mat
         loss.backward()
         optimiser.step()
     reference = Reference(sparse.csr_matrix(x), labels, genes, ["a", "b", "c"])
-    model = TrainedModel(network, genes, reference.labels, settings)
+    model = TrainedNetwork(network, genes, reference.labels, settings)
     return model, Background.sample(reference, 9, seed), reference.cells[:4]
 
 
@@ -228,7 +228,7 @@ def test_order_of_genes_does_not_matter(hidden: tuple[int, ...]) -> None:
     )  # fmt: skip
     order = np.random.default_rng(0).permutation(30)
     network = copy.deepcopy(model.network)
-    first = network.hidden[0] if hidden else network.classifier
+    first = network.blocks[0].linear if hidden else network.classifier
     with torch.no_grad():
         first.weight.copy_(first.weight[:, order])
         network.input_scale.copy_(network.input_scale[order])
@@ -244,7 +244,7 @@ def test_order_of_genes_does_not_matter(hidden: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("hidden", [(), (12,), (16, 8)], ids=str)
 def test_what_cannot_matter_gets_nothing(hidden: tuple[int, ...]) -> None:
     model = make_student(hidden, 20)
-    first = model.network.hidden[0] if hidden else model.network.classifier
+    first = model.network.blocks[0].linear if hidden else model.network.classifier
     with torch.no_grad():
         first.weight[:, 3] = 0
         model.network.input_scale[4] = 0
@@ -288,21 +288,21 @@ def test_unfit_input() -> None:
 # ------------------------------------------------------------------------------- the Teacher
 
 
-def make_teacher(n_genes: int = 20) -> TrainedModel:
+def make_teacher(n_genes: int = 20) -> TrainedNetwork:
     torch.manual_seed(0)
     settings = Settings(teacher=TeacherSettings(width=8, heads=2))
     mask = np.random.default_rng(0).random((n_genes, 5)) < 0.4
     mask[0] = True
     network = Teacher(sparse.csc_array(mask), N_LABELS, settings.teacher)
     genes = [f"G{i}" for i in range(n_genes)]
-    return TrainedModel(network, genes, ["a", "b", "c"], settings, list("vwxyz"))
+    return TrainedNetwork(network, genes, ["a", "b", "c"], settings, list("vwxyz"))
 
 
 def test_a_teacher_has_tokens_and_no_genes() -> None:
     teacher, background = make_teacher(), make_background(9, 20)
-    with pytest.raises(InputError, match="give the folder 'student'"):
+    with pytest.raises(InputError, match="this model is a Teacher"):
         attribute_genes(teacher, make_expression(2, 20, 1), background, progress=False)
-    with pytest.raises(InputError, match="give the folder 'teacher'"):
+    with pytest.raises(InputError, match="this is a Student"):
         attribute_tokens(make_student((4,), 20), make_expression(2, 20, 1), background, np.zeros(2))
 
 
@@ -373,26 +373,24 @@ def test_background_without_cells_is_the_labels_means() -> None:
 
 def test_background_travels_with_the_model(tmp_path: Path) -> None:
     background = Background.sample(make_reference(), 20, seed=0)
-    model = make_student((8,), 30)
-    model.labels = ["a", "b", "c", "d"]
-    model.network.classifier = torch.nn.Linear(8, 4)
-    model.background = background
+    student = make_student((8,), 30)
+    student.network.classifier = torch.nn.Linear(8, 4)
+    student = dataclasses.replace(student, labels=["a", "b", "c", "d"])
+    model = Model(student=student, background=background)
     cells = make_expression(3, 30, 1)
-    before = attribute_genes(model, cells, background, progress=False)
-    save_model(model, pd.DataFrame(), tmp_path / "model")
+    before = attribute_genes(student, cells, background, progress=False)
+    model.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     kept = background_of(loaded)
     assert (kept.cells != background.cells).nnz == 0
     np.testing.assert_array_equal(kept.codes, background.codes)
     np.testing.assert_array_equal(kept.label_means, background.label_means)
-    after = attribute_genes(loaded, cells, kept, progress=False)
+    after = attribute_genes(loaded.student, cells, kept, progress=False)
     np.testing.assert_array_equal(after.values, before.values)
 
-    (tmp_path / "model" / "background.safetensors").unlink()
-    old = load_model(tmp_path / "model")
-    np.testing.assert_array_equal(old.predict(cells)[0], loaded.predict(cells)[0])
-    with pytest.raises(InputError, match=r"no background\.safetensors.*train the model again"):
-        background_of(old)
+    dataclasses.replace(model, background=None).save(tmp_path / "without")
+    with pytest.raises(InputError, match=r"no background.*train it again"):
+        background_of(load_model(tmp_path / "without"))
 
 
 # ------------------------------------------------------------------------------ cells of a file
@@ -401,8 +399,8 @@ def test_background_travels_with_the_model(tmp_path: Path) -> None:
 def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     import anndata as ad
 
-    model = make_student((8,), 20, gain=10)
-    model.background = make_background(9, 20)
+    student = make_student((8,), 20, gain=10)
+    model = Model(student=student, background=make_background(9, 20))
     expression = make_expression(30, 20, 5)
     names = [f"cell{i}" for i in range(30)]
     cells = ad.AnnData(
@@ -418,7 +416,7 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     rows = [names.index(name) for name in found.cell_ids]
     assert (found.cells != expression[rows]).nnz == 0
     expected = attribute_genes(
-        model, expression[rows], model.background, found.codes[:, None], progress=False
+        student, expression[rows], model.background, found.codes[:, None], progress=False
     )
     np.testing.assert_array_equal(found.values, expected.values[:, 0])
     found.save(tmp_path / "values.npz")
@@ -431,11 +429,17 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     foreign = predictions.assign(label="unheard of")
     with pytest.raises(InputError, match="unheard of"):
         attribute_query(model, tmp_path / "query.h5ad", foreign, per_label=4, seed=0)
-    with pytest.raises(InputError, match="other cells than the predictions"):
-        attribute_query(model, tmp_path / "query.h5ad", predictions[::-1], per_label=4, seed=0)
-    model.genes = model.genes[::-1]
+    reordered = attribute_query(
+        model, tmp_path / "query.h5ad", predictions[::-1], per_label=4, seed=0, progress=False
+    )
+    assert list(reordered.cell_ids) == list(found.cell_ids)
+    with pytest.raises(InputError, match="not of the same cells"):
+        attribute_query(model, tmp_path / "query.h5ad", predictions[1:], per_label=4, seed=0)
+    other = Model(
+        student=dataclasses.replace(student, genes=model.genes[::-1]), background=model.background
+    )
     with pytest.raises(InputError, match="other genes than the model"):
-        attribute_query(model, tmp_path / "query.h5ad", predictions, per_label=4, seed=0)
+        attribute_query(other, tmp_path / "query.h5ad", predictions, per_label=4, seed=0)
 
 
 # --------------------------------------------------------------------------- the package shap
@@ -447,7 +451,7 @@ def attributed() -> AttributedCells:
     model, cells, background = (
         make_student((8,), 20, gain=10), make_expression(30, 20, 5), make_background(9, 20)
     )  # fmt: skip
-    model.labels = ["0", "True", "nan"]
+    model = dataclasses.replace(model, labels=["0", "True", "nan"])
     found = attribute_genes(model, cells, background, progress=False)
     return AttributedCells(
         cell_ids=np.array([f"cell{i}" for i in range(30)]),

@@ -24,9 +24,10 @@ from plkd.evaluation.baselines import (
 )
 from plkd.evaluation.metrics import annotation_metrics
 from plkd.evaluation.tables import controls_of, evaluate, read_registry
-from plkd.model.folder import TrainedModel
 from plkd.model.reference import Reference
-from plkd.model.training import train_student, train_teacher
+from plkd.model.trained_network import TrainedNetwork
+from plkd.model.training import train_model
+from plkd.pathways.mask import Mask
 from plkd.prediction.annotate import predict_prepared
 from plkd.prediction.table import label_names, prediction_table, read_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
@@ -249,10 +250,12 @@ def predict_with(method: str, files: PreparedPaths, folder: Path) -> pd.DataFram
     return read_predictions(output)
 
 
-def train_ours(files: PreparedPaths) -> dict[str, TrainedModel]:
+def train_ours(files: PreparedPaths) -> dict[str, TrainedNetwork]:
     cells = ad.read_h5ad(files.reference)
     reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
-    mask = sparse.csc_array(np.random.default_rng(0).random((cells.n_vars, 6)) < 0.5)
+    matrix = sparse.csc_array(np.random.default_rng(0).random((cells.n_vars, 6)) < 0.5)
+    tokens = [f"token {i}" for i in range(6)]
+    mask = Mask(reference.genes, tokens, matrix, pd.DataFrame())
     training = {"min_steps": 120, "learning_rate": 0.005}
     settings = resolve(
         {
@@ -263,14 +266,11 @@ def train_ours(files: PreparedPaths) -> dict[str, TrainedModel]:
             "background_cells": 20,
         }
     )
-    tokens = [f"token {i}" for i in range(6)]
-    teacher, _ = train_teacher(reference, mask, tokens, settings, progress=False)
-    student, _ = train_student(reference, teacher, settings, progress=False)
-    return {"teacher": teacher, "student": student}
+    return dict(train_model(reference, mask, settings, progress=False).networks)
 
 
 @pytest.fixture(scope="module")
-def ours(files) -> dict[str, TrainedModel]:
+def ours(files) -> dict[str, TrainedNetwork]:
     return train_ours(files)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -17,33 +15,27 @@ import benchmark_table
 import embedding_figure
 import evaluate as evaluate_script
 import evaluate_figures
+import map_cells
 import plot_history
 import true_labels
+from job import job
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import (
+    UMAP_COLUMNS,
     principal_components,
     read_cells_of_run,
     read_embedding,
+    read_umap,
     sample_cells,
+    umap_of_query,
 )
 from plkd.evaluation.tables import label_counts, overall, summarise
+from plkd.prediction.annotate import write_embedding
+from plkd.prediction.table import read_predictions
+from plkd.utils.tables import read_tsv
 from simulated import make_cells
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
-
-
-class Names(SimpleNamespace):
-    """What Snakemake gives as input, output, params: by name, by key and in order."""
-
-    def __getitem__(self, key: str | int) -> Any:
-        return list(vars(self).values())[key] if isinstance(key, int) else vars(self)[key]
-
-    def items(self) -> Any:
-        return vars(self).items()
-
-
-def job(**parts: dict[str, Any]) -> SimpleNamespace:
-    return SimpleNamespace(**{name: Names(**part) for name, part in parts.items()})
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +55,17 @@ def run(tmp_path_factory) -> Path:
             truth["batch"] = "query donor"
             truth.iloc[::-1].to_parquet(folder / "truth.parquet", index=False)
         cells.write_h5ad(folder / f"{role}.h5ad")
-    both = np.random.default_rng(0).normal(size=(320, 4)).astype(np.float32)
-    embedding = ad.AnnData(both, obs={"role": ["reference"] * 160 + ["query"] * 160})
-    embedding.write_h5ad(folder / "teacher.h5ad")
+    rng = np.random.default_rng(0)
+    write_embedding(
+        {
+            role: (
+                pd.Series(ad.read_h5ad(folder / f"{role}.h5ad").obs_names),
+                rng.normal(size=(160, 4)).astype(np.float32),
+            )
+            for role in ("reference", "query")
+        },
+        folder / "teacher.h5ad",
+    )
     return folder
 
 
@@ -141,66 +141,102 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
         job(input={"metrics": [metrics["metrics"]], "methods": REGISTRY}, output=benchmark)
     )
     history = run / "history.tsv"
-    pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]}).to_csv(history, sep="\t", index=False)
+    epochs = {"model": ["teacher", "teacher", "student", "student"], "epoch": [1, 2, 1, 2]}
+    pd.DataFrame({**epochs, "loss": [1.0, 0.5, 1.0, 0.5]}).to_csv(history, sep="\t", index=False)
     curves = {"png": run / "history.png", "pdf": run / "history.pdf"}
-    plot_history.main(job(input={"teacher": history, "student": history}, output=curves))
+    plot_history.main(job(input={"history": history}, output=curves))
     for path in (*figures.values(), *benchmark.values(), *curves.values()):
         assert path.stat().st_size > 0
 
 
-def test_maps_and_scores_of_the_spaces(run, prepared):
-    output = {
-        "coordinates": run / "umap.tsv",
-        "metrics": run / "embedding_metrics.tsv",
-        "png": run / "umap.png",
-        "pdf": run / "umap.pdf",
+def make_map(run: Path, umap: Path, max_cells: int) -> None:
+    map_cells.main(
+        job(
+            input={"embedding": run / "teacher.h5ad"},
+            params={"max_cells": max_cells},
+            wildcards={"seed": "0"},
+            output={"coordinates": umap},
+        )
+    )
+
+
+def draw_map(run: Path, folder: Path, prepared: dict[str, Path], max_cells: int) -> dict[str, Path]:
+    """The map and its figure; gives the output of the figure."""
+    make_map(run, folder / "umap.tsv", max_cells)
+    output = {"metrics": folder / "embedding_metrics.tsv"} | {
+        suffix: folder / f"umap.{suffix}" for suffix in ("png", "pdf")
     }
     embedding_figure.main(
         job(
-            input={**prepared, "embeddings": [run / "teacher.h5ad"]},
-            params={"seed": 0, "max_cells": 200},
+            input={
+                **prepared,
+                "embedding": run / "teacher.h5ad",
+                "umap": folder / "umap.tsv",
+                "predictions": run / "logistic_regression.parquet",
+            },
+            params={"max_cells": max_cells},
+            wildcards={"seed": "0"},
             output=output,
         )
     )
+    assert all(path.stat().st_size > 0 for path in output.values())
+    return output
+
+
+def test_maps_and_scores_of_the_spaces(run, prepared, tmp_path):
+    output = draw_map(run, tmp_path, prepared, 200)
     scores = pd.read_csv(output["metrics"], sep="\t").set_index(["space", "cells"])
     assert len(scores) == 4
     # The genes tell the types apart, the random embedding does not.
     assert scores.loc[("pca", "all"), "cell_type_asw"] > 0.1
     assert abs(scores.loc[("teacher", "all"), "cell_type_asw"]) < 0.1
     assert np.isnan(scores.loc[("pca", "query"), "batch_asw"])
-    coordinates = pd.read_csv(output["coordinates"], sep="\t")
-    assert len(coordinates) == 400
-    assert np.isfinite(coordinates[["umap1", "umap2"]]).all(axis=None)
-    assert output["png"].exists()
-    assert output["pdf"].exists()
 
 
-def test_without_truth_the_map_bears_the_labels_of_the_student(run, prepared, tmp_path, metrics):
+def test_a_map_is_joined_by_cell(run, prepared, tmp_path):
+    make_map(run, tmp_path / "umap.tsv", 200)
+    table = read_tsv(tmp_path / "umap.tsv", UMAP_COLUMNS)
+    assert len(table) == 200
+    assert np.isfinite(table[["umap1", "umap2"]]).all(axis=None)
+    names = {role: ad.read_h5ad(prepared[role]).obs_names for role in ("reference", "query")}
+    for role, part in table.groupby("role"):
+        assert part["cell_id"].isin(names[role]).all()
+    backwards = list(names["query"][::-1])
+    found = umap_of_query(tmp_path / "umap.tsv", backwards)
+    mapped = table[table["role"] == "query"].set_index("cell_id")
+    for name, place in zip(backwards, found, strict=True):
+        if name in mapped.index:
+            np.testing.assert_allclose(place, mapped.loc[name, ["umap1", "umap2"]].astype(float))
+        else:
+            assert np.isnan(place).all()
+    assert np.isfinite(found).all(axis=1).sum() == len(mapped) > 50
+    cells = read_cells_of_run(
+        prepared["reference"], prepared["query"], pd.read_parquet(prepared["truth"])
+    )
+    with pytest.raises(InputError, match=r"umap\.tsv.* run the pipeline again"):
+        read_umap(tmp_path / "umap.tsv", cells)
+
+
+def test_without_truth_the_map_bears_the_labels_of_the_student(
+    run, prepared, tmp_path, metrics, monkeypatch
+):
+    drawn = []
+    plot = embedding_figure.plot_embedding
+    monkeypatch.setattr(
+        embedding_figure,
+        "plot_embedding",
+        lambda cells, *options, **more: drawn.append(cells) or plot(cells, *options, **more),
+    )
     unknown = pd.read_parquet(prepared["truth"]).assign(label=None)
     unknown.to_parquet(tmp_path / "truth.parquet")
-    output = {
-        "coordinates": tmp_path / "umap.tsv",
-        "metrics": tmp_path / "embedding.tsv",
-        "png": tmp_path / "umap.png",
-        "pdf": tmp_path / "umap.pdf",
-    }
-    embedding_figure.main(
-        job(
-            input={
-                **prepared,
-                "truth": tmp_path / "truth.parquet",
-                "predictions": run / "logistic_regression.parquet",
-                "embeddings": [],
-            },
-            params={"seed": 0, "max_cells": 1000},
-            output=output,
-        )
-    )
-    coordinates = pd.read_csv(output["coordinates"], sep="\t")
-    reference = label_counts(prepared["reference"])
-    assert set(coordinates.loc[coordinates["role"] == "query", "label"]) <= set(reference)
+    given = {**prepared, "truth": tmp_path / "truth.parquet"}
+    output = draw_map(run, tmp_path, given, 1000)
     scores = pd.read_csv(output["metrics"], sep="\t").set_index("cells")
-    assert list(scores.loc[["all", "query"], "n_cells"]) == [160, 0]
+    assert list(scores.loc["all", "n_cells"]) == [160, 160]
+    assert list(scores.loc["query", "n_cells"]) == [0, 0]
+    predictions = read_predictions(run / "logistic_regression.parquet").set_index("cell_id")
+    cells = drawn[0].query("role == 'query' and space == 'teacher'")
+    assert list(cells["label"]) == list(predictions["label"][cells["cell_id"]])
 
 
 def test_labels_of_the_query_are_found_by_cell(run, prepared):

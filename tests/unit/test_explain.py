@@ -15,18 +15,18 @@ from plkd.cli import main
 from plkd.errors import InputError
 from plkd.figures.explain import plot_explanation
 from plkd.figures.style import save_figure, style
-from plkd.interpret.explain import explain_cells, explain_file, explanation_table, explanation_text
-from plkd.model.folder import load_model, save_model
+from plkd.interpret.explain import explain_file, explanation_table, explanation_text
+from plkd.model.trained_model import load_model
+from plkd.model.trained_network import TrainedNetwork
 from simulated import MARKERS, make_cells
-from trained import TYPES, logged, trained_pair
+from trained import TYPES, logged, trained_model
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Models and a query, with its genes in another order and a few of them missing."""
     folder = tmp_path_factory.mktemp("explain")
-    for model in trained_pair():
-        save_model(model, pd.DataFrame({"epoch": [1]}), folder / model.kind)
+    trained_model().save(folder / "model")
     cells = make_cells(80, 110, types=TYPES, batches=["new"], seed=4)
     order = np.random.default_rng(0).permutation(110)[:104]
     cells[:, order].copy().write_h5ad(folder / "query.h5ad")
@@ -40,9 +40,8 @@ def query(folder):
 
 def explain(folder, **choice):
     return explain_file(
-        load_model(folder / "student"),
+        load_model(folder / "model"),
         folder / "query.h5ad",
-        teacher=load_model(folder / "teacher"),
         **choice,
     )
 
@@ -55,12 +54,12 @@ def test_one_cell(folder, query):
     assert 0 < found.runner_up_probability < found.probability <= 1
     assert next(iter(found.prediction_set)) == found.label
     # in the whole of the genes the difference of the two logits, less that of the background
-    model = load_model(folder / "student")
+    model = load_model(folder / "model")
     row = query[[name]].to_df().reindex(columns=model.genes, fill_value=0)
     total = float(query[[name]].X.sum())
     x = np.log1p(row.to_numpy() / total * 1e4).astype(np.float32)
     both = [sparse.csr_matrix(x), model.background.cells]
-    logits = [np.concatenate([batch for batch, _ in model.logits(part)]) for part in both]
+    logits = [np.concatenate([batch for batch, _ in model.student.logits(part)]) for part in both]
     code, other = (model.labels.index(name) for name in (found.label, found.runner_up))
     mean = model.background.weights @ logits[1]
     expected = (logits[0][0, code] - logits[0][0, other]) - (mean[code] - mean[other])
@@ -69,8 +68,13 @@ def test_one_cell(folder, query):
     np.testing.assert_allclose(genes["expression"].reindex(model.genes), x[0], atol=1e-5)
     assert genes.loc[MARKERS[found.label][0], "typical"] > 0
     assert found.genes["against_runner_up"].abs().is_monotonic_decreasing
-    assert set(found.pathways["pathway"]) == set(load_model(folder / "teacher").tokens)
+    assert set(found.pathways["pathway"]) == set(model.teacher.tokens)
     assert (~found.pathways["is_pathway"]).sum() == 1
+    assert found.attributions.cell_ids.tolist() == [name]
+    shown = found.attributions.to_shap(found.label)
+    np.testing.assert_allclose(
+        shown.values[0], genes["contribution"].reindex(model.genes), atol=1e-6
+    )
 
 
 def test_groups(folder, query):
@@ -85,6 +89,22 @@ def test_groups(folder, query):
     assert len(set(top) & set(MARKERS[label])) >= 4
 
 
+def test_every_cell_is_predicted_once(folder, query, monkeypatch):
+    model = load_model(folder / "model")
+    predicted = []
+    predict = TrainedNetwork.predict
+
+    def counted(self, cells, **options):
+        if self.kind == "student":
+            predicted.append(cells.shape[0])
+        return predict(self, cells, **options)
+
+    monkeypatch.setattr(TrainedNetwork, "predict", counted)
+    found = explain_file(model, folder / "query.h5ad", group="NK cell")
+    assert sum(predicted) == query.n_obs
+    assert 0 < found.n_cells < query.n_obs
+
+
 def test_a_mixed_group_explains_its_commonest_label(folder, query):
     found = explain(folder, obs=("batch", "new"))
     assert found.n_cells == 80
@@ -94,19 +114,19 @@ def test_a_mixed_group_explains_its_commonest_label(folder, query):
 
 
 def test_a_large_group_is_drawn(tmp_path):
-    _, student = trained_pair()
+    model = trained_model()
     cells = make_cells(5000, 110, types=["B cell"], seed=2)  # read in more than one piece
     cells.write_h5ad(tmp_path / "query.h5ad")
-    found = explain_file(student, tmp_path / "query.h5ad", obs=("cell_type", "B cell"))
+    found = explain_file(model, tmp_path / "query.h5ad", obs=("cell_type", "B cell"))
     assert (found.n_cells, found.n_explained) == (5000, 200)
-    again = explain_file(student, tmp_path / "query.h5ad", obs=("cell_type", "B cell"))
+    again = explain_file(model, tmp_path / "query.h5ad", obs=("cell_type", "B cell"))
     pd.testing.assert_frame_equal(found.genes, again.genes)
-    other = explain_file(student, tmp_path / "query.h5ad", obs=("cell_type", "B cell"), seed=1)
+    other = explain_file(model, tmp_path / "query.h5ad", obs=("cell_type", "B cell"), seed=1)
     here, there = (part.genes.set_index("gene")["expression"] for part in (found, other))
     assert not np.allclose(here, there.reindex(here.index))
     # drawn from the whole file: as much expressed as all of it is, within the error of 200 cells
     everywhere = logged(cells).toarray()
-    position = [student.genes.index(gene) for gene in here.index]
+    position = [model.genes.index(gene) for gene in here.index]
     error = everywhere.std(axis=0)[position] / 200**0.5
     assert (abs(here - everywhere.mean(axis=0)[position]) < 4.5 * error + 1e-6).all()
 
@@ -130,9 +150,9 @@ def test_words_table_and_picture(folder, query, tmp_path):
 
 def test_command(folder, query, tmp_path, capsys):
     name = query.obs_names[5]
-    given = [str(folder / "query.h5ad"), "--model", str(folder / "student")]
+    given = [str(folder / "query.h5ad"), "--model", str(folder / "model")]
     out, table = tmp_path / "out.png", tmp_path / "out.tsv"
-    arguments = ["explain", *given, "--teacher", str(folder / "teacher"), "--cell", name]
+    arguments = ["explain", *given, "--cell", name]
     assert main([*arguments, "-o", str(out), "--table", str(table), "--top", "4"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"{name}: ")
@@ -141,7 +161,7 @@ def test_command(folder, query, tmp_path, capsys):
     assert out.with_suffix(".pdf").exists()
     assert len(pd.read_csv(table, sep="\t")) == 119
     assert main(["explain", *given, "--group", "B cell"]) == 0
-    assert "Pathways" not in capsys.readouterr().out
+    assert "B cell" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -161,19 +181,29 @@ def test_command(folder, query, tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_explained(folder, choice, message, capsys):
-    given = ["explain", str(folder / "query.h5ad"), "--model", str(folder / "student")]
+    given = ["explain", str(folder / "query.h5ad"), "--model", str(folder / "model")]
     assert main([*given, *choice]) == 1
     assert re.search(message, capsys.readouterr().err)
 
 
 def test_models_that_do_not_fit(folder, query):
-    student, teacher = load_model(folder / "student"), load_model(folder / "teacher")
-    with pytest.raises(InputError, match=r"background\.safetensors"):
-        explain_cells(dataclasses.replace(student, background=None), logged(query), "x")
-    other = dataclasses.replace(teacher, genes=teacher.genes[::-1])
-    with pytest.raises(InputError, match="two folders of one run"):
-        explain_file(student, folder / "query.h5ad", cell="x", teacher=other)
-    with pytest.raises(InputError, match="is a Teacher"):
-        explain_file(teacher, folder / "query.h5ad", cell=query.obs_names[0])
+    model = load_model(folder / "model")
+    with pytest.raises(InputError, match="no background"):
+        explain_file(
+            dataclasses.replace(model, background=None),
+            folder / "query.h5ad",
+            cell=query.obs_names[0],
+        )
+    with pytest.raises(InputError, match="no Student"):
+        explain_file(
+            dataclasses.replace(model, student=None), folder / "query.h5ad", cell=query.obs_names[0]
+        )
     with pytest.raises(InputError, match="say which cells"):
-        explain_file(student, folder / "query.h5ad")
+        explain_file(model, folder / "query.h5ad")
+
+
+def test_without_a_teacher_there_are_no_pathways(folder, query):
+    model = dataclasses.replace(load_model(folder / "model"), teacher=None)
+    found = explain_file(model, folder / "query.h5ad", cell=query.obs_names[0])
+    assert found.pathways is None
+    assert "Pathways" not in explanation_text(found)

@@ -21,7 +21,7 @@ from plkd.evaluation.faithfulness import (
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no_pathways
 from simulated import make_cells
-from trained import TYPES, logged, trained_pair
+from trained import TYPES, logged, trained_model
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,11 @@ def test_items_of_some_width():
 
 
 def test_true_explanations_beat_chance(cells):
-    _, student = trained_pair()
-    found = attribute_genes(student, cells, student.background, progress=False)
+    model = trained_model()
+    student, background = model.student, model.background
+    found = attribute_genes(student, cells, background, progress=False)
     labels = found.targets[:, 0]
-    curves = student_curves(student, cells, labels, found.values[:, 0], student.background)
+    curves = student_curves(student, cells, labels, found.values[:, 0], background)
     table = summarise_areas(curve_areas(curves)).set_index(["replaced_by", "curve", "ranking"])
     for value in ("zero", "mean"):
         for curve in ("deletion", "insertion"):
@@ -79,7 +80,7 @@ def test_true_explanations_beat_chance(cells):
             assert best["share_better"] > 0.9
             assert best["gain"] > table.loc[(value, curve, "expression"), "gain"]
     # an order that is turned round is worse than chance
-    worst = student_curves(student, cells, labels, -found.values[:, 0], student.background)
+    worst = student_curves(student, cells, labels, -found.values[:, 0], background)
     table = summarise_areas(curve_areas(worst)).set_index(["replaced_by", "curve", "ranking"])
     assert table.loc[("mean", "deletion", "attribution"), "gain"] < 0
     # nothing replaced, and everything put back, is the prediction
@@ -93,15 +94,16 @@ def test_true_explanations_beat_chance(cells):
 
 @pytest.mark.parametrize("other", [None, "fully_connected_1", "uncovered_genes"])
 def test_tokens_of_the_teacher(cells, other):
-    teacher, _ = trained_pair(other)
+    model = trained_model(other)
+    teacher, background = model.teacher, model.background
     labels = teacher.predict(cells)[0].argmax(axis=1)
-    found = attribute_tokens(teacher, cells, teacher.background, labels)
+    found = attribute_tokens(teacher, cells, background, labels)
     assert abs(found.error).max() < 1e-2
     network = teacher.network
     with torch.no_grad():
         x = torch.from_numpy(cells.toarray()).float()
         view = network.view_tokens(x)
-        base = network.classify_tokens(mean_tokens(teacher, teacher.background)[None])[0]
+        base = network.classify_tokens(mean_tokens(teacher, background)[None])[0]
         np.testing.assert_allclose(
             network.classify_tokens(network.tokens(x))[0], network(x)[0], atol=1e-5
         )
@@ -114,10 +116,10 @@ def test_tokens_of_the_teacher(cells, other):
     )
     others = no_pathways(teacher)
     assert np.asarray(teacher.tokens)[others].tolist() == ([other] if other else [])
-    alone = attribute_tokens(teacher, cells, teacher.background, labels, left_out=others)
+    alone = attribute_tokens(teacher, cells, background, labels, left_out=others)
     assert (alone.contributions[:, others] == 0).all()
 
-    curves = teacher_curves(teacher, cells, labels, teacher.background)
+    curves = teacher_curves(teacher, cells, labels, background)
     assert set(curves["items"]) == ({"tokens", "pathways"} if other else {"tokens"})
     table = summarise_areas(curve_areas(curves)).set_index(["items", "curve", "ranking"])
     # where all that a pathway's genes say goes through it, the pathways decide
@@ -129,11 +131,10 @@ def test_tokens_of_the_teacher(cells, other):
 
 
 def test_one_cell_has_no_spread(cells):
-    _, student = trained_pair()
-    found = attribute_genes(student, cells[:1], student.background, progress=False)
-    curves = student_curves(
-        student, cells[:1], found.targets[:, 0], found.values[:, 0], student.background
-    )
+    model = trained_model()
+    student, background = model.student, model.background
+    found = attribute_genes(student, cells[:1], background, progress=False)
+    curves = student_curves(student, cells[:1], found.targets[:, 0], found.values[:, 0], background)
     table = summarise_areas(curve_areas(curves))
     assert (table["cells"] == 1).all()
     assert table["sd"].isna().all()

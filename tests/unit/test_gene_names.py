@@ -103,3 +103,12 @@ def test_a_table_that_is_not_there_or_not_named(tmp_path: Path) -> None:
         GeneTable.read(tmp_path / "gone.csv")
     with pytest.raises(InputError, match="needs the path"):
         GeneTable.from_config({"from": "a"})
+
+
+def test_the_tables_that_come_with_the_library() -> None:
+    table = GeneTable.from_config("human")
+    resolved, counts = resolve_gene_names(["ENSG00000167286.9", "MS4A1", "ENSG99999999999"], table)
+    assert resolved == ["CD3D", "MS4A1", "ENSG99999999999"]
+    assert counts["renamed"] == 1
+    with pytest.raises(InputError, match="'human', 'mouse'"):
+        GeneTable.from_config("yeast")

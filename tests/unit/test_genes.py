@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from plkd.errors import InputError
+from plkd.io.ensembl import ENSEMBL, symbols_of_ids, with_symbols
 from plkd.io.genes import (
     GeneColumns,
     align_genes,
@@ -100,6 +102,37 @@ def test_case_is_ignored_only_where_it_helps() -> None:
     np.testing.assert_array_equal(aligned.toarray(), [[2, 3, 0]])
     assert overlap.matched_by_case
     assert overlap.as_dict()["n_missing"] == 1
+
+
+IDS = ["ENSG00000167286", "ENSG00000156738", "ENSG99999999999", "ENSG00000111640"]
+SYMBOLS = ["MS4A1", "GAPDH", "CD3D", "MADE_UP"]
+
+
+def test_ensembl_ids_and_symbols_are_the_same_genes() -> None:
+    X = sparse.csr_matrix(np.array([[1, 2, 3, 4]]))
+    aligned, overlap = align_genes(X, IDS, SYMBOLS)
+    np.testing.assert_array_equal(aligned.toarray(), [[2, 4, 1, 0]])
+    assert (overlap.missing, overlap.matched_by_id, overlap.matched_by_case) == (
+        ["MADE_UP"], True, False,
+    )  # fmt: skip
+    assert "Ensembl ids" in overlap.describe()
+    back, overlap = align_genes(aligned, SYMBOLS, IDS)
+    np.testing.assert_array_equal(back.toarray(), [[1, 2, 0, 4]])
+    assert overlap.matched_by_id
+    mouse = [name.capitalize() for name in SYMBOLS[:3]]
+    assert match_genes(IDS, mouse)[1].n_found == 3
+    assert not match_genes(IDS, IDS[::-1])[1].matched_by_id
+
+
+@pytest.mark.parametrize("organism", ["human", "mouse"])
+def test_the_table_of_ensembl_ids_is_one_to_one(organism: str) -> None:
+    table = symbols_of_ids(organism)
+    assert len(set(table.values())) == len(table) > 40_000
+    assert all(ENSEMBL.fullmatch(name) for name in table)
+    assert with_symbols([*table][:50]) == [*table.values()][:50]
+    assert with_symbols(["CD3D", "ENSG00000167286", ""]) == ["CD3D", "ENSG00000167286", ""]
+    with pytest.raises(InputError, match="'human', 'mouse'"):
+        symbols_of_ids("yeast")
 
 
 def test_nothing_in_common() -> None:

@@ -70,7 +70,7 @@ def test_modalities_to_choose_from_are_listed(rna: ad.AnnData, tmp_path: Path) -
     path = tmp_path / "x.h5mu"
     mudata.MuData({"one": rna, "two": peaks_of(list(rna.obs_names))}).write_h5mu(path)
     for modality in (None, "three"):
-        with pytest.raises(InputError, match=r"x\.h5mu.*one, two.*modality"):
+        with pytest.raises(InputError, match=r"x\.h5mu.*'one', 'two'.*modality"):
             read_cells(path, ReadingOptions(modality=modality))
     assert read_cells(path, ReadingOptions(modality="one")).n_vars == 60
     mudata.MuData({"only": rna}).write_h5mu(path)

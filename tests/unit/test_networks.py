@@ -29,8 +29,8 @@ from plkd.interpret.networks import (
 )
 from plkd.interpret.pathway_names import pathway_genes
 from plkd.interpret.pathway_scores import effective_weights, pathway_weights
-from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.models import Settings, TeacherSettings
 
 
@@ -204,7 +204,7 @@ def test_ten_tokens_with_two_genes_each_give_twenty() -> None:
 # --------------------------------------------------------------------------- embeddings
 
 
-def small_model(block: str = "prenorm", seed: int = 0) -> TrainedModel:
+def small_model(block: str = "prenorm", seed: int = 0) -> TrainedNetwork:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     mask = rng.random((12, 5)) < 0.5
@@ -212,7 +212,7 @@ def small_model(block: str = "prenorm", seed: int = 0) -> TrainedModel:
     settings = Settings(teacher=TeacherSettings(width=6, block=block))
     scale = torch.from_numpy(rng.uniform(0.5, 2, 12)).float()
     teacher = Teacher(sparse.csc_array(mask), 3, settings.teacher, scale)
-    return TrainedModel(
+    return TrainedNetwork(
         teacher,
         [f"G{i}" for i in range(12)],
         ["A", "B", "C"],
@@ -256,7 +256,7 @@ def test_pathway_embedding_is_the_gene_s_row_in_its_pathways() -> None:
 # ----------------------------------------------------------------------------- whole label
 
 
-def tables(model: TrainedModel) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(model: TrainedNetwork) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pathways of two labels; the second has none of its own."""
     axes = np.random.default_rng(2).normal(size=(5, 6))
     axes *= np.sign(pathway_weights(model.network, axes).sum(axis=0))[:, None]  # some gene raises

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from anndata.io import read_elem
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,16 +17,18 @@ from scipy.stats import fisher_exact, hypergeom
 
 from plkd.errors import InputError
 from plkd.figures.mask import plot_pathways, readable_name
-from plkd.pathways.mask import (
+from plkd.figures.style import save_figure, style
+from plkd.io.ensembl import symbols_of_ids
+from plkd.pathways.gene_sets import (
     GeneSet,
-    Mask,
-    build_mask,
-    match_spelling,
+    choose_gene_sets,
     over_representation,
     read_gmt,
     read_gmts,
     select_pathways,
+    spell_as,
 )
+from plkd.pathways.mask import RANDOM_DENSITY, Mask, build_mask
 
 SHIPPED = Path(__file__).parents[2] / "resources" / "gene_sets" / "blood_programmes.gmt"
 
@@ -217,19 +220,21 @@ class TestSelectPathways:
         mouse = ["Cd3d", "Cd3e", "Cd3g", "Lck", "Zap70", "Lat", "H2-Aa"]
         sets = collection({"T": ["CD3D", "CD3E", "CD3G", "LCK", "ZAP70", "LAT", "TRAC"]})
         with caplog.at_level("WARNING", "plkd"):
-            table = select_pathways(sets, mouse, mouse)
+            table = select_pathways(spell_as(sets, mouse), mouse, mouse)
             mask = build_mask("pathways", mouse, gene_sets=sets)
         assert table["overlap"].tolist() == [6]
         assert mask.matrix.toarray()[:, 0].tolist() == [True] * 6 + [False]
         assert "case" in caplog.text
 
-    def test_case_is_kept_where_names_agree(self):
-        sets = collection({"a": ["C1orf21", "C1ORF54", "CD3D"]})
-        assert match_spelling(sets, ["C1orf21", "C1orf54", "CD3D"]) == sets
+    def test_a_gene_is_spelled_as_the_data_do(self):
+        sets = collection({"a": ["C1orf21", "C1ORF54", "CD3D", "cd8a", "ELSE"]})
+        measured = ["C1orf21", "C1orf54", "CD3D", "CD8A", "Cd8a"]
+        assert spell_as(sets, measured)["a"].genes == ("C1orf21", "C1orf54", "CD3D", "cd8a", "ELSE")
 
     def test_nothing_in_common(self):
         sets = collection({"T": ["CD3D", "CD3E", "CD3G"]})
         ensembl = [f"ENSG{i:011}" for i in range(20)]
+        assert spell_as(sets, ensembl) == sets
         with pytest.raises(InputError) as error:
             select_pathways(sets, ensembl[:10], ensembl)
         for needed in ("CD3D", "ENSG00000000000", "best has 0", "species"):
@@ -312,6 +317,34 @@ class TestBuildMask:
         few = build_mask("random", genes[:10], density=0.001, n_tokens=50)
         assert (few.matrix.toarray().sum(0) >= 1).all()
 
+    @pytest.mark.parametrize(
+        "sets", [None, {}, collection({"far": [f"ENSG{i}" for i in range(9)]})]
+    )
+    def test_without_gene_sets_that_overlap(self, sets, caplog):
+        genes = [f"G{i}" for i in range(400)]
+        with caplog.at_level("WARNING", "plkd"):
+            dense = build_mask("dense", genes, gene_sets=sets, max_pathways=7)
+            random = build_mask("random", genes, gene_sets=sets)
+            some = build_mask("random", genes, gene_sets=sets, density=0.1, max_pathways=50)
+        assert dense.matrix.shape == (400, 7)
+        assert dense.matrix.toarray().all()
+        assert random.matrix.shape == (400, 300)
+        assert random.density == pytest.approx(RANDOM_DENSITY, rel=0.1)
+        assert some.density == pytest.approx(0.1, rel=0.1)
+        assert caplog.text.count("(max_pathways)") == 3
+        assert dense.gene_sets == random.gene_sets == {}
+        with pytest.raises(InputError):
+            build_mask("pathways", genes, gene_sets=sets)
+
+    def test_ensembl_ids_and_symbols(self):
+        ids = ["ENSG00000167286", "ENSG00000198851", "ENSG00000160654", "ENSG00000156738"]
+        symbols = ["CD3D", "CD3E", "CD3G", "MS4A1"]
+        for genes, named in ((ids, symbols), (symbols, ids)):
+            sets = collection({"T": [*named[:3], "ELSE"]})
+            mask = build_mask("pathways", genes, gene_sets=sets, min_genes=3)
+            assert mask.matrix.toarray()[:, 0].tolist() == [True, True, True, False]
+            assert mask.gene_sets["T"].genes == (*genes[:3], "ELSE")
+
     def test_dense(self):
         sets, genes, background = random_case(7)
         mask = build_mask("dense", genes, n_tokens=4)
@@ -373,7 +406,7 @@ class TestBuildMask:
         ("kind", "settings", "needed"),
         [
             ("sparse", {}, "'dense'"),
-            ("pathways", {"gene_sets": None}, "needs gene sets"),
+            ("pathways", {"gene_sets": None}, "needs gene sets.*'dense'"),
             ("pathways", {"density": 0.1}, "density"),
             ("pathways", {"n_tokens": 3}, "max_pathways"),
             ("random", {"density": 0.0}, "above 0"),
@@ -403,6 +436,8 @@ class TestMaskFiles:
         loaded = Mask.load(tmp_path / "mask")
         assert loaded.genes == mask.genes
         assert loaded.tokens == mask.tokens
+        assert loaded.gene_sets == mask.gene_sets
+        assert set(mask.tokens) - {"fully_connected_1"} <= set(mask.gene_sets)
         assert loaded.matrix.dtype == bool
         assert loaded.matrix.format == "csc"
         assert (loaded.matrix != mask.matrix).nnz == 0
@@ -411,7 +446,7 @@ class TestMaskFiles:
     def test_the_same_mask_gives_the_same_bytes(self, mask, tmp_path):
         for folder in ("one", "two"):
             mask.save(tmp_path / folder)
-        for name in ("mask.npz", "pathways.tsv", "genes.txt"):
+        for name in ("mask.npz", "pathways.tsv", "genes.txt", "gene_sets.gmt"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
     def test_nothing_is_left_of_a_save_that_fails(self, mask, tmp_path):
@@ -430,9 +465,11 @@ class TestMaskFiles:
                 continue  # a first gene without its first letter is a gene as well
             with pytest.raises(InputError, match=re.escape(str(tmp_path))):
                 Mask.load(tmp_path)
-        (tmp_path / name).unlink()
-        with pytest.raises(InputError, match=name):
-            Mask.load(tmp_path)
+        for missing in (name, "gene_sets.gmt"):
+            (tmp_path / missing).unlink()
+            with pytest.raises(InputError, match=missing):
+                Mask.load(tmp_path)
+            (tmp_path / missing).write_bytes(whole)
 
     def test_files_of_two_masks(self, mask, tmp_path):
         mask.save(tmp_path / "one")
@@ -441,6 +478,20 @@ class TestMaskFiles:
         (tmp_path / "two" / "mask.npz").rename(tmp_path / "one" / "mask.npz")
         with pytest.raises(InputError, match="belong together"):
             Mask.load(tmp_path / "one")
+
+
+class TestChooseGeneSets:
+    def test_blood_takes_what_is_shipped(self):
+        cells = sc.datasets.pbmc68k_reduced().raw.to_adata()
+        assert list(choose_gene_sets(list(cells.var_names))) == list(read_gmt(SHIPPED))
+
+    def test_other_genes_do_not(self, caplog):
+        symbols = sorted(symbols_of_ids("human").values())
+        drawn = np.random.default_rng(0).choice(symbols, 3000, replace=False).tolist()
+        with caplog.at_level("WARNING", "plkd"):
+            assert choose_gene_sets(drawn) is None
+            assert choose_gene_sets(["CD3D", "CD3E", "MS4A1"]) is None
+        assert "do not fit" in caplog.text
 
 
 class TestShippedCollection:
@@ -533,7 +584,8 @@ def test_figure_of_one_pathway_and_of_untested_ones(tmp_path, kind):
     mask = build_mask(
         kind, ["A", "B", "C"], gene_sets=sets, background=["A", "B", "C", "D"], min_genes=2
     )
-    plot_pathways(mask.table, tmp_path / "p.png", tmp_path / "p.pdf")
+    with style():
+        save_figure(plot_pathways(mask.table), tmp_path / "p.png", tmp_path / "p.pdf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.pdf", "p.png"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -17,7 +19,6 @@ from plkd.interpret.pathway_names import (
     name_pathways,
     pathway_genes,
     summarise_names,
-    usable_gene_sets,
 )
 from plkd.interpret.pathway_scores import (
     labelled_cells,
@@ -28,22 +29,24 @@ from plkd.interpret.pathway_scores import (
     token_statistics,
 )
 from plkd.interpret.sampling import sample_per_label
-from plkd.model.folder import TrainedModel
 from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_teacher
-from plkd.pathways.gene_sets import GeneSet, read_gmts
+from plkd.pathways.gene_sets import GeneSet, read_gmts, usable_gene_sets
 from plkd.pathways.mask import build_mask
 from plkd.prediction.table import prediction_table, write_predictions
-from plkd.settings.models import MaskSettings, Settings, TeacherSettings
+from plkd.settings.models import Settings, TeacherSettings
 from plkd.settings.presets import resolve
 from plkd.simulation import Simulation, make_design, simulate_cells
 
 N_GENES, N_TOKENS, WIDTH = 14, 6, 8
 
 
-def untrained(block: str = "prenorm", depth: int = 1, *, token_norm: bool = False) -> TrainedModel:
+def untrained(
+    block: str = "prenorm", depth: int = 1, *, token_norm: bool = False
+) -> TrainedNetwork:
     torch.manual_seed(3)
     rng = np.random.default_rng(3)
     mask = rng.random((N_GENES, N_TOKENS)) < 0.4
@@ -53,7 +56,7 @@ def untrained(block: str = "prenorm", depth: int = 1, *, token_norm: bool = Fals
     )
     scale = torch.from_numpy(rng.uniform(0.5, 2, N_GENES)).float()
     teacher = Teacher(sparse.csc_array(mask), 3, settings.teacher, scale)
-    return TrainedModel(
+    return TrainedNetwork(
         teacher,
         [f"G{i}" for i in range(N_GENES)],
         ["A", "B", "C"],
@@ -177,7 +180,7 @@ def test_a_token_that_is_the_same_everywhere_has_no_axis_and_no_evidence() -> No
 
 def test_a_student_has_no_pathways() -> None:
     settings = Settings()
-    student = TrainedModel(Student(5, 3, settings.student), list("abcde"), list("xyz"), settings)
+    student = TrainedNetwork(Student(5, 3, settings.student), list("abcde"), list("xyz"), settings)
     with pytest.raises(InputError, match="Teacher"):
         teacher_of(student)
 
@@ -336,9 +339,8 @@ def test_origins_that_cannot_be_told_apart_and_one_that_is_not_first() -> None:
 
 def test_gene_sets_that_could_not_have_been_tokens_name_none() -> None:
     gene_sets = sets(SMALL="abxyz", GOOD="abcxyz", LARGE="abcdefghijkl")
-    usable = usable_gene_sets(gene_sets, list("abcdefghij"), MaskSettings(min_genes=3, max_genes=8))
+    usable = usable_gene_sets(gene_sets, list("abcdefghij"), min_genes=3, max_genes=8)
     assert list(usable) == ["GOOD"]
-    assert usable["GOOD"].genes == ("a", "b", "c")
 
 
 def test_no_gene_set_is_usable() -> None:
@@ -409,8 +411,7 @@ def test_cells_of_reference_and_query(tmp_path) -> None:
     assert (found != cells[known]).nnz == 0
     assert "query" in about
 
-    other = untrained()
-    other.genes = other.genes[::-1]
+    other = dataclasses.replace(untrained(), genes=model.genes[::-1])
     with pytest.raises(InputError, match="other genes"):
         labelled_cells(tmp_path / "reference.h5ad", other)
 
@@ -419,7 +420,7 @@ def test_cells_of_reference_and_query(tmp_path) -> None:
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[TrainedModel, Simulation, sparse.csr_matrix]:
+def planted() -> tuple[TrainedNetwork, Simulation, sparse.csr_matrix]:
     """A Teacher with the shape of the default preset, trained on cells with known programmes."""
     design = make_design(
         n_genes=400, n_labels=5, n_batches=2, n_programmes=30, programme_size=15,
@@ -438,7 +439,7 @@ def planted() -> tuple[TrainedModel, Simulation, sparse.csr_matrix]:
         {"teacher": {"width": 16}, "teacher_training": {"epochs": 2, "min_steps": 150}}
     )
     reference = Reference.from_names(cells.X, cells.obs["label"], genes)
-    model, _ = train_teacher(reference, mask.matrix, mask.tokens, settings, seed=0, progress=False)
+    model = train_teacher(reference, mask, settings, progress=False).require("teacher")
     return model, simulation, reference.cells
 
 
@@ -482,7 +483,7 @@ def test_every_pathway_finds_the_programme_it_was_made_from(planted) -> None:
     gene_sets = {
         name: GeneSet(name, "", tuple(genes)) for name, genes in simulation.programmes.items()
     }
-    usable = usable_gene_sets(gene_sets, model.genes, model.settings.mask)
+    usable = usable_gene_sets(gene_sets, model.genes, 5, 300)
     summary = summarise_names(name_pathways(members, model.genes, usable, progress=False))
     assert summary["with_origin"] == len(model.tokens) - 1
     assert summary["origin_first_share"] > 0.95
@@ -525,10 +526,10 @@ def test_pathways_of_origin_rank_first_on_blood(real_data) -> None:
     settings = resolve({"teacher_training": {"epochs": 2, "min_steps": 40}})
     labels = cells.obs["cell_type"].astype(str).to_numpy()
     reference = Reference.from_names(cells.X, labels, cells.var_names)
-    model, _ = train_teacher(reference, mask.matrix, mask.tokens, settings, seed=0, progress=False)
+    model = train_teacher(reference, mask, settings, progress=False).require("teacher")
     axes = token_statistics(model, reference.cells, labels, progress=False).axes
     members = pathway_genes(pathway_weights(model.network, axes), model.genes, model.tokens)
-    usable = usable_gene_sets(gene_sets, model.genes, settings.mask)
+    usable = mask.gene_sets
     summary = summarise_names(name_pathways(members, model.genes, usable, progress=False))
     assert summary["with_origin"] > 100
     assert summary["origin_first_share"] > 0.95

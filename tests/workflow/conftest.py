@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from project import REPOSITORY, Project, make_project
+from project import REPOSITORY, Project, copy_workflow, make_project
+
+# Labels that are no text, each a data set that the whole default target is made of.
+NUMBERS = {
+    "reference": {"url": "reference.h5ad", "labels_key": "cluster", "batch_key": "batch"},
+    "query": {"url": "query.h5ad", "labels_key": "cluster"},
+}
+BOOLEANS = {
+    "name": "booleans",
+    "reference": {"url": "reference.h5ad", "labels_key": "is_t_cell"},
+    "query": {"url": "query.h5ad", "labels_key": "is_t_cell"},
+}
 
 
 @pytest.fixture
@@ -18,18 +29,17 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that was run to the end, with a copy of the workflow that tests may change."""
+    """A project that was run to the end, with a copy of the workflow that tests may change.
+
+    Its labels are numbers in the one data set, booleans in the other, and every simple method of
+    the registry was run on both. Tests of it are of the group `finished`, so that it is made once.
+    """
     root = tmp_path_factory.mktemp("finished")
-    copy = root / "workflow_copy"
-    for name in ("workflow", "config", "envs", "resources"):
-        shutil.copytree(
-            REPOSITORY / name,
-            copy / name,
-            symlinks=True,
-            ignore=shutil.ignore_patterns("datasets" if name == "resources" else "", "__pycache__"),
-        )
-    shutil.copy(REPOSITORY / "Snakefile", copy)
+    copy = copy_workflow(root / "workflow_copy")
     project = make_project(root / "project", copy)
+    methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t", index_col="id")
+    simple = list(methods.index[methods["kind"] == "baseline"])
+    project.configure(NUMBERS, BOOLEANS, methods=simple)
     finished = project.snakemake()
     assert finished.returncode == 0, finished.stdout
     return project

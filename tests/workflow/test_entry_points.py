@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from project import REPOSITORY, planned_rules, snakemake
+from project import REPOSITORY, make_project, planned_jobs, planned_rules, snakemake
 
 pytestmark = pytest.mark.workflow
 STAGES = {"download", "prepare", "mask", "teacher", "student", "predict", "annotate", "evaluate"}
@@ -66,17 +66,46 @@ def test_profiles_are_found_and_valid(profile: str) -> None:
     assert dry_run.returncode == 0, dry_run.stdout
 
 
-def test_every_rule_says_what_it_needs() -> None:
-    """log, benchmark, conda, threads and memory on every rule that runs a script."""
-    for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
-        rules = re.split(r"^(?:use )?rule ", path.read_text(), flags=re.MULTILINE)[1:]
-        for text in rules:
-            name = text.split(":")[0]
-            wanted = ["log:", "benchmark:"]
-            if " as " not in name:
-                wanted += ["conda:", "threads:", "resources:", "mem_mb", "script:", "code("]
-            assert not [word for word in wanted if word not in text], f"{name} in {path.name}"
-            assert not re.search(r"lambda|^    run:", text, flags=re.MULTILINE), name
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A dry run of the data sets of the paper, with nothing on this machine."""
+    folder = tmp_path_factory.mktemp("paper")
+    configuration = str(REPOSITORY / "config" / "paper.yaml")
+    return snakemake(
+        "-n", "--configfile", configuration, "-s", str(REPOSITORY / "Snakefile"), folder=folder
+    )
+
+
+@pytest.fixture(scope="module")
+def jobs(
+    paper: subprocess.CompletedProcess[str], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, str]]:
+    """Jobs of every rule of the workflow."""
+    project = make_project(tmp_path_factory.mktemp("project"))
+    lists = {"markers": {"url": "markers.gmt"}, "known_pathways": {"url": "markers.gmt"}}
+    project.configure(lists, seeds=[0, 1])
+    found = planned_jobs(paper) + planned_jobs(project.snakemake("-n"))
+    listed = snakemake(
+        "--list-rules", "-s", str(project.workflow / "Snakefile"), folder=project.folder
+    )
+    rules = set(re.findall(r"^\w+$", listed.stdout, flags=re.MULTILINE))
+    named_targets = {"all", "default", "labels", "interpretation"}
+    assert {job["rule"] for job in found} | named_targets >= rules > {"assemble", "stability"}
+    return found
+
+
+def test_every_job_says_what_it_needs(jobs: list[dict[str, str]]) -> None:
+    for job in jobs:
+        if job["rule"] not in ("all", "default"):
+            assert {"log", "benchmark", "output", "resources"} <= set(job), job
+            assert re.search(r"mem_mb=\d+|mem_mb=<TBD>", job["resources"]), job
+
+
+def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None:
+    readers = {job["rule"] for job in jobs if "truth.parquet" in job.get("input", "")}
+    evaluating = {"true_labels", "evaluate", "evaluate_figures", "embedding_figure"}
+    assert "evaluate" in readers
+    assert readers <= evaluating | {"spatial_figure"}  # what is drawn, beside what was said
 
 
 @pytest.mark.parametrize(
@@ -96,19 +125,15 @@ def test_shipped_configurations_are_valid(tmp_path: Path, name: str) -> None:
     assert ".h5ad" in dry_run.stdout
 
 
-def test_the_data_sets_of_the_paper_are_planned(tmp_path: Path) -> None:
-    """All of Table 1, from the publishers' addresses, with nothing on this machine."""
-    paper = REPOSITORY / "config" / "paper.yaml"
-    dry_run = snakemake(
-        "-n", "--configfile", str(paper), "-s", str(REPOSITORY / "Snakefile"), folder=tmp_path
-    )
-    planned = planned_rules(dry_run)
+def test_the_data_sets_of_the_paper_are_planned(paper: subprocess.CompletedProcess[str]) -> None:
+    """All of Table 1, from the publishers' addresses."""
+    planned = planned_rules(paper)
     assert planned["prepare"] == 12
     assert planned["assemble"] == 2
     assert planned["gene_activity"] == 6  # once where both sides are of one file
     names = {
         one.get("paper_name")
-        for entry in yaml.safe_load(paper.read_text())["datasets"]
+        for entry in yaml.safe_load((REPOSITORY / "config" / "paper.yaml").read_text())["datasets"]
         for content in [yaml.safe_load((REPOSITORY / entry).read_text())]
         for one in (content if isinstance(content, list) else [content])
     }

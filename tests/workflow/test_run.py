@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from columns import undocumented
 from plkd.prediction.table import read_predictions
 from plkd.utils.files import sha256_of
 from project import REPOSITORY, Project, planned_rules
@@ -30,6 +31,7 @@ def test_annotated_copy(finished: Project) -> None:
     np.testing.assert_array_equal(annotated.obs["plkd_label"], predictions["label"])
     np.testing.assert_allclose(annotated.obs["plkd_confidence"], predictions["confidence"])
     assert annotated.obsm["X_plkd"].shape == (query.n_obs, 32)
+    assert np.isfinite(annotated.obsm["X_plkd_umap"]).all()
     probabilities = annotated.obsm["plkd_probabilities"]
     labels = annotated.uns["plkd"]["labels"]
     np.testing.assert_array_equal(labels[probabilities.argmax(axis=1)], predictions["label"])
@@ -44,18 +46,47 @@ def test_student_learns_the_planted_types(finished: Project) -> None:
     assert metrics.loc["student", "n_unseen"] > 0  # a type that only the query has
 
 
+def test_every_simple_method_is_beside_the_models(finished: Project) -> None:
+    methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t")
+    for dataset in ("simulated", "booleans"):
+        metrics = pd.read_csv(finished.run_folder(dataset) / "evaluation/metrics.tsv", sep="\t")
+        metrics = metrics.set_index("method")
+        assert set(metrics.index) == set(methods["id"])
+        simple = methods.loc[methods["kind"] == "baseline", "id"]
+        assert (metrics.loc[simple, "macro_f1"] > metrics.loc["random", "macro_f1"] + 0.2).all()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "column", "labels"),
+    [("simulated", "cluster", {"0", "1", "2", "3"}), ("booleans", "is_t_cell", {"False", "True"})],
+)
+def test_labels_that_are_no_text(
+    finished: Project, dataset: str, column: str, labels: set[str]
+) -> None:
+    """They come out as text everywhere, and are the same cells' labels."""
+    run = finished.run_folder(dataset)
+    annotated = ad.read_h5ad(run / "annotated.h5ad")
+    planted = annotated.obs[column].astype(str)
+    assert annotated.obs["plkd_label"].cat.categories.isin(labels).all()
+    assert (annotated.obs["plkd_label"].astype(str) == planted)[planted.isin(labels)].mean() > 0.9
+    read = {"sep": "\t", "dtype": {"label": str}}
+    for name in ("network_genes", "label_pathways", "gene_attributions", "key_genes"):
+        table = pd.read_csv(run / "interpretation" / f"{name}.tsv", **read)
+        assert set(table["label"]) == labels, name
+    scored = pd.read_csv(run / "evaluation" / "per_label.tsv", **read)
+    assert set(scored["label"]) >= labels
+
+
+def test_every_column_is_documented(finished: Project) -> None:
+    assert list(undocumented(finished.folder / "results")) == []
+
+
 def test_prepared_query_holds_no_truth(finished: Project) -> None:
     query = ad.read_h5ad(finished.folder / "results" / "simulated" / "prepared" / "query.h5ad")
-    labels = set(ad.read_h5ad(finished.folder / "query.h5ad").obs["cell_type"])
-    for column in query.obs:
-        assert not labels & set(query.obs[column].astype(str))
-
-
-def test_only_the_evaluation_reads_the_truth() -> None:
-    rules = Path(__file__).parents[2] / "workflow" / "rules"
-    for path in rules.glob("*.smk"):
-        if path.name not in ("evaluate.smk", "prepare.smk"):
-            assert "truth.parquet" not in path.read_text(), path.name
+    planted = ad.read_h5ad(finished.folder / "query.h5ad").obs
+    assert set(query.obs) == {"batch", "source_row"}
+    for column in ("cell_type", "cluster", "is_t_cell"):
+        assert not set(planted[column].astype(str)) & set(query.obs["batch"].astype(str))
 
 
 def test_second_run_does_nothing(finished: Project) -> None:
@@ -69,7 +100,7 @@ def test_command_line_gives_the_same_labels(finished: Project, tmp_path: Path) -
     before = sha256_of(query)
     output, table = tmp_path / "out.h5ad", tmp_path / "out.tsv"
     command = [sys.executable, "-m", "plkd.cli", "annotate", str(query)]
-    command += ["--model", str(finished.run_folder() / "student"), "-o", str(output)]
+    command += ["--model", str(finished.run_folder() / "model"), "-o", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow" / "scripts")}
     done = subprocess.run(
         [*command, "--table", str(table)], capture_output=True, text=True, env=environment
@@ -86,26 +117,29 @@ def test_command_line_gives_the_same_labels(finished: Project, tmp_path: Path) -
 
 
 def test_library_change_reruns_what_depends_on_it(finished: Project) -> None:
-    losses = finished.workflow / "workflow" / "scripts" / "plkd" / "losses.py"
-    original = losses.read_text()
-    try:
-        losses.write_text(original.replace("L2: mean cross-entropy", "L2: the mean cross-entropy"))
-        assert losses.read_text() != original
+    library = finished.workflow / "workflow" / "scripts" / "plkd"
+    losses = library / "model" / "losses.py"
+    with finished.changed(losses):
+        code = losses.read_text().split('"""', 2)[2]
+        losses.write_text(f'"""Another docstring."""{code}')
         assert planned_rules(finished.snakemake("-n")) == {}  # a docstring changes no result
-        losses.write_text(original.replace("_TINY = 1e-9", "_TINY = 1e-8"))
+        losses.write_text(losses.read_text() + "\n_ANOTHER = 1\n")
         planned = planned_rules(finished.snakemake("-n"))
-    finally:
-        losses.write_text(original)
     assert planned.keys() >= {"teacher", "student", "predict", "annotate", "evaluate"}
     assert not planned.keys() & {"download", "prepare", "mask", "baseline"}
 
 
+def test_a_change_of_what_every_script_uses_reruns_every_step(finished: Project) -> None:
+    everything = planned_rules(finished.snakemake("-n", "--forceall"))
+    logs = finished.workflow / "workflow" / "scripts" / "plkd" / "utils" / "logs.py"
+    with finished.changed(logs):
+        logs.write_text(logs.read_text() + "\n_ANOTHER = 1\n")
+        assert planned_rules(finished.snakemake("-n")) == everything
+
+
 def test_new_settings_rerun_only_the_models(finished: Project) -> None:
-    finished.configure(variants={"default": {"teacher_training": {"epochs": 1}}})
-    try:
+    with finished.configured(variants={"default": {"teacher_training": {"epochs": 1}}}):
         planned = planned_rules(finished.snakemake("-n"))
-    finally:
-        finished.configure()
     assert "teacher" in planned
     assert "prepare" not in planned
 

@@ -132,7 +132,7 @@ def test_every_spelling_of_a_label_survives(finished: Finished) -> None:
         assert set(content["expected"]["error"]["labels"]) == planted
         prepared = ad.read_h5ad(finished.results / name / "prepared" / "reference.h5ad")
         assert set(prepared.obs["label"]) == planted
-    model = json.loads((run_of(finished) / "student" / "model.json").read_text())
+    model = json.loads((run_of(finished) / "model" / "model.json").read_text())
     assert set(model["labels"]) == planted
 
 

@@ -1,8 +1,7 @@
 rule predict:
     input:
-        model="<run>/{model}/model.json",
-        weights="<run>/{model}/weights.safetensors",
-        reference="<prepared>/reference.h5ad",
+        **MODEL,
+        reference=reference_to_embed,
         query="<prepared>/query.h5ad",
     output:
         predictions="<run>/predictions/{model}.parquet",
@@ -23,12 +22,34 @@ rule predict:
         "../scripts/predict.py"
 
 
+rule map_cells:
+    input:
+        embedding="<run>/embeddings/teacher.h5ad",
+    output:
+        coordinates="<run>/embeddings/umap.tsv",
+    log:
+        "<logs>/<run_name>/map_cells.log",
+    benchmark:
+        "<benchmarks>/<run_name>/map_cells.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+    params:
+        max_cells=MAPPED_CELLS,
+        code=code("map_cells.py"),
+    script:
+        "../scripts/map_cells.py"
+
+
 rule annotate:
     input:
         query=query_file,
         prepared="<prepared>/query.h5ad",
         predictions="<run>/predictions/student.parquet",
         embedding="<run>/embeddings/student.h5ad",
+        umap="<run>/embeddings/umap.tsv",
     output:
         annotated="<run>/annotated.h5ad",
         labels=shown("<run>/labels.tsv", "labels of the query (table)", "labels", "labels"),

@@ -3,9 +3,7 @@
 
 rule attribute_genes:
     input:
-        model="<run>/student/model.json",
-        weights="<run>/student/weights.safetensors",
-        background="<run>/student/background.safetensors",
+        **MODEL,
         query="<prepared>/query.h5ad",
         predictions="<run>/predictions/student.parquet",
     output:
@@ -82,11 +80,7 @@ rule key_genes:
 
 rule faithfulness:
     input:
-        student="<run>/student/model.json",
-        student_weights="<run>/student/weights.safetensors",
-        student_background="<run>/student/background.safetensors",
-        teacher="<run>/teacher/model.json",
-        teacher_weights="<run>/teacher/weights.safetensors",
+        **MODEL,
         values="<run>/interpretation/attributions.npz",
     output:
         areas=shown(
@@ -200,8 +194,12 @@ rule pathway_recovery:
 
 rule stability:
     input:
+        **model_files(
+            f"<results>/{{dataset}}/{{variant}}/seed{config['seeds'][0]}/model",
+            "teacher",
+            "student",
+        ),
         genes=gene_tables_of_seeds,
-        model=f"<results>/{{dataset}}/{{variant}}/seed{config['seeds'][0]}/student/model.json",
     output:
         table=shown(
             "<results>/{dataset}/{variant}/stability.tsv",

@@ -82,6 +82,18 @@ def filled(path, **names):
     return PATHVARS.apply(path).format(**names)
 
 
+def model_files(folder, *networks):
+    """Files of a folder with these networks by name; `model` is the one that says what it holds."""
+    names = [*networks, "background"]
+    return {
+        "model": f"{folder}/model.json",
+        **{name: f"{folder}/{name}.safetensors" for name in names},
+    }
+
+
+TEACHER = model_files("<run>/teacher", "teacher")  # alone, for the Student to learn from
+MODEL = model_files("<run>/model", "teacher", "student")
+
 CATEGORIES = {
     "labels": "1. Labels",
     "accuracy": "2. Accuracy",
@@ -489,7 +501,7 @@ GENE_TABLE_KEYS = ("from", "to", "only_listed")
 
 
 def prepared_dataset(wildcards):
-    """The data set as rule prepare sees it: what it uses and no more, because a change of anything here
+    """What of a data set rule prepare uses, and no more, because a change of anything here
     repeats all that follows."""
     dataset = part_of(
         DATASETS[wildcards.dataset], ("name", "reference", "query", "split", "prepare")
@@ -574,6 +586,14 @@ def predictions_of(wildcards):
     return [filled(path, **wildcards) for path in ours + others]
 
 
+MAPPED_CELLS = 20_000  # of reference and query together; more would not be told apart on a map
+
+
+def reference_to_embed(wildcards):
+    """The Student's embedding of the reference is for nothing; that of the Teacher is mapped."""
+    return "<prepared>/reference.h5ad" if wildcards.model == "teacher" else []
+
+
 # ------------------------------------------------------------------------------------ interpretation
 
 
@@ -649,6 +669,6 @@ def scores():
 def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
-    made += outputs_of("annotate", "plot_history", "embedding_figure", "counts_table")
+    made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     return made + scores() + (explanations() if EXPLAINED else [])

@@ -134,9 +134,8 @@ rule evaluate_figures:
 
 rule embedding_figure:
     input:
-        embeddings=[
-            "<run>/embeddings/teacher.h5ad",
-        ],
+        embedding="<run>/embeddings/teacher.h5ad",
+        umap="<run>/embeddings/umap.tsv",
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
         truth="<prepared>/truth.parquet",
@@ -144,7 +143,6 @@ rule embedding_figure:
     output:
         png=shown("<run>/figures/embedding.png", "map of the cells", "labels", "embedding"),
         pdf="<run>/figures/embedding.pdf",
-        coordinates="<run>/embeddings/umap.tsv",
         metrics=shown(
             "<run>/evaluation/embedding.tsv",
             "scores of the map (table)",
@@ -161,8 +159,7 @@ rule embedding_figure:
     resources:
         mem_mb=memory_mb,
     params:
-        seed="{seed}",
-        max_cells=20000,
+        max_cells=MAPPED_CELLS,
         code=code("embedding_figure.py"),
     script:
         "../scripts/embedding_figure.py"
@@ -170,8 +167,7 @@ rule embedding_figure:
 
 rule plot_history:
     input:
-        teacher="<run>/teacher/history.tsv",
-        student="<run>/student/history.tsv",
+        history="<run>/model/history.tsv",
     output:
         png=shown("<run>/figures/history.png", "training curves", "training", "history"),
         pdf="<run>/figures/history.pdf",

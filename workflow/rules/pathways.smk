@@ -3,11 +3,10 @@
 
 rule pathways:
     input:
-        model="<run>/teacher/model.json",
-        weights="<run>/teacher/weights.safetensors",
+        **MODEL,
         cells=explained_cells,
         predictions=explained_labels,
-        gene_sets=gene_set_files,
+        gene_sets="<mask>/gene_sets.gmt",
     output:
         pathways=shown(
             "<run>/interpretation/pathways.tsv",
@@ -53,8 +52,7 @@ rule pathways:
 
 rule networks:
     input:
-        model="<run>/teacher/model.json",
-        weights="<run>/teacher/weights.safetensors",
+        **MODEL,
         label_pathways="<run>/interpretation/label_pathways.tsv",
         genes="<run>/interpretation/pathway_genes.tsv",
     output:

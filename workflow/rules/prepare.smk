@@ -39,6 +39,7 @@ rule mask:
             "<mask>/pathways.tsv", "chosen gene sets (table)", "pathways", "pathways_table"
         ),
         genes="<mask>/genes.txt",
+        gene_sets="<mask>/gene_sets.gmt",
         png=shown("<mask>/pathways.png", "strongest gene sets", "pathways", "pathways"),
         pdf="<mask>/pathways.pdf",
     log:

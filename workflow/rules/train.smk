@@ -4,11 +4,10 @@ rule teacher:
         mask="<mask>/mask.npz",
         pathways="<mask>/pathways.tsv",
         genes="<mask>/genes.txt",
+        gene_sets="<mask>/gene_sets.gmt",
     output:
-        model="<run>/teacher/model.json",
-        weights="<run>/teacher/weights.safetensors",
+        **TEACHER,
         history="<run>/teacher/history.tsv",
-        background="<run>/teacher/background.safetensors",
     log:
         "<logs>/<run_name>/teacher.log",
     benchmark:
@@ -21,7 +20,7 @@ rule teacher:
     params:
         settings=variant_of,
         device=config["device"],
-        resume_file=subpath(output.model, ancestor=2),
+        resume_folder=subpath(output.model, ancestor=2),
         code=code("train.py"),
     script:
         "../scripts/train.py"
@@ -29,14 +28,12 @@ rule teacher:
 
 use rule teacher as student with:
     input:
+        **TEACHER,
         reference="<prepared>/reference.h5ad",
-        teacher="<run>/teacher/model.json",
-        weights="<run>/teacher/weights.safetensors",
+        history="<run>/teacher/history.tsv",
     output:
-        model="<run>/student/model.json",
-        weights="<run>/student/weights.safetensors",
-        history="<run>/student/history.tsv",
-        background="<run>/student/background.safetensors",
+        **MODEL,
+        history="<run>/model/history.tsv",
     log:
         "<logs>/<run_name>/student.log",
     benchmark:

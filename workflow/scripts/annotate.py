@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
+from plkd.evaluation.embeddings import umap_of_query
 from plkd.prediction.annotate import label_table, write_annotated
 from plkd.prediction.table import read_predictions
-from plkd.preparation.prepare import source_rows
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import ReadingOptions
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
@@ -24,7 +25,8 @@ def main(snakemake) -> None:
         snakemake.output.annotated,
         predictions,
         embedding[embedding.obs["role"] == "query"].X,
-        rows=source_rows(snakemake.input.prepared),
+        umap=umap_of_query(snakemake.input.umap, predictions["cell_id"]),
+        rows=PreparedCells.read(snakemake.input.prepared).source_rows,
         about={
             "dataset": snakemake.wildcards.dataset,
             "variant": snakemake.wildcards.variant,

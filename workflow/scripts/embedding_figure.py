@@ -1,24 +1,25 @@
 """Map reference and query in the raw and in the learnt spaces, and score the spaces."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from plkd.evaluation.embeddings import (
-    map_spaces,
     principal_components,
     read_cells_of_run,
     read_embedding,
+    read_umap,
     sample_cells,
     score_spaces,
+    stack_maps,
+    umap_coordinates,
 )
 from plkd.evaluation.tables import label_counts
 from plkd.figures.embedding import plot_embedding
 from plkd.figures.style import save_figure, style
 from plkd.prediction.table import read_predictions
 from plkd.utils.logs import run_script
-from plkd.utils.tables import EXACT, write_tsv
+from plkd.utils.tables import write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -26,32 +27,30 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     reference, query = snakemake.input.reference, snakemake.input.query
-    seed, max_cells = int(snakemake.params.seed), int(snakemake.params.max_cells)
+    seed, max_cells = int(snakemake.wildcards.seed), int(snakemake.params.max_cells)
     truth = pd.read_parquet(snakemake.input.truth)
     cells = read_cells_of_run(reference, query, truth)
     chosen = sample_cells(len(cells), max_cells, seed)
-    spaces = {"pca": principal_components(reference, query, chosen, seed)}
-    for path in snakemake.input.embeddings:
-        spaces[Path(path).stem] = read_embedding(path, cells)[chosen]
-
+    spaces = {
+        "pca": principal_components(reference, query, chosen, seed),
+        "teacher": read_embedding(snakemake.input.embedding, cells)[chosen],
+    }
     shown = cells.iloc[chosen]
-    metrics = score_spaces(spaces, shown, seed)
+    write_tsv(score_spaces(spaces, shown, seed), snakemake.output.metrics)
+    maps = {
+        "pca": umap_coordinates(spaces["pca"], seed),
+        "teacher": read_umap(snakemake.input.umap, shown),
+    }
     labels = "the query bears its true labels"
     if truth["label"].isna().all():  # nothing but the Student's word for it
         predictions = read_predictions(snakemake.input.predictions)
         shown = read_cells_of_run(reference, query, predictions).iloc[chosen]
         labels = "the query bears the Student's labels"
-    coordinates = map_spaces(spaces, shown, seed)
-    write_tsv(coordinates, snakemake.output.coordinates, digits=EXACT)
-    write_tsv(metrics, snakemake.output.metrics)
     with style():
         figure = plot_embedding(
-            coordinates,
+            stack_maps(maps, shown),
             sorted(label_counts(reference)),
-            spaces={
-                name: "PCA of the genes" if name == "pca" else f"{name.capitalize()} embedding"
-                for name in spaces
-            },
+            spaces={"pca": "PCA of the genes", "teacher": "Teacher embedding"},
             subtitle=f"{len(chosen):,} of {len(cells):,} cells, seed {seed}; {labels}",
             seed=seed,
         )

@@ -16,7 +16,7 @@ from plkd.figures.faithfulness import plot_faithfulness
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells, background_of
 from plkd.interpret.sampling import sample_per_label
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     choose_device("cpu", threads=snakemake.threads)
     seed = int(snakemake.wildcards.seed)
-    student = load_model(Path(snakemake.input.student).parent)
-    teacher = load_model(Path(snakemake.input.teacher).parent)
+    model = load_model(Path(snakemake.input.model).parent)
+    student, teacher = model.require("student"), model.require("teacher")
     attributed = AttributedCells.load(snakemake.input.values)
     chosen = sample_per_label(
         attributed.codes, snakemake.params.interpretation["tested_cells"], seed
     )
     cells = attributed.cells[chosen]
-    background = background_of(student)
+    background = background_of(model)
     of_teacher = teacher.predict(cells)[0].argmax(axis=1)
     curves = pd.concat(
         [

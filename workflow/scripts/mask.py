@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
-from anndata.io import read_elem
-
 from plkd.figures.mask import plot_pathways
-from plkd.pathways.mask import build_mask, read_gmts
+from plkd.figures.style import save_figure, style
+from plkd.pathways.gene_sets import read_gmts
+from plkd.pathways.mask import build_mask
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger, run_script
 from plkd.utils.tables import read_tsv
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    with h5py.File(snakemake.input.reference) as file:
-        genes = read_elem(file["var"]).index.tolist()
+    genes = PreparedCells.read(snakemake.input.reference).genes
     measured = read_tsv(snakemake.input.genes, {"gene": str}, made_by="prepare")
     paths = snakemake.input.gene_sets
+    paths = [paths] if isinstance(paths, str) else list(paths)
     mask = build_mask(
         genes=genes,
-        gene_sets=read_gmts([paths] if isinstance(paths, str) else list(paths)),
+        gene_sets=read_gmts(paths) if paths else None,
         background=measured["gene"].tolist(),
         **snakemake.params.mask,
     )
-    logger.info("mask: %d genes x %d pathways, density %.4f", *mask.matrix.shape, mask.density)
+    logger.info("mask: %d genes x %d tokens, density %.4f", *mask.matrix.shape, mask.density)
     mask.save(Path(snakemake.output.mask).parent)
-    plot_pathways(mask.table, snakemake.output.png, snakemake.output.pdf)
+    with style():
+        save_figure(plot_pathways(mask.table), snakemake.output.png, snakemake.output.pdf)
 
 
 if __name__ == "__main__":

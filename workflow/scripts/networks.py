@@ -7,10 +7,16 @@ import pandas as pd
 
 from plkd.figures.networks import plot_networks
 from plkd.figures.style import save_figure, style
-from plkd.interpret.networks import edge_table, file_slug, label_networks, write_graphml
+from plkd.interpret.networks import (
+    EDGE_COLUMNS,
+    edge_table,
+    file_slug,
+    label_networks,
+    write_graphml,
+)
 from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
 from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.utils.files import whole_folder
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
@@ -25,18 +31,16 @@ def main(snakemake) -> None:
     ranked = read_tsv(given.label_pathways, LABEL_PATHWAY_COLUMNS, made_by="pathways")
     members = read_tsv(given.genes, PATHWAY_GENE_COLUMNS, made_by="pathways")
     networks, table = label_networks(
-        load_model(Path(snakemake.input.model).parent),
+        load_model(Path(snakemake.input.model).parent).require("teacher"),
         ranked,
         members,
         genes_per_pathway=choice["genes_per_pathway"],
         embedding=choice["embedding"],
         similarity=choice["similarity"],
     )
-    edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])[
-        ["label", "gene", "other", "similarity"]
-    ]
+    edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])
     write_tsv(table, output.genes)
-    write_tsv(edges, output.edges)
+    write_tsv(edges[list(EDGE_COLUMNS)], output.edges)
     with whole_folder(output.graphs) as folder:
         for number, (label, graph) in enumerate(networks.items(), start=1):
             write_graphml(

@@ -9,7 +9,6 @@ from plkd.interpret.pathway_names import (
     name_pathways,
     pathway_genes,
     summarise_names,
-    usable_gene_sets,
 )
 from plkd.interpret.pathway_scores import (
     labelled_cells,
@@ -19,8 +18,8 @@ from plkd.interpret.pathway_scores import (
     teacher_of,
     token_statistics,
 )
-from plkd.model.folder import load_model
-from plkd.pathways.gene_sets import read_gmts
+from plkd.model.trained_model import load_model
+from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.devices import choose_device
 from plkd.utils.files import write_json
 from plkd.utils.logs import logger, run_script
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     output, choice = snakemake.output, snakemake.params.interpretation
-    model = load_model(Path(snakemake.input.model).parent)
+    model = load_model(Path(snakemake.input.model).parent).require("teacher")
     teacher = teacher_of(model)
     cells, labels, about = labelled_cells(
         snakemake.input.cells,
@@ -50,9 +49,7 @@ def main(snakemake) -> None:
     )
     weights = pathway_weights(teacher, statistics.axes)
     members = pathway_genes(weights, model.genes, model.tokens)
-    gene_sets = usable_gene_sets(
-        read_gmts(list(snakemake.input.gene_sets)), model.genes, model.settings.mask
-    )
+    gene_sets = read_gmt(snakemake.input.gene_sets, may_be_empty=True)
     named = name_pathways(members, model.genes, gene_sets)
     named.insert(2, "variance_share", statistics.variance_share)
     ranked = rank_label_pathways(

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    histories = {
-        name.capitalize(): read_tsv(path, {"epoch": int}, others=float, made_by=name)
-        for name, path in snakemake.input.items()
-    }
+    history = read_tsv(
+        snakemake.input.history, {"model": str, "epoch": int}, others=float, made_by="student"
+    )
+    histories = {name.capitalize(): rows for name, rows in history.groupby("model", sort=False)}
     with style():
         save_figure(plot_history(histories), snakemake.output.png, snakemake.output.pdf)
 

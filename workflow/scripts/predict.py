@@ -1,10 +1,10 @@
-"""Predict the query's labels with a trained model, and embed reference and query with it."""
+"""Predict the query's labels with a trained model, and embed its cells, and the reference's."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.model.folder import load_model
-from plkd.prediction.annotate import embed_prepared, predict_prepared
+from plkd.model.trained_model import load_model
+from plkd.prediction.annotate import predict_prepared, write_embedding
 from plkd.prediction.table import write_predictions
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    model = load_model(Path(snakemake.input.model).parent)
+    model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
     predictions, embedding = predict_prepared(model, snakemake.input.query, device=device)
     write_predictions(predictions, snakemake.output.predictions)
-    embed_prepared(
-        model, snakemake.input.reference, embedding, snakemake.output.embedding, device=device
-    )
+    sides = {"query": (predictions["cell_id"], embedding)}
+    if snakemake.input.get("reference"):
+        of_reference, embedding = predict_prepared(model, snakemake.input.reference, device=device)
+        sides = {"reference": (of_reference["cell_id"], embedding), **sides}
+    write_embedding(sides, snakemake.output.embedding)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from plkd.errors import InputError
 from plkd.evaluation.tables import label_counts
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.figures.style import style
-from plkd.io.cells import open_cells
 from plkd.prediction.table import read_predictions
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import whole_file, whole_folder
 from plkd.utils.logs import run_script
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    with open_cells(snakemake.input.query) as cells:
-        spatial = cells.spatial
+    spatial = PreparedCells.read(snakemake.input.query).spatial
     if spatial is None or spatial.shape[1] < 2:
         raise InputError(
             f"'{snakemake.input.query}' has no coordinates in obsm['spatial'], but the data set "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from plkd.figures.key_genes import plot_stability
 from plkd.figures.style import save_figure, style
 from plkd.interpret.key_genes import GENE_COLUMNS, stability
-from plkd.model.folder import load_model
+from plkd.model.trained_model import load_model
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
 

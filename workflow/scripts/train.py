@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anndata as ad
-
-from plkd.model.folder import load_model, save_model
 from plkd.model.reference import Reference
-from plkd.model.training import train_student, train_teacher
+from plkd.model.trained_model import load_model
+from plkd.model.training import resume_file_in, train_student, train_teacher
 from plkd.pathways.mask import Mask
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.models import from_dict
 from plkd.utils.devices import choose_device
 from plkd.utils.files import sha256_of
@@ -19,29 +18,29 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    cells = ad.read_h5ad(snakemake.input.reference)
-    folder = Path(snakemake.output.model).parent
-    settings = from_dict(snakemake.params.settings)
-    seed = int(snakemake.wildcards.seed)
-    reference = Reference.from_names(cells.X, cells.obs["label"], cells.var_names)
-    reference = reference.with_label_noise(settings.label_noise, seed)
-    options = {
-        "seed": seed,
-        "device": choose_device(snakemake.params.device, threads=snakemake.threads),
-        "resume_file": Path(snakemake.params.resume_file) / f"{folder.name}.resume.pt",
-        "provenance": {
-            "dataset": snakemake.wildcards.dataset,
-            "variant": snakemake.wildcards.variant,
-            "reference_sha256": sha256_of(snakemake.input.reference),
-        },
-    }
-    if snakemake.input.get("teacher"):
-        teacher = load_model(Path(snakemake.input.teacher).parent)
-        model, history = train_student(reference, teacher, settings, **options)
+    cells = PreparedCells.read(snakemake.input.reference)
+    reference = Reference.from_names(cells.X, cells.labels, cells.genes)
+    device = choose_device(snakemake.params.device, threads=snakemake.threads)
+    kind = "teacher" if snakemake.input.get("mask") else "student"
+    resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)
+    if kind == "student":
+        model = load_model(Path(snakemake.input.model).parent)
+        model = train_student(reference, model, device=device, resume_file=resume_file)
     else:
-        mask = Mask.load(Path(snakemake.input.mask).parent)
-        model, history = train_teacher(reference, mask.matrix, mask.tokens, settings, **options)
-    save_model(model, history, folder)
+        model = train_teacher(
+            reference,
+            Mask.load(Path(snakemake.input.mask).parent),
+            from_dict(snakemake.params.settings),
+            seed=int(snakemake.wildcards.seed),
+            device=device,
+            resume_file=resume_file,
+            provenance={
+                "dataset": snakemake.wildcards.dataset,
+                "variant": snakemake.wildcards.variant,
+                "reference_sha256": sha256_of(snakemake.input.reference),
+            },
+        )
+    model.save(Path(snakemake.output.model).parent)
 
 
 if __name__ == "__main__":

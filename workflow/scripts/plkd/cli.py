@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     annotate = commands.add_parser(
         "annotate",
         help="label the cells of a file with a trained model",
-        description="Label the cells of a file with a trained Teacher or Student. The file is "
+        description="Label the cells of a file with a trained model. The file is "
         "not changed: a copy is written with obs['plkd_label'], plkd_confidence, plkd_unknown, "
         "and more, and obsm['X_plkd'].",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "query", type=Path, metavar="QUERY", help="cells: h5ad, 10x h5 or mtx, csv, .."
     )
     annotate.add_argument(
-        "--model", type=Path, required=True, metavar="FOLDER", help="folder 'student' or 'teacher'"
+        "--model", type=Path, required=True, metavar="FOLDER", help="folder of a trained model"
     )
     annotate.add_argument(
         "-o",
@@ -103,14 +103,13 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "explain",
         help="say why a cell, or a group of cells, got its label",
         description="Print the genes behind the label of a cell or a group of cells, against the "
-        "runner-up, beside the values that are typical of both; with a Teacher the pathways too.",
+        "runner-up, beside the values that are typical of both, and the pathways.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     explain.add_argument("query", type=Path, metavar="QUERY", help="cells: h5ad, 10x h5, csv, ..")
     explain.add_argument(
-        "--model", type=Path, required=True, metavar="FOLDER", help="folder 'student'"
+        "--model", type=Path, required=True, metavar="FOLDER", help="folder of a trained model"
     )
-    explain.add_argument("--teacher", type=Path, metavar="FOLDER", help="folder 'teacher'")
     which = explain.add_mutually_exclusive_group(required=True)
     which.add_argument("--cell", metavar="BARCODE", help="one cell")
     which.add_argument("--group", metavar="LABEL", help="the cells that the model labels so")
@@ -128,7 +127,7 @@ def _explain(options: argparse.Namespace) -> None:
     from plkd.figures.explain import plot_explanation
     from plkd.figures.style import save_figure, style
     from plkd.interpret.explain import explain_file, explanation_table, explanation_text
-    from plkd.model.folder import load_model
+    from plkd.model.trained_model import load_model
     from plkd.utils.files import writable_folder
     from plkd.utils.tables import write_tsv
 
@@ -150,7 +149,6 @@ def _explain(options: argparse.Namespace) -> None:
         cell=options.cell,
         group=options.group,
         obs=obs,
-        teacher=None if options.teacher is None else load_model(options.teacher),
         reading=_reading(options),
     )
     print(explanation_text(found, options.top))
@@ -249,7 +247,7 @@ def _simulate_cells(options: argparse.Namespace) -> None:
 
 def _annotate(options: argparse.Namespace) -> None:
     # imported here so that --help and mistakes in the arguments answer at once
-    from plkd.model.folder import load_model
+    from plkd.model.trained_model import load_model
     from plkd.prediction.annotate import annotate_file
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
@@ -261,7 +259,7 @@ def _annotate(options: argparse.Namespace) -> None:
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
     predictions = annotate_file(
-        load_model(options.model),
+        load_model(options.model).require("student"),
         options.query,
         options.output,
         device=choose_device(options.device),

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.evaluation.metrics import embedding_metrics
+from plkd.preparation.prepared import PreparedCells
+from plkd.utils.tables import Columns, read_tsv
+
+UMAP_COLUMNS: Columns = {"cell_id": str, "role": str, "umap1": float, "umap2": float}
+"""Columns of a map; a cell is named by its role and its id."""
+EMBEDDING_COLUMNS: Columns = {
+    "space": str, "cells": str, "mixed": str, "n_cells": int, "cell_type_asw": float,
+    "cell_type_asw_scaled": float, "batch_asw": float, "graph_connectivity": float,
+}  # fmt: skip
+"""Columns of :func:`score_spaces`."""
 
 
 def read_cells_of_run(
@@ -32,35 +39,31 @@ def read_cells_of_run(
     Returns
     -------
     DataFrame
-        `role` (reference or query), `batch` (str) and `label` (null where there is none), in the
-        order of the two files.
+        `cell_id`, `role` (reference or query), `batch` (str) and `label` (null where there is
+        none), in the order of the two files.
 
     Raises
     ------
     InputError
-        If a cell of the query has no entry in `query_labels`.
+        If `query_labels` is of other cells than the query.
     """
-    reference_obs, query_obs = _read_obs(reference), _read_obs(query)
-    position = pd.Index(query_labels["cell_id"]).get_indexer(query_obs.index)
-    if (position < 0).any():
-        raise InputError(
-            f"{int((position < 0).sum())} of {len(query_obs)} cells of '{query}' have no entry in "
-            "its truth or predictions. Make both from this prepared query."
-        )
+    labelled, asked = PreparedCells.read(reference), PreparedCells.read(query)
+    of_query = asked.in_order(query_labels, "the truth or predictions")["label"]
     parts = {
-        "reference": (reference_obs["batch"], reference_obs["label"]),
-        "query": (query_obs["batch"], query_labels["label"].iloc[position]),
+        "reference": (labelled.obs, labelled.obs["label"]),
+        "query": (asked.obs, of_query),
     }
     return pd.concat(
         [
             pd.DataFrame(
                 {
+                    "cell_id": obs.index.astype(str),
                     "role": role,
-                    "batch": batch.astype(str).to_numpy(),
+                    "batch": obs["batch"].astype(str).to_numpy(),
                     "label": label.astype(object).to_numpy(),
                 }
             )
-            for role, (batch, label) in parts.items()
+            for role, (obs, label) in parts.items()
         ],
         ignore_index=True,
     )
@@ -96,11 +99,11 @@ def principal_components(
     """
     import scanpy as sc
 
-    n_reference = len(_read_obs(reference))
-    inside = cells < n_reference
+    labelled, asked = PreparedCells.read(reference), PreparedCells.read(query)
+    inside = cells < labelled.n_cells
     parts = {
-        "reference": _read_rows(reference, cells[inside]),
-        "query": _read_rows(query, cells[~inside] - n_reference),
+        "reference": _some_cells(labelled, cells[inside]),
+        "query": _some_cells(asked, cells[~inside] - labelled.n_cells),
     }
     # Names of both files may coincide.
     joint = ad.concat({k: part for k, part in parts.items() if part.n_obs}, index_unique="-")
@@ -127,38 +130,73 @@ def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]
     Parameters
     ----------
     path
-        h5ad, X of shape (n_cells, n_dimensions), obs `role`.
+        h5ad, X of shape (n_cells, n_dimensions), obs `role` and `cell_id`.
     cells
         All cells of the run (:func:`read_cells_of_run`).
 
     Raises
     ------
     InputError
-        If the roles of the rows are not those of `cells`.
+        If the rows are not `cells`, in their order.
     """
     adata = ad.read_h5ad(path)
-    if list(adata.obs["role"].astype(str)) != list(cells["role"]):
-        raise InputError(
-            f"'{path}' holds {adata.n_obs} cells, but the prepared files hold "
-            f"{dict(cells['role'].value_counts())}: expected the reference's cells, then the "
-            "query's. Compute the embedding again."
-        )
+    _require_cells(adata.obs, cells, path)
     return np.asarray(adata.X, dtype=np.float32)
 
 
-def map_spaces(
-    spaces: Mapping[str, NDArray[np.float32]], cells: pd.DataFrame, seed: int
-) -> pd.DataFrame:
-    """UMAP of several embeddings of the same cells.
+def umap_table(path: str | Path, max_cells: int, seed: int) -> pd.DataFrame:
+    """Map of an embedding: its cells, or some of many, on the plane.
 
     Parameters
     ----------
-    spaces
-        Embeddings by name, each of shape (n_cells, n_dimensions).
+    path
+        As of :func:`read_embedding`.
+    max_cells
+        Cells that are mapped, see :func:`sample_cells`.
+    seed
+        Of their choice and of UMAP.
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`UMAP_COLUMNS`, in the order of the embedding.
+    """
+    adata = ad.read_h5ad(path)
+    chosen = sample_cells(adata.n_obs, max_cells, seed)
+    plane = umap_coordinates(np.asarray(adata.X[chosen], dtype=np.float32), seed)
+    table = adata.obs[["cell_id", "role"]].astype(str).iloc[chosen].reset_index(drop=True)
+    return table.assign(umap1=plane[:, 0], umap2=plane[:, 1])
+
+
+def read_umap(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]:
+    """Coordinates (n_cells, 2) of a map that must be of these cells.
+
+    Raises
+    ------
+    InputError
+        If the rows are not `cells`, in their order.
+    """
+    table = read_tsv(path, UMAP_COLUMNS, made_by="map_cells")
+    _require_cells(table, cells, path)
+    return table[["umap1", "umap2"]].to_numpy(dtype=np.float32)
+
+
+def umap_of_query(path: str | Path, cell_ids: Sequence[str] | pd.Series) -> NDArray[np.float32]:
+    """Coordinates (n_cells, 2) of cells of the query; NaN for those that were not mapped."""
+    table = read_tsv(path, UMAP_COLUMNS, made_by="map_cells")
+    query = table[table["role"] == "query"].set_index("cell_id")
+    return query[["umap1", "umap2"]].reindex(list(cell_ids)).to_numpy(dtype=np.float32)
+
+
+def stack_maps(maps: Mapping[str, NDArray[np.float32]], cells: pd.DataFrame) -> pd.DataFrame:
+    """Put several maps of the same cells into one table.
+
+    Parameters
+    ----------
+    maps
+        Coordinates by the name of the space, each of shape (n_cells, 2).
     cells
         One row per cell, with any columns.
-    seed
-        Of UMAP.
 
     Returns
     -------
@@ -166,8 +204,7 @@ def map_spaces(
         `space`, `umap1`, `umap2` and the columns of `cells`; one row per space and cell.
     """
     parts = []
-    for name, embedding in tqdm(spaces.items(), desc="UMAP", unit="space"):
-        plane = umap_coordinates(embedding, seed)
+    for name, plane in maps.items():
         part = cells.reset_index(drop=True).copy()
         part.insert(0, "space", name)
         part.insert(1, "umap1", plane[:, 0])
@@ -184,7 +221,8 @@ def score_spaces(
     Parameters
     ----------
     spaces, cells, seed
-        As for :func:`map_spaces`; `cells` has `role`, `batch` and `label`.
+        Embeddings by name, each of shape (n_cells, n_dimensions); `role`, `batch` and `label` of
+        the cells; seed of a sample.
 
     Returns
     -------
@@ -207,16 +245,22 @@ def score_spaces(
     return pd.DataFrame(rows)
 
 
-def _read_obs(path: str | Path) -> pd.DataFrame:
-    with h5py.File(path) as handle:
-        return read_elem(handle["obs"])
+def _require_cells(found: pd.DataFrame, cells: pd.DataFrame, path: str | Path) -> None:
+    """Raise unless a table has the ids and roles of these cells, row by row."""
+    names = ["role", "cell_id"]
+    if len(found) != len(cells) or not np.array_equal(
+        found[names].astype(str).to_numpy(), cells[names].astype(str).to_numpy()
+    ):
+        raise InputError(
+            f"'{path}' holds {len(found)} cells that are not, or not in this order, those of the "
+            f"prepared files ({dict(cells['role'].value_counts())}; the reference's, then the "
+            "query's). Delete it and run the pipeline again."
+        )
 
 
-def _read_rows(path: str | Path, rows: NDArray[np.intp]) -> ad.AnnData:
-    """Read X of some rows only (the file may be much larger than the sample)."""
-    backed = ad.read_h5ad(path, backed="r")
-    try:
-        part = ad.AnnData(backed.X[rows], var=pd.DataFrame(index=backed.var_names))
-    finally:
-        backed.file.close()
-    return part
+def _some_cells(prepared: PreparedCells, rows: NDArray[np.intp]) -> ad.AnnData:
+    return ad.AnnData(
+        prepared.take(rows),
+        obs=prepared.obs.iloc[rows][[]],
+        var=pd.DataFrame(index=prepared.genes),
+    )

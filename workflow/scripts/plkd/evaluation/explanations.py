@@ -26,7 +26,7 @@ def explanations_table(
     markers, pathways
         Rows of :func:`plkd.evaluation.marker_recovery.recovery_summary`.
     origins
-        `origin_first_share` of ``pathways.json``, the share of the pathways made from a pathway
+        `origin_first_share` of ``pathways.json``, the share of the pathways made from a gene set
         that name it first (missing without a mask).
     stability
         Rows of :func:`plkd.interpret.key_genes.stability`, with `dataset` and `variant` alone.

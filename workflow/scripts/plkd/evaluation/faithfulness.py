@@ -22,7 +22,7 @@ from torch import Tensor
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no_pathways
 from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel, dense_batch
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.utils.tables import Columns
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
@@ -32,15 +32,31 @@ _CELLS_AT_ONCE = 64
 
 _SETTING = ["model", "items", "replaced_by", "curve"]
 
-AREA_COLUMNS: Columns = {**dict.fromkeys((*_SETTING, "ranking"), str), "area": float}
-"""Columns of :func:`summarise_areas` that others read; the others are numbers."""
+AREA_COLUMNS: Columns = {
+    **dict.fromkeys((*_SETTING, "ranking"), str),
+    "cells": int,
+    "area": float,
+    "sd": float,
+    "gain": float,
+    "standard_error": float,
+    "share_better": float,
+}
+"""Columns of :func:`summarise_areas`."""
+CURVE_COLUMNS: Columns = {
+    **dict.fromkeys((*_SETTING, "ranking"), str),
+    "k": int,
+    "mean": float,
+    "sd": float,
+    "cells": int,
+}
+"""Columns of :func:`summarise_curves`."""
 
 Ranking = Tensor | list[Tensor]
 """Scores (cells, items), the highest taken first; of several the mean curve is taken."""
 
 
 def student_curves(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     labels: np.ndarray,
     attributions: np.ndarray,
@@ -77,7 +93,7 @@ def student_curves(
         `ranking`, `cell` (position), `k` (items replaced, or put back), `probability` (float32, of
         the label).
     """
-    network = model.network.cpu().eval()
+    network = model.to("cpu").network
     x = dense_batch(cells)
     targets = torch.from_numpy(np.asarray(labels, dtype=np.int64))
     mean = torch.from_numpy(background.mean()).float()
@@ -102,7 +118,7 @@ def student_curves(
 
 
 def teacher_curves(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     labels: np.ndarray,
     background: Background,
@@ -116,7 +132,7 @@ def teacher_curves(
     the pathways alone, where the Teacher has other tokens as well: those are replaced from
     the start.
     """
-    network = teacher_of(model).cpu().eval()
+    network = teacher_of(model.to("cpu"))
     targets = torch.from_numpy(np.asarray(labels, dtype=np.int64))
     baseline = mean_tokens(model, background)
     with torch.inference_mode():

@@ -29,11 +29,15 @@ RECOVERY_COLUMNS: Columns = {
     "label": str,
     "ranking": str,
     "top": int,
+    "expected": float,
+    "found": float,
     "precision": float,
     "recall": float,
     "chance": float,
 }
-"""Columns of :func:`recovery_summary` that are always there; the others are numbers."""
+"""Columns of :func:`recovery_summary` that are always there."""
+PLANTED_COLUMNS: Columns = {"precision_planted": float, "chance_planted": float}
+"""Its further columns for simulated cells."""
 
 
 def read_markers(path: str | Path, item: str = "gene") -> Markers:
@@ -294,10 +298,8 @@ def recovery_summary(
                     row["precision_planted"] = right / looked_at if looked_at else np.nan
                     row["chance_planted"] = len(own) / len(known)
                 rows.append(row)
-    numbers = ["expected", "found", "precision", "recall", "chance"]
-    if planted is not None:
-        numbers += ["precision_planted", "chance_planted"]
-    columns = ["label", "ranking", "top", *numbers]
+    columns = [*RECOVERY_COLUMNS, *(PLANTED_COLUMNS if planted is not None else ())]
+    numbers = columns[columns.index("expected") :]
     summary = pd.DataFrame(rows, columns=columns)
     if summary.empty:  # no expected item was measured
         return summary

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-import h5py
 import pandas as pd
-from anndata.io import read_elem
 
-from plkd.errors import InputError
 from plkd.evaluation.metrics import (
     abundance_table,
     annotation_metrics,
@@ -18,6 +15,7 @@ from plkd.evaluation.metrics import (
     per_label_table,
 )
 from plkd.prediction.table import read_predictions
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.tables import Columns, read_tsv
 
 RUN_COLUMNS: Columns = {
@@ -88,15 +86,9 @@ def label_counts(reference: str | Path) -> dict[str, int]:
     Raises
     ------
     InputError
-        If the file has no `label` column in `obs`.
+        If it is no prepared reference.
     """
-    with h5py.File(reference) as handle:
-        if "obs/label" not in handle:
-            raise InputError(
-                f"'{reference}' has no obs['label']; expected a prepared reference "
-                "(results/<dataset>/prepared/reference.h5ad)"
-            )
-        labels = pd.Series(read_elem(handle["obs/label"])).astype(str)
+    labels = pd.Series(PreparedCells.read(reference).labels)
     return {str(label): int(n) for label, n in labels.value_counts().items()}
 
 

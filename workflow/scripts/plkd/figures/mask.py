@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from plkd.figures.style import PALETTE, new_figure, save_figure, style
+from plkd.figures.style import PALETTE, new_figure
 
 _PALE = "#d9d9d9"
+_SIGNIFICANT = 0.05
 # Abbreviations that have a vowel; those that have none are known by that.
 _ABBREVIATIONS = {
     **{word: word for word in (
@@ -25,62 +26,57 @@ _ABBREVIATIONS = {
 _GO_NUMBER = re.compile(r"\s*\(GO:\d+\)$")
 
 
-def plot_pathways(
-    table: pd.DataFrame, png_path: str | Path, pdf_path: str | Path, *, top: int = 30
-) -> None:
+def plot_pathways(table: pd.DataFrame, *, top: int = 30) -> Figure:
     """Draw the best pathways: how much of each set is in the gene list, and how surely.
 
     Left, the genes of the set in total (pale) and those in the gene list (dark, with numbers);
     right, the over-representation as -log10 of the adjusted p-value. The right half is left out
-    where there is nothing to tell: random pathways, or all measured genes in the list.
+    where it has nothing to tell because none of the sets is over-represented.
 
     Parameters
     ----------
     table
         Pathways as :func:`plkd.pathways.gene_sets.select_pathways` gives them, best first.
-    png_path, pdf_path
-        Where to write the figure.
     top
         Number of pathways shown.
     """
     shown = table.head(top)
     p_values = shown["adjusted_p_value"].fillna(1.0).to_numpy(dtype=float)
-    tested = bool((p_values < 1).any())
+    tested = bool((p_values < _SIGNIFICANT).any())
     rows = np.arange(len(shown))
-    with style():
-        figure, axes = new_figure(
-            8, 1.3 + 0.22 * len(shown), ncols=1 + tested, sharey=True, squeeze=False
+    figure, axes = new_figure(
+        8, 1.3 + 0.22 * len(shown), ncols=1 + tested, sharey=True, squeeze=False
+    )
+    left, *right = axes[0]
+    left.barh(rows, shown["size"], color=_PALE, label="genes in the set")
+    left.barh(rows, shown["overlap"], color=PALETTE[0], label="of these in the gene list")
+    for row, overlap, size in zip(rows, shown["overlap"], shown["size"], strict=True):
+        left.annotate(
+            f"{overlap}/{size}",
+            (size, row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
         )
-        left, *right = axes[0]
-        left.barh(rows, shown["size"], color=_PALE, label="genes in the set")
-        left.barh(rows, shown["overlap"], color=PALETTE[0], label="of these in the gene list")
-        for row, overlap, size in zip(rows, shown["overlap"], shown["size"], strict=True):
-            left.annotate(
-                f"{overlap}/{size}",
-                (size, row),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-            )
-        left.set_yticks(rows, [readable_name(name) for name in shown["name"]])
-        left.set_ylim(len(shown) - 0.4, -0.6)
-        left.set_xlabel("genes")
-        left.xaxis.get_major_locator().set_params(integer=True)
-        left.set_xlim(0, 1.2 * shown["size"].max())
-        left.tick_params(axis="y", length=0)
-        for axis in right:
-            # p = 0 is "smaller than a float can say"; it is drawn at the smallest float.
-            strength = -np.log10(np.clip(p_values, np.finfo(float).tiny, 1.0))
-            axis.barh(rows, strength, color=PALETTE[1])
-            axis.axvline(-np.log10(0.05), color="#444444", linewidth=0.8, linestyle="--")
-            axis.set_xlim(0, max(1.05 * strength.max(), 2.0))
-            axis.set_xlabel("-log10 adjusted p (dashed: 0.05)")
-            axis.tick_params(axis="y", length=0)
-        part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
-        figure.suptitle(f"Pathways of the mask: {part}{len(table)}")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        save_figure(figure, png_path, pdf_path)
+    left.set_yticks(rows, [readable_name(name) for name in shown["name"]])
+    left.set_ylim(len(shown) - 0.4, -0.6)
+    left.set_xlabel("genes")
+    left.xaxis.get_major_locator().set_params(integer=True)
+    left.set_xlim(0, 1.2 * shown["size"].max())
+    left.tick_params(axis="y", length=0)
+    for axis in right:
+        # p = 0 is "smaller than a float can say"; it is drawn at the smallest float.
+        strength = -np.log10(np.clip(p_values, np.finfo(float).tiny, 1.0))
+        axis.barh(rows, strength, color=PALETTE[1])
+        axis.axvline(-np.log10(_SIGNIFICANT), color="#444444", linewidth=0.8, linestyle="--")
+        axis.set_xlim(0, max(1.05 * strength.max(), 2.0))
+        axis.set_xlabel(f"-log10 adjusted p (dashed: {_SIGNIFICANT:g})")
+        axis.tick_params(axis="y", length=0)
+    part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
+    figure.suptitle(f"Pathways of the mask: {part}{len(table)}")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
 
 
 def readable_name(name: str, width: int = 48) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from plkd.utils.text import listed
 RULES = (*PEAK_RULES, "signac")
 MAX_GENE_LENGTH = 500_000
 CHUNK_CELLS = 2048
+LISTED_CHROMOSOMES = 10
 FEW_PEAKS = 0.1  # share of the peaks with a gene below which a warning is due
 
 
@@ -108,9 +110,8 @@ def write_gene_activity(
     progress
         Show progress bars.
     reading
-        How to read the peaks; a file that holds genes as
-        well needs its `modality`, such as ``atac``. The `reader` ``fragments`` is known here as
-        well.
+        How to read the peaks; a file that holds genes as well needs its `modality`, such as
+        ``atac``. The `reader` ``fragments`` is known here as well.
 
     Returns
     -------
@@ -142,27 +143,55 @@ def write_gene_activity(
         )
     annotation = read_annotation(annotation_path)
     genes, about_genes = _chosen_genes(annotation, annotation_path, rule, chromosomes, biotypes)
-    about: dict[str, Any] = {
-        "cells": str(Path(cells_path).name),
-        "annotation": str(Path(annotation_path).name),
-        "rule": rule,
-        "upstream": upstream,
-        "genes": about_genes,
-        "warnings": [],
-    }
-    options: dict[str, Any] = {"upstream": upstream, "progress": progress}
+    made_by = {"rule": rule, "upstream": upstream, "annotation": Path(annotation_path).name}
+    sources = _Sources(Path(cells_path), Path(annotation_path), genes, annotation.attrs["genome"])
     if is_fragments:
-        options |= {"barcodes": barcodes, "min_fragments": min_fragments}
-        _write_from_fragments(cells_path, annotation_path, output, genes, about, **options)
+        found = _write_from_fragments(
+            sources,
+            output,
+            made_by,
+            barcodes=barcodes,
+            min_fragments=min_fragments,
+            progress=progress,
+        )
     else:
-        options |= {"chunk_cells": chunk_cells, "reading": reading}
-        declared = annotation.attrs["genome"]
-        _write_from_peaks(cells_path, annotation_path, output, genes, about, declared, **options)
-    for warning in about["warnings"]:
+        found = _write_from_peaks(
+            sources, output, made_by, reading=reading, chunk_cells=chunk_cells, progress=progress
+        )
+    about = {"cells": Path(cells_path).name, **made_by, **found.report}
+    about["genes"] = about_genes | found.of_genes
+    about["warnings"] = found.warnings
+    for warning in found.warnings:
         logger.warning("%s", warning)
     if report is not None:
         write_json(report, about)
     return about
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Both files, and what the annotation says: the genes in use and the genome it declares."""
+
+    cells: Path
+    annotation: Path
+    genes: pd.DataFrame
+    declared: str | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is said of a part of the work: fields of the report, of its `genes`, and warnings."""
+
+    report: dict[str, Any] = field(default_factory=dict)
+    of_genes: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def __or__(self, other: _Found) -> _Found:
+        return _Found(
+            self.report | other.report,
+            self.of_genes | other.of_genes,
+            self.warnings + other.warnings,
+        )
 
 
 def _chosen_genes(
@@ -200,7 +229,7 @@ def _chosen_genes(
     if genes.empty:
         raise InputError(
             f"'{path}': no gene is left on the chromosomes {listed(wanted)}; the file "
-            f"names {listed(annotation['chrom'])}. Set `chromosomes`."
+            f"names {listed(annotation['chrom'], LISTED_CHROMOSOMES)}. Set `chromosomes`."
         )
     n_names = genes["gene"].nunique()
     about = {
@@ -215,156 +244,212 @@ def _chosen_genes(
 
 
 def _write_from_peaks(
-    cells_path: str | Path,
-    annotation_path: str | Path,
+    sources: _Sources,
     output: str | Path,
-    genes: pd.DataFrame,
-    about: dict[str, Any],
-    declared: str | None,
+    made_by: dict[str, Any],
     *,
-    upstream: int,
+    reading: ReadingOptions,
     chunk_cells: int,
     progress: bool,
-    reading: ReadingOptions,
-) -> None:
+) -> _Found:
     slot = slot_name(reading.layer, reading.use_raw)
-    with open_cells(cells_path, reading) as cells:
+    with open_cells(sources.cells, reading) as cells:
         if cells.n_cells == 0:
-            raise InputError(f"'{cells_path}' has no cells")
+            raise InputError(f"'{sources.cells}' has no cells")
         if cells.scale.kind != "counts":
             raise InputError(
-                f"'{cells_path}', {slot}, holds {cells.scale.describe()}; gene activity is made of "
-                "counts (or zeros and ones). Give the `layer` with the counts, or `use_raw: true`."
+                f"'{sources.cells}', {slot}, holds {cells.scale.describe()}; gene activity is made "
+                "of counts (or zeros and ones). Give the `layer` with the counts, or `use_raw: "
+                "true`."
             )
-        where = f"'{cells_path}', var"
-        peaks = parse_peaks(cells.var, where)
-        peaks["key"] = chromosome_keys(peaks["chrom"])
-        _compare_names(peaks["chrom"], genes["chrom"], about)
-        used = peaks["key"].isin(set(genes["key"])).to_numpy()
-        if not used.any():
-            raise InputError(
-                f"{where}: the peaks are on {listed(peaks['chrom'])}, the genes of "
-                f"'{annotation_path}' that are in use on {listed(genes['chrom'])}: they have no "
-                "chromosome in common. Give the annotation of the same genome, or set "
-                "`chromosomes`."
-            )
-        fitting, warnings = check_genome(
-            peaks[used],
-            genes,
-            declared=(_declared_genome(cells.var), declared),
-            where=(where, f"'{annotation_path}'"),
+        weights, about = _weigh_peaks(
+            cells.var, sources, rule=made_by["rule"], upstream=made_by["upstream"]
         )
-        about["genome"] = {"peaks_fit": fitting["peaks"], "genes_fit": fitting["genes"]}
-        about["warnings"] += warnings
-        weights = peak_gene_weights(peaks, genes, rule=about["rule"], upstream=upstream)
-        weights = rows_kept(weights, used)
         has_gene = weights.getnnz(axis=1) > 0
-        _report_peaks(about, peaks, used, has_gene, where, str(annotation_path))
         is_measured = weights.getnnz(axis=0) > 0
-        about["genes"]["with_a_peak"] = int(is_measured.sum())
-        weights = sparse.csr_matrix(weights[:, is_measured])
-        totals = {"read": 0.0, "in_peaks_with_a_gene": 0.0}
-
-        def chunks() -> Iterator[sparse.csr_matrix]:
-            bar = tqdm(
+        activities = _Activities(
+            cells.chunks(chunk_cells),
+            sparse.csr_matrix(weights[:, is_measured]),
+            is_scaled=made_by["rule"] == "distance",
+            where=f"'{sources.cells}', {slot}",
+            bar=tqdm(
                 total=cells.n_cells, desc="gene activity", unit="cell", disable=not progress,
                 mininterval=1.0,
-            )  # fmt: skip
-            with bar:
-                for rows, chunk in cells.chunks(chunk_cells):
-                    _check_counts(chunk, f"'{cells_path}', {slot}, rows from {rows.start:,}")
-                    of_peak = np.asarray(chunk.sum(axis=0, dtype=np.float64)).ravel()
-                    totals["read"] += of_peak.sum()
-                    totals["in_peaks_with_a_gene"] += of_peak[has_gene].sum()
-                    activity = sparse.csr_matrix(chunk.astype(np.float32) @ weights)
-                    if about["rule"] == "distance":
-                        scale_rows(activity)
-                    activity.sort_indices()
-                    yield activity
-                    bar.update(chunk.shape[0])
-
-        var = gene_table(genes)[is_measured]
-        write_by_chunks(output, cells.obs, var, chunks(), about, cells.spatial)
-    about["cells_read"] = cells.n_cells
-    about["counts"] = totals | {
-        "share": totals["in_peaks_with_a_gene"] / totals["read"] if totals["read"] else 0.0
-    }
+            ),
+        )  # fmt: skip
+        var = gene_table(sources.genes)[is_measured]
+        write_by_chunks(output, cells.obs, var, activities, made_by, cells.spatial)
     logger.info(
         "'%s': %d of %d peaks count for %d genes, with %.0f %% of the counts",
-        cells_path, has_gene.sum(), len(peaks), is_measured.sum(), 100 * about["counts"]["share"],
+        sources.cells, has_gene.sum(), has_gene.size, is_measured.sum(), 100 * activities.share,
     )  # fmt: skip
+    counts = {
+        "read": activities.read,
+        "in_peaks_with_a_gene": activities.in_peaks_with_a_gene,
+        "share": activities.share,
+    }
+    return about | _Found(
+        {"cells_read": cells.n_cells, "counts": counts}, {"with_a_peak": int(is_measured.sum())}
+    )
+
+
+def _weigh_peaks(
+    var: pd.DataFrame, sources: _Sources, *, rule: str, upstream: int
+) -> tuple[sparse.csr_matrix, _Found]:
+    """Weights of all peaks for all genes, (n_peaks, n_genes); zero for peaks out of use."""
+    where, genes = f"'{sources.cells}', var", sources.genes
+    peaks = parse_peaks(var, where)
+    peaks["key"] = chromosome_keys(peaks["chrom"])
+    used = peaks["key"].isin(set(genes["key"])).to_numpy()
+    if not used.any():
+        raise _no_chromosome_in_common(
+            f"{where}: the peaks are on {listed(peaks['chrom'], LISTED_CHROMOSOMES)}", sources
+        )
+    fitting, warnings = check_genome(
+        peaks[used],
+        genes,
+        declared=(_declared_genome(var), sources.declared),
+        where=(where, f"'{sources.annotation}'"),
+    )
+    weights = rows_kept(peak_gene_weights(peaks, genes, rule=rule, upstream=upstream), used)
+    has_gene = weights.getnnz(axis=1) > 0
+    genome = {"genome": {"peaks_fit": fitting["peaks"], "genes_fit": fitting["genes"]}}
+    about = _compared_names(peaks["chrom"], genes["chrom"]) | _Found(genome, warnings=warnings)
+    return weights, about | _peaks_in_use(peaks, used, has_gene, where, sources.annotation)
+
+
+class _Activities:
+    """Activity of the genes, one chunk of cells after the other, to be gone through once.
+
+    Attributes
+    ----------
+    read, in_peaks_with_a_gene
+        Counts that went by: all, and those in peaks that count for a gene.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterable[tuple[slice, sparse.csr_matrix]],
+        weights: sparse.csr_matrix,
+        *,
+        is_scaled: bool,
+        where: str,
+        bar: tqdm,
+    ) -> None:
+        self._chunks, self._weights, self._bar = chunks, weights, bar
+        self._has_gene = weights.getnnz(axis=1) > 0
+        self._is_scaled, self._where = is_scaled, where
+        self.read = self.in_peaks_with_a_gene = 0.0
+
+    def __iter__(self) -> Iterator[sparse.csr_matrix]:
+        with self._bar as bar:
+            for rows, chunk in self._chunks:
+                _check_counts(chunk, f"{self._where}, rows from {rows.start:,}")
+                of_peak = np.asarray(chunk.sum(axis=0, dtype=np.float64)).ravel()
+                self.read += float(of_peak.sum())
+                self.in_peaks_with_a_gene += float(of_peak[self._has_gene].sum())
+                activity = sparse.csr_matrix(chunk.astype(np.float32) @ self._weights)
+                if self._is_scaled:
+                    scale_rows(activity)
+                activity.sort_indices()
+                yield activity
+                bar.update(chunk.shape[0])
+
+    @property
+    def share(self) -> float:
+        """Share of the counts that are in peaks with a gene."""
+        return self.in_peaks_with_a_gene / self.read if self.read else 0.0
 
 
 def _write_from_fragments(
-    path: str | Path,
-    annotation_path: str | Path,
+    sources: _Sources,
     output: str | Path,
-    genes: pd.DataFrame,
-    about: dict[str, Any],
+    made_by: dict[str, Any],
     *,
-    upstream: int,
     barcodes: str | Path | None,
     min_fragments: int | None,
     progress: bool,
-) -> None:
-    if barcodes is None and min_fragments is None:
-        raise InputError(
-            f"'{path}' has the barcodes of empty droplets too: give `barcodes`, a file that lists "
-            "the cells, or `min_fragments`, such as 1000"
-        )
-    if barcodes is not None:
-        obs = read_barcodes(barcodes)
-    else:
-        counts = count_fragments_of_barcodes(path, progress=progress)
-        obs = pd.DataFrame(index=counts.index[counts >= (min_fragments or 0)].astype(str))
-        if len(obs) == 0:
-            raise InputError(
-                f"'{path}': none of its {len(counts):,} barcodes has {min_fragments:,} fragments "
-                f"(`min_fragments`); the most is {counts.max() if len(counts) else 0:,}"
-            )
+) -> _Found:
+    path, genes = sources.cells, sources.genes
+    obs = _cells_of_fragments(path, barcodes, min_fragments, progress)
     with (
         tempfile.TemporaryDirectory(prefix="plkd-fragments-") as scratch,
         counted_fragments(
-            path, genes, list(obs.index), upstream=upstream, scratch=scratch, progress=progress
+            path,
+            genes,
+            list(obs.index),
+            upstream=made_by["upstream"],
+            scratch=scratch,
+            progress=progress,
         ) as (found, blocks),
     ):
-        _compare_names(found.sample["chrom"], genes["chrom"], about)
         if found.totals["on_chromosomes"] == 0:
-            raise InputError(
-                f"'{path}': the fragments are on {listed(sorted(found.left_out))}, the genes of "
-                f"'{annotation_path}' that are in use on {listed(genes['chrom'])}: they have no "
-                "chromosome in common. Give the annotation of the same genome, or set "
-                "`chromosomes`."
+            raise _no_chromosome_in_common(
+                f"'{path}': the fragments are on "
+                f"{listed(sorted(found.left_out), LISTED_CHROMOSOMES)}",
+                sources,
             )
         fitting, warnings = check_genome(
             found.sample,
             genes,
-            where=(f"'{path}'", f"'{annotation_path}'"),
+            where=(f"'{path}'", f"'{sources.annotation}'"),
             reads="fragments",
         )
-        about["genome"] = {"fragments_fit": fitting["peaks"], "genes_fit": fitting["genes"]}
-        about["warnings"] += warnings
         obs["n_fragments"] = found.n_fragments
-        kept = np.ones(len(obs), dtype=bool)
-        if min_fragments is not None:
-            kept = found.n_fragments >= min_fragments
+        kept = found.n_fragments >= (min_fragments or 0)
         if not kept.any():
             raise InputError(
                 f"'{path}': none of the {len(obs):,} cells has {min_fragments:,} fragments "
                 f"(`min_fragments`); the most is {found.n_fragments.max():,}"
             )
-        about["cells_read"] = int(kept.sum())
-        about["cells_left_out"] = int((~kept).sum())
-        about["fragments"] = found.totals | {
-            "share_in_genes": found.totals["in_genes"] / max(found.totals["of_cells"], 1),
-            "left_out": dict(sorted(found.left_out.items(), key=lambda item: -item[1])),
-        }
-        write_by_chunks(output, obs[kept], gene_table(genes), rows_of(blocks, kept), about, None)
+        write_by_chunks(output, obs[kept], gene_table(genes), rows_of(blocks, kept), made_by, None)
     logger.info(
         "'%s': %d cells, %d of %d fragments of them in %d genes",
         path, kept.sum(), found.totals["in_genes"], found.totals["of_cells"],
         genes["gene"].nunique(),
     )  # fmt: skip
+    fragments = found.totals | {
+        "share_in_genes": found.totals["in_genes"] / max(found.totals["of_cells"], 1),
+        "left_out": dict(sorted(found.left_out.items(), key=lambda item: -item[1])),
+    }
+    report = {
+        "genome": {"fragments_fit": fitting["peaks"], "genes_fit": fitting["genes"]},
+        "cells_read": int(kept.sum()),
+        "cells_left_out": int((~kept).sum()),
+        "fragments": fragments,
+    }
+    names = _compared_names(found.sample["chrom"], genes["chrom"])
+    return names | _Found(report, warnings=warnings)
+
+
+def _cells_of_fragments(
+    path: Path, barcodes: str | Path | None, min_fragments: int | None, progress: bool
+) -> pd.DataFrame:
+    """The cells that are listed, or all barcodes with enough fragments; the index is their ids."""
+    if barcodes is not None:
+        return read_barcodes(barcodes)
+    if min_fragments is None:
+        raise InputError(
+            f"'{path}' has the barcodes of empty droplets too: give `barcodes`, a file that lists "
+            "the cells, or `min_fragments`, such as 1000"
+        )
+    counts = count_fragments_of_barcodes(path, progress=progress)
+    obs = pd.DataFrame(index=counts.index[counts >= min_fragments].astype(str))
+    if len(obs) == 0:
+        raise InputError(
+            f"'{path}': none of its {len(counts):,} barcodes has {min_fragments:,} fragments "
+            f"(`min_fragments`); the most is {counts.max() if len(counts) else 0:,}"
+        )
+    return obs
+
+
+def _no_chromosome_in_common(where_cells: str, sources: _Sources) -> InputError:
+    chromosomes = listed(sources.genes["chrom"], LISTED_CHROMOSOMES)
+    return InputError(
+        f"{where_cells}, the genes of '{sources.annotation}' that are in use on {chromosomes}: "
+        "they have no chromosome in common. Give the annotation of the same genome, or set "
+        "`chromosomes`."
+    )
 
 
 def _declared_genome(var: pd.DataFrame) -> str | None:
@@ -372,28 +457,30 @@ def _declared_genome(var: pd.DataFrame) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _compare_names(ours: pd.Series, theirs: pd.Series, about: dict[str, Any]) -> None:
+def _compared_names(ours: pd.Series, theirs: pd.Series) -> _Found:
     """Say so where chromosomes are ``chr1`` in one file and ``1`` in the other."""
     prefixed = [
         bool(names.astype(str).str.match("(?i)chr").mean() > 0.5) for names in (ours, theirs)
     ]
-    if prefixed[0] != prefixed[1]:
-        spelled = [f"'{'chr1' if has else '1'}'" for has in prefixed]
-        about["chromosome_names"] = (
-            f"the cells' file names chromosomes like {spelled[0]}, the annotation like "
-            f"{spelled[1]}: taken to be the same"
-        )
-        logger.info("%s", about["chromosome_names"])
+    if prefixed[0] == prefixed[1]:
+        return _Found()
+    spelled = [f"'{'chr1' if has else '1'}'" for has in prefixed]
+    note = (
+        f"the cells' file names chromosomes like {spelled[0]}, the annotation like {spelled[1]}: "
+        "taken to be the same"
+    )
+    logger.info("%s", note)
+    return _Found({"chromosome_names": note})
 
 
-def _report_peaks(
-    about: dict[str, Any],
+def _peaks_in_use(
     peaks: pd.DataFrame,
     used: NDArray[np.bool_],
     has_gene: NDArray[np.bool_],
     where: str,
-    annotation: str,
-) -> None:
+    annotation: Path,
+) -> _Found:
+    """Count the peaks that are left out, and why; few at genes are a warning, none an error."""
     elsewhere = peaks["chrom"][~used].value_counts()
     n_none = int((used & ~has_gene).sum())
     left_out: list[dict[str, Any]] = []
@@ -405,22 +492,28 @@ def _report_peaks(
                 "chromosomes": {str(k): int(n) for k, n in elsewhere.items()},
             }
         )
+        logger.info(
+            "%s: %d peaks on %s left out",
+            where,
+            elsewhere.sum(),
+            listed(elsewhere.index, LISTED_CHROMOSOMES),
+        )
     if n_none:
         left_out.append({"reason": "no gene there", "peaks": n_none})
-    about["peaks"] = {"read": len(peaks), "used": int(has_gene.sum()), "left_out": left_out}
-    if len(elsewhere):
-        logger.info("%s: %d peaks on %s left out", where, elsewhere.sum(), listed(elsewhere.index))
     share = has_gene.sum() / max(used.sum(), 1)
     if share == 0:
         raise InputError(
             f"{where}: no peak is at a gene of '{annotation}'; the two may be of different "
             "genomes. Give the annotation of the genome that the reads were aligned to."
         )
-    if share < FEW_PEAKS:
-        about["warnings"].append(
-            f"{where}: only {share:.1%} of the peaks are at a gene of '{annotation}'; the two may "
-            "be of different genomes, or the annotation holds few genes"
-        )
+    warnings = [
+        f"{where}: only {share:.1%} of the peaks are at a gene of '{annotation}'; the two may "
+        "be of different genomes, or the annotation holds few genes"
+    ]
+    return _Found(
+        {"peaks": {"read": len(peaks), "used": int(has_gene.sum()), "left_out": left_out}},
+        warnings=warnings if share < FEW_PEAKS else [],
+    )
 
 
 def _check_counts(chunk: sparse.csr_matrix, where: str) -> None:

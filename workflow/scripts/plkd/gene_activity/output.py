@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
+import anndata as ad
 import numpy as np
 import pandas as pd
-from anndata.io import sparse_dataset, write_elem
 from numpy.typing import NDArray
 from scipy import sparse
 
+from plkd.io.h5ad_writer import chunked_h5ad
 from plkd.io.normalisation import TARGET_SUM
 from plkd.utils.files import whole_file
 
@@ -22,31 +22,16 @@ def write_by_chunks(
     obs: pd.DataFrame,
     var: pd.DataFrame,
     chunks: Iterable[sparse.csr_matrix],
-    about: dict[str, Any],
+    made_by: Mapping[str, Any],
     spatial: NDArray[np.floating[Any]] | None,
 ) -> None:
-    """Write the chunks one after the other as the rows of `X`."""
-    with whole_file(output) as temporary, h5py.File(temporary, "w") as store:
-        store.attrs["encoding-type"] = "anndata"
-        store.attrs["encoding-version"] = "0.1.0"
-        write_elem(store, "obs", obs)
-        write_elem(store, "var", var)
-        write_elem(store, "obsm", {} if spatial is None else {"spatial": spatial})
-        uns = {key: about[key] for key in ("rule", "upstream", "annotation")}
-        write_elem(store, "uns", {"plkd_gene_activity": uns})
-        write_elem(
-            store,
-            "X",
-            sparse.csr_matrix((0, len(var)), dtype=np.float32),
-            # indptr has to hold more than 2^31 values
-            dataset_kwargs={
-                "indptr_dtype": np.int64, "chunks": (65536,), "compression": "gzip",
-                "compression_opts": 1,
-            },
-        )  # fmt: skip
-        X = sparse_dataset(store["X"])
+    """Write the chunks one after the other as the rows of `X`; `made_by` goes to `uns`."""
+    uns = {"plkd_gene_activity": dict(made_by)}
+    obsm = {} if spatial is None else {"spatial": spatial}
+    frame = ad.AnnData(obs=obs, var=var, obsm=obsm, uns=uns)
+    with whole_file(output) as temporary, chunked_h5ad(temporary, frame, compression=1) as append:
         for chunk in chunks:
-            X.append(chunk)
+            append("X", chunk)
 
 
 def gene_table(genes: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -15,7 +14,8 @@ from plkd.errors import InputError
 from plkd.interpret.explainers import Explainer, attribute_labels
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_model import Model
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import whole_file
 from plkd.utils.text import listed
 
@@ -130,24 +130,23 @@ class AttributedCells:
         )
 
 
-def background_of(model: TrainedModel) -> Background:
+def background_of(model: Model) -> Background:
     """Give the background in a model's folder.
 
     Raises
     ------
     InputError
-        If the folder was written before models kept one.
+        If there is none.
     """
     if model.background is None:
         raise InputError(
-            "the folder of the model holds no background.safetensors, which explanations compare "
-            "cells with: train the model again, or copy the folder as a whole."
+            "the model has no background, which explanations compare cells with: train it again."
         )
     return model.background
 
 
 def attribute_query(
-    model: TrainedModel,
+    model: Model,
     query: str | Path,
     predictions: pd.DataFrame,
     *,
@@ -162,11 +161,11 @@ def attribute_query(
     Parameters
     ----------
     model
-        A Student.
+        A trained model, whose Student is asked.
     query
         Prepared query (``prepared/query.h5ad``).
     predictions
-        Its prediction table, one row per cell in the order of the file.
+        Its prediction table.
     per_label
         Cells of every predicted label, or all it has.
     seed
@@ -181,21 +180,11 @@ def attribute_query(
         predictions are of other cells than the query's, or the model keeps no background.
     """
     background = background_of(model)
+    cells = PreparedCells.read(query)
+    cells.require_genes(model.genes)
+    predictions = cells.in_order(predictions, "the predictions")
     rows = sample_per_label(predictions["label"].to_numpy(), per_label, seed)
-    cells = ad.read_h5ad(query, backed="r")
-    try:
-        if list(cells.var_names) != model.genes:
-            raise InputError(
-                f"'{query}' has other genes than the model: both must come from one preparation."
-            )
-        if list(cells.obs_names) != predictions["cell_id"].astype(str).tolist():
-            raise InputError(
-                f"'{query}' has other cells than the predictions, or in another order: give the "
-                "predictions of this query."
-            )
-        chosen = sparse.csr_matrix(cells[rows].to_memory().X, dtype=np.float32)
-    finally:
-        cells.file.close()
+    chosen = cells.take(rows)
     codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
     if (codes < 0).any():
         raise InputError(
@@ -203,7 +192,7 @@ def attribute_query(
             "which the model does not know: give the predictions of this model."
         )
     found = attribute_labels(
-        model,
+        model.require("student"),
         chosen,
         background,
         codes[:, None],

@@ -5,23 +5,23 @@ Everything comes from the folders of the models: their weights, and the backgrou
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from plkd.errors import InputError
-from plkd.interpret.attributed_cells import background_of
+from plkd.interpret.attributed_cells import AttributedCells, background_of
+from plkd.interpret.cell_choice import ChosenCells, choose_cells
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, no_pathways
 from plkd.io.cells import CellSource
-from plkd.model.folder import TrainedModel
-from plkd.prediction.model_input import ModelInput, model_input
+from plkd.model.background import Background
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
+from plkd.prediction.model_input import model_input
 from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
-from plkd.utils.text import listed
 
 MOST_CELLS = 200
 """Of a larger group so many cells are drawn and explained."""
@@ -52,11 +52,14 @@ class Explanation:
         difference of the two logits), `expression` of the cells, `typical` of the label and
         `typical_of_runner_up` in the reference; strongest absolute `against_runner_up` first.
     pathways
-        `pathway`, `contribution` to the Teacher's logit of its label, `attention`, `pathway`
+        `pathway`, `contribution` to the Teacher's logit of its label, `attention`, `is_pathway`
         (False: a token that sees every gene, or those that no pathway covers); strongest first.
         None without a Teacher.
     teacher_label
         What the Teacher calls most of the cells; None without one.
+    attributions
+        The explained cells with the attributions of the label, cell by cell;
+        ``attributions.to_shap()`` gives them to the plots of shap.
     """
 
     about: str
@@ -72,6 +75,7 @@ class Explanation:
     genes: pd.DataFrame
     pathways: pd.DataFrame | None
     teacher_label: str | None
+    attributions: AttributedCells = field(repr=False)
 
     @property
     def outside(self) -> tuple[list[str], float]:
@@ -85,13 +89,12 @@ class Explanation:
 
 
 def explain_file(
-    student: TrainedModel,
+    model: Model,
     query: CellSource,
     *,
     cell: str | None = None,
     group: str | None = None,
     obs: tuple[str, str] | None = None,
-    teacher: TrainedModel | None = None,
     seed: int = 0,
     reading: ReadingOptions = AS_IT_IS,
 ) -> Explanation:
@@ -99,8 +102,8 @@ def explain_file(
 
     Parameters
     ----------
-    student, teacher
-        Trained models; the Teacher adds the pathways.
+    model
+        A trained model: its Student's genes are explained, and its Teacher's pathways.
     query
         File or folder of cells, or an AnnData, see
         :func:`plkd.prediction.model_input.model_input`.
@@ -120,47 +123,21 @@ def explain_file(
     InputError
         If there is no such cell, label, column or value, or the models are not fit for it.
     """
-    if sum(choice is not None for choice in (cell, group, obs)) != 1:
-        raise InputError("say which cells to explain: a cell, a group or a column with a value.")
-    background_of(student)
-    if teacher is not None and teacher.genes != student.genes:
-        raise InputError(
-            "Teacher and Student have different genes: give the two folders of one run."
-        )
+    background_of(model)
+    student = model.require("student")
     with model_input(query, student, reading) as cells:
-        rows = (
-            _rows_labelled(student, cells, group)
-            if group is not None
-            else _rows(cells.obs, cells.name, cell, obs)
+        chosen = choose_cells(
+            cells, student, cell=cell, group=group, obs=obs, most=MOST_CELLS, seed=seed
         )
-        n_cells = len(rows)
-        lot = np.random.default_rng(seed).random(cells.n_cells)
-        kept = cells.take(np.sort(rows[np.argsort(lot[rows])[:MOST_CELLS]]))
-    about = cell if cell is not None else group if group is not None else "=".join(obs or ())
-    return explain_cells(student, kept, str(about), teacher=teacher, label=group, n_cells=n_cells)
+    return explain_cells(model, chosen)
 
 
-def explain_cells(
-    student: TrainedModel,
-    cells: sparse.csr_matrix,
-    about: str,
-    *,
-    teacher: TrainedModel | None = None,
-    label: str | None = None,
-    n_cells: int | None = None,
-) -> Explanation:
-    """Explain the label of log-normalised cells (cells, genes), genes in the models' order.
-
-    `label` None takes the label of most cells, and explains those that have it. `n_cells` is how
-    many cells these were drawn from.
-    """
-    background = background_of(student)
-    n_cells = cells.shape[0] if n_cells is None else n_cells
-    probabilities = student.predict(cells)[0]
+def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
+    """Explain the label that most of some cells have; of the cells those that have it."""
+    background, student = background_of(model), model.require("student")
+    cells, probabilities = chosen.cells, chosen.probabilities
     labels = probabilities.argmax(axis=1)
-    code = (
-        int(np.bincount(labels).argmax()) if label is None else student.labels.index(label)
-    )  # the first of equals
+    code = int(np.bincount(labels).argmax())  # the first of equals
     share = float((labels == code).mean())
     cells, probabilities = cells[labels == code], probabilities[labels == code]
     mean = probabilities.mean(axis=0)
@@ -192,13 +169,13 @@ def explain_cells(
     )
     order = np.argsort(-genes["against_runner_up"].abs().to_numpy(), kind="stable")
     pathways, teacher_label = None, None
-    if teacher is not None:
-        pathways, teacher_label = _pathways(teacher, cells)
+    if model.teacher is not None:
+        pathways, teacher_label = _pathways(model.teacher, background, cells)
     return Explanation(
-        about=about,
+        about=chosen.about,
         label=student.labels[code],
         runner_up=student.labels[other],
-        n_cells=n_cells,
+        n_cells=chosen.n_meant,
         n_explained=cells.shape[0],
         share=share,
         probability=float(label_probabilities(table)[:, code].mean()),
@@ -208,6 +185,17 @@ def explain_cells(
         genes=genes.iloc[order].reset_index(drop=True),
         pathways=pathways,
         teacher_label=teacher_label,
+        attributions=AttributedCells(
+            cell_ids=chosen.cell_ids[labels == code],
+            genes=student.genes,
+            labels=student.labels,
+            codes=found.targets[:, 0],
+            values=found.values[:, 0],
+            cells=cells,
+            background_mean=background.mean().astype(np.float32),
+            base=found.base,
+            error=found.error[:, 0],
+        ),
     )
 
 
@@ -271,8 +259,9 @@ def explanation_table(found: Explanation) -> pd.DataFrame:
     ]
 
 
-def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataFrame, str]:
-    background = background_of(teacher)
+def _pathways(
+    teacher: TrainedNetwork, background: Background, cells: sparse.csr_matrix
+) -> tuple[pd.DataFrame, str]:
     code = int(np.bincount(teacher.predict(cells)[0].argmax(axis=1)).argmax())
     found = attribute_tokens(teacher, cells, background, np.full(cells.shape[0], code))
     table = pd.DataFrame(
@@ -285,47 +274,3 @@ def _pathways(teacher: TrainedModel, cells: sparse.csr_matrix) -> tuple[pd.DataF
     )
     order = np.argsort(-table["contribution"].abs().to_numpy(), kind="stable")
     return table.iloc[order].reset_index(drop=True), teacher.labels[code]
-
-
-def _rows_labelled(student: TrainedModel, cells: ModelInput, label: str) -> np.ndarray:
-    """Ascending places of the cells that the Student gives a label."""
-    found = []
-    for rows, part in cells.chunks():
-        labels = np.asarray(student.labels)[student.predict(part)[0].argmax(axis=1)]
-        found.append(rows[labels == label])
-    rows = np.concatenate(found) if found else np.empty(0, dtype=np.intp)
-    if len(rows) == 0:
-        raise InputError(
-            f"no cell of '{cells.name}' is labelled '{label}'; the model's labels are "
-            f"{', '.join(student.labels)}."
-        )
-    return rows
-
-
-def _rows(
-    table: pd.DataFrame, query: str, cell: str | None, obs: tuple[str, str] | None
-) -> np.ndarray:
-    """Ascending places of the cells that are meant."""
-    if cell is not None:
-        rows = np.flatnonzero(table.index == cell)
-        if len(rows) == 0:
-            near = difflib.get_close_matches(cell, [str(name) for name in table.index], n=3)
-            hint = f"Its cells are named like '{table.index[0]}'." if len(table) else "It is empty."
-            if near:
-                hint = f"Is it {' or '.join(repr(name) for name in near)}?"
-            raise InputError(f"'{query}' has no cell '{cell}'. {hint}")
-        return rows[:1]
-    column, value = obs or ("", "")
-    if column not in table:
-        raise InputError(
-            f"'{query}': obs has no column '{column}'; its columns are: "
-            f"{', '.join(map(str, table.columns)) or 'none'}."
-        )
-    rows = np.flatnonzero(table[column].astype(str) == value)
-    if len(rows) == 0:
-        values = list(map(str, pd.unique(table[column])))
-        raise InputError(
-            f"'{query}': no cell has {column} = '{value}'; there are {listed(values, 10)}"
-            f"{' ..' if len(values) > 10 else ''}."
-        )
-    return rows

@@ -36,8 +36,8 @@ from tqdm import tqdm
 from plkd.errors import InputError
 from plkd.interpret.gene_attribution import GeneAttributions, attribute_genes, student_of
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel
 from plkd.model.student import Student
+from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.logs import logger
 
 Explainer = Literal["plkd", "deep", "gradient", "kernel"]
@@ -49,7 +49,7 @@ _Attribute = Callable[[nn.Module, Tensor, Tensor], NDArray[np.float64]]
 
 
 def attribute_labels(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     background: Background,
     targets: np.ndarray | None = None,
@@ -152,7 +152,9 @@ def _groups(background: Background, explainer: Explainer) -> list[Tensor]:
 def _layers(network: Student) -> nn.Sequential:
     """The Student as shap knows networks: a chain of layers from the genes to the logits."""
     network = copy.deepcopy(network).cpu().double().eval()
-    layers = [layer for layer in network.hidden if not isinstance(layer, nn.Dropout)]
+    layers: list[nn.Module] = []
+    for block in network.blocks:
+        layers += [block.linear, block.norm, nn.GELU()]
     layers.append(network.classifier)
     with torch.no_grad():
         cast(nn.Linear, layers[0]).weight.mul_(network.input_scale)

@@ -43,13 +43,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel
 from plkd.model.student import Student
+from plkd.model.trained_network import TrainedNetwork
 
 SEGMENTS = 2  # one step is farther from the Shapley values; twenty are hardly closer
 TOLERANCE = 1e-9
@@ -84,7 +84,7 @@ class GeneAttributions:
 
 
 def attribute_genes(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     background: Background,
     targets: np.ndarray | None = None,
@@ -172,9 +172,8 @@ class _Chain:
         self, network: Student, background: Background, segments: int, device: str
     ) -> None:
         network = copy.deepcopy(network).to(device).double().eval()
-        layers = list(network.hidden)
-        self._linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        self._norms = [layer for layer in layers if isinstance(layer, nn.LayerNorm)]
+        self._linears = [block.linear for block in network.blocks]
+        self._norms = [block.norm for block in network.blocks]
         self._classifier = network.classifier
         # weights of what sees the genes, their factors included: (width, genes)
         first = self._linears[0] if self._linears else self._classifier
@@ -258,7 +257,7 @@ def _gelu_ratio(y: Tensor, g: Tensor) -> Tensor:
     return torch.where(same, slope, (g[:, 1:] - g[:, :-1]) / torch.where(same, 1.0, change))
 
 
-def student_of(model: TrainedModel) -> Student:
+def student_of(model: TrainedNetwork) -> Student:
     """Give the network of a model that must be a Student.
 
     Raises
@@ -268,7 +267,6 @@ def student_of(model: TrainedModel) -> Student:
     """
     if not isinstance(model.network, Student):
         raise InputError(
-            "genes are attributed for a Student, this model is a Teacher: give the folder "
-            "'student'."
+            "genes are attributed for a Student, this model is a Teacher: give `model.student`."
         )
     return model.network

@@ -61,6 +61,16 @@ KEY_GENE_COLUMNS: Columns = {
 }
 """Columns of :func:`key_genes`."""
 
+POOL_COLUMNS: Columns = {
+    "label": str,
+    "pool_size": int,
+    "network_genes": int,
+    "shared": int,
+    "expected": float,
+    "p_value": float,
+}
+"""Columns of :func:`pool_sizes`."""
+
 STABILITY_COLUMNS: Columns = {
     "label": str,
     "top": int,

@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from plkd.errors import InputError
 from plkd.interpret.pathway_scores import effective_weights, reads_centred, teacher_of
 from plkd.interpret.rank_aggregation import aggregate
-from plkd.model.folder import TrainedModel
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 from plkd.utils.tables import Columns
@@ -55,11 +55,14 @@ NETWORK_COLUMNS: Columns = {
 }
 """Columns of the table of :func:`label_networks`."""
 
+EDGE_COLUMNS: Columns = {"label": str, "gene": str, "other": str, "similarity": float}
+"""Columns of network_edges.tsv: :func:`edge_table` of every label."""
+
 _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
 
 
 def label_networks(
-    model: TrainedModel,
+    model: TrainedNetwork,
     ranked: pd.DataFrame,
     members: pd.DataFrame,
     *,

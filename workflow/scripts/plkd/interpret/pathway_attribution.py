@@ -21,8 +21,8 @@ from torch import Tensor
 
 from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
-from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.pathways.mask import UNCOVERED
 
 POINTS = (16, 64, 256)
@@ -34,14 +34,14 @@ _CELLS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class TokenAttributions:
-    """Pathways of some cells.
+    """What the tokens add to the labels of some cells.
 
     Attributes
     ----------
     contributions
-        What each token adds to the logit of the cell's target, float32 (cells, pathways).
+        What each token adds to the logit of the cell's target, float32 (cells, tokens).
     attention
-        Attention of the cell token, mean over heads, float32 (cells, pathways); what is missing to
+        Attention of the cell token, mean over heads, float32 (cells, tokens); what is missing to
         one is its attention to itself.
     logits
         Logits of the cells, float32 (cells, labels).
@@ -55,16 +55,16 @@ class TokenAttributions:
     error: np.ndarray
 
 
-def no_pathways(model: TrainedModel) -> np.ndarray:
-    """Which tokens see every gene, or those that no pathway covers; boolean (pathways,)."""
+def no_pathways(model: TrainedNetwork) -> np.ndarray:
+    """Which tokens see every gene, or those that no pathway covers; boolean (tokens,)."""
     mask = teacher_of(model).navigator.mask()
     sees_all = np.diff(mask.indptr) == mask.shape[0]
     return np.asarray(sees_all | (np.asarray(model.tokens) == UNCOVERED))
 
 
-def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
-    """Weighted mean of the background's tokens, (pathways, width)."""
-    network = teacher_of(model).cpu().eval()
+def mean_tokens(model: TrainedNetwork, background: Background) -> Tensor:
+    """Weighted mean of the background's tokens, (tokens, width)."""
+    network = teacher_of(model.to("cpu"))
     weights = torch.from_numpy(background.weights).float()
     with torch.inference_mode():
         parts = [
@@ -76,7 +76,7 @@ def mean_tokens(model: TrainedModel, background: Background) -> Tensor:
 
 
 def attribute_tokens(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     background: Background,
     targets: np.ndarray,
@@ -96,9 +96,9 @@ def attribute_tokens(
     targets
         The label whose logit is attributed, int array (cells,).
     left_out
-        Tokens that say nothing, boolean (pathways,): they are always those of the background.
+        Tokens that say nothing, boolean (tokens,): they are always those of the background.
     """
-    network = teacher_of(model).cpu().eval()
+    network = teacher_of(model.to("cpu"))
     start = mean_tokens(model, background).clone()
     contributions, attention, logits, error = [], [], [], []
     with torch.no_grad():
@@ -133,7 +133,7 @@ def attribute_tokens(
 def _integrate(
     network: Teacher, start: Tensor, tokens: Tensor, targets: Tensor, points: int
 ) -> Tensor:
-    """Integrated gradients (cells, pathways) along the line from `start` to the tokens."""
+    """Integrated gradients (cells, tokens) along the line from `start` to the tokens."""
     places, weights = np.polynomial.legendre.leggauss(points)
     change = tokens - start
     gradient = torch.zeros_like(tokens)

@@ -20,10 +20,25 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 from tqdm import tqdm
 
-from plkd.pathways.gene_sets import GeneSet, match_spelling, over_representation
-from plkd.settings.models import MaskSettings
+from plkd.pathways.gene_sets import GeneSet, over_representation
 from plkd.utils.tables import Columns
 
+PATHWAY_NAME_COLUMNS: Columns = {
+    "pathway": str,
+    "name": str,
+    "variance_share": float,
+    "genes": int,
+    "best_match": str,
+    "best_overlap": "Int64",
+    "best_size": "Int64",
+    "p_value": float,
+    "adjusted_p_value": float,
+    "origin_rank": "Int64",
+    "origin_ties": "Int64",
+    "origin_p_value": float,
+    "origin_likeness": float,
+}
+"""Columns of pathways.tsv: :func:`name_pathways` and the share of variance of their scores."""
 PATHWAY_GENE_COLUMNS: Columns = {"pathway": str, "gene": str, "weight": float}
 """Columns of :func:`pathway_genes`."""
 
@@ -39,7 +54,7 @@ def pathway_genes(
     Parameters
     ----------
     weights
-        P, (genes, pathways), stored inside the mask only.
+        P, (genes, tokens), stored inside the mask only.
     genes, pathways
         Names of its rows and columns.
 
@@ -64,22 +79,6 @@ def pathway_genes(
     return pd.concat(parts, ignore_index=True)
 
 
-def usable_gene_sets(
-    gene_sets: Mapping[str, GeneSet], genes: Sequence[str], mask: MaskSettings
-) -> dict[str, GeneSet]:
-    """Gene sets that could name a pathway: those that the mask's limits of size allow.
-
-    They are spelled as the genes are, and keep only these genes.
-    """
-    known = set(genes)
-    usable = {}
-    for name, gene_set in match_spelling(gene_sets, genes).items():
-        inside = tuple(gene for gene in gene_set.genes if gene in known)
-        if len(inside) >= mask.min_genes and len(gene_set.genes) <= mask.max_genes:
-            usable[name] = GeneSet(name, gene_set.description, inside)
-    return usable
-
-
 def name_pathways(
     members: pd.DataFrame,
     genes: Sequence[str],
@@ -100,20 +99,21 @@ def name_pathways(
     genes
         Genes of the model.
     gene_sets
-        What may be found (:func:`usable_gene_sets`).
+        What may be found, spelled as `genes` (:attr:`plkd.pathways.mask.Mask.gene_sets`).
     progress
         Show a progress bar.
 
     Returns
     -------
     DataFrame
-        One row per pathway: `pathway`; `name`, the pathway it was made from, or else the best match
-        if it is significant, or else the pathway; `genes` (how many), `best_match`, `best_overlap`,
-        `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and, where the pathway
-        of origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
+        One row per pathway: `pathway`; `name`, the gene set it was made from, or else the best
+        match if it is significant, or else the pathway; `genes` (how many), `best_match`,
+        `best_overlap`, `best_size` (its genes in the model), `p_value`, `adjusted_p_value`; and,
+        where the origin is among the gene sets, `origin_rank` (1 + sets with a smaller p-value),
         `origin_ties` (other sets with the same), `origin_p_value`, `origin_likeness` (Jaccard index
         of origin and best match).
     """
+    known = set(genes)
     sets = {
         str(pathway): list(part["gene"]) for pathway, part in members.groupby("pathway", sort=False)
     }
@@ -153,7 +153,12 @@ def name_pathways(
                     "origin_rank": 1 + int((p < own).sum()),
                     "origin_ties": int((p == own).sum()) - 1,
                     "origin_p_value": float(own),
-                    "origin_likeness": _jaccard(gene_sets[pathway], gene_sets[best["name"]]),
+                    "origin_likeness": _jaccard(
+                        *(
+                            known.intersection(gene_sets[name].genes)
+                            for name in (pathway, best["name"])
+                        )
+                    ),
                 }
             elif row["adjusted_p_value"] < SIGNIFICANT:
                 row["name"] = best["name"]
@@ -202,6 +207,5 @@ def _adjust_together(p_values: list[NDArray[np.float64]]) -> list[NDArray[np.flo
     return np.split(adjusted, np.cumsum(lengths)[:-1])
 
 
-def _jaccard(one: GeneSet, other: GeneSet) -> float:
-    a, b = set(one.genes), set(other.genes)
-    return len(a & b) / len(a | b)
+def _jaccard(one: set[str], other: set[str]) -> float:
+    return len(one & other) / len(one | other)

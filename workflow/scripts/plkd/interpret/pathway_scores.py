@@ -1,4 +1,4 @@
-"""The Teacher's tokens as features of cells: one number per pathway and cell, tested per label.
+"""The Teacher's tokens as features of cells: one number per token and cell, tested per label.
 
 A token v_j = W_j^T x + b_j is a vector of width h. A test needs a number, and a gene of the pathway
 a weight: both come from one axis u_j, score = v_j . u_j and P_j = W_j u_j, so that the score is the
@@ -22,11 +22,9 @@ from pathlib import Path
 from typing import Literal
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 import torch
-from anndata.io import read_elem
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
@@ -35,9 +33,10 @@ from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.interpret.sampling import sample_per_label
-from plkd.model.folder import TrainedModel, dense_batch
 from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.prediction.table import read_predictions
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger
 from plkd.utils.tables import Columns
 
@@ -72,13 +71,13 @@ class TokenStatistics:
     Attributes
     ----------
     axes
-        Direction u_j of every token, float64 (pathways, width); of length one but for "sum".
+        Direction u_j of every token, float64 (tokens, width); of length one but for "sum".
     variance_share
-        Share of the token's variance along its axis, (pathways,); nan for a token that is the same
+        Share of the token's variance along its axis, (tokens,); nan for a token that is the same
         in all cells.
     attention
         Attention of the cell token, mean over heads and the cells of a label: one row per label,
-        one column per pathway. What is missing to one is its attention to itself.
+        one column per token. What is missing to one is its attention to itself.
     """
 
     axes: NDArray[np.float64]
@@ -86,7 +85,7 @@ class TokenStatistics:
     attention: pd.DataFrame
 
 
-def teacher_of(model: TrainedModel) -> Teacher:
+def teacher_of(model: TrainedNetwork) -> Teacher:
     """Give the network of a model that must be a Teacher.
 
     Raises
@@ -96,7 +95,7 @@ def teacher_of(model: TrainedModel) -> Teacher:
     """
     if not isinstance(model.network, Teacher):
         raise InputError(
-            "pathways are those of a Teacher: give the folder 'teacher', not a Student."
+            "pathways are those of a Teacher, this is a Student: give `model.teacher`."
         )
     return model.network
 
@@ -109,7 +108,7 @@ def reads_centred(teacher: Teacher) -> bool:
 
 def labelled_cells(
     path: str | Path,
-    model: TrainedModel,
+    model: TrainedNetwork,
     *,
     predictions: str | Path | None = None,
     most: int = 1000,
@@ -144,17 +143,13 @@ def labelled_cells(
     InputError
         If the file has other genes than the model, or there is no labelled cell.
     """
-    with h5py.File(path) as file:
-        genes, obs = read_elem(file["var"]).index.tolist(), read_elem(file["obs"])
-    if genes != model.genes:
-        raise InputError(
-            f"'{path}' has other genes than the model: both must come from one preparation."
-        )
+    prepared = PreparedCells.read(path)
+    prepared.require_genes(model.genes)
     if predictions is None:
-        known, kind = obs["label"], "reference cells by their labels"
+        known, kind = pd.Series(prepared.labels), "reference cells by their labels"
     else:
-        table = read_predictions(predictions).set_index("cell_id").reindex(obs.index)
-        known = table["label"].where(~table["unknown"].fillna(True).astype(bool))
+        table = prepared.in_order(read_predictions(predictions), f"'{predictions}'")
+        known = table["label"].where(~table["unknown"].astype(bool))
         kind = "query cells by their predicted labels"
     usable = np.flatnonzero(known.notna().to_numpy())
     if len(usable) == 0:
@@ -167,16 +162,12 @@ def labelled_cells(
         if whole
         else (f"{len(chosen):,} of {len(usable):,} {kind}: at most {most:,} per label, seed {seed}")
     )
-    backed = ad.read_h5ad(path, backed="r")
-    try:
-        cells = sparse.csr_matrix(backed.X[usable[chosen]], dtype=np.float32)
-    finally:
-        backed.file.close()
+    cells = prepared.take(usable[chosen])
     return cells, labels[chosen], about
 
 
 def token_statistics(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cells: sparse.csr_matrix,
     labels: NDArray[np.str_],
     *,
@@ -201,7 +192,7 @@ def token_statistics(
     progress
         Show a progress bar.
     """
-    teacher = teacher_of(model).to(device).eval()
+    teacher = teacher_of(model.to(device))
     n_tokens, width = teacher.navigator.n_tokens, teacher.navigator.width
     names = np.unique(labels)
     code = torch.from_numpy(np.searchsorted(names, labels))
@@ -215,9 +206,9 @@ def token_statistics(
             looked = teacher.cell_attention(teacher.tokens(x)).mean(dim=1)
             attention.index_add_(0, code[start : start + _CHUNK], looked.double().cpu())
             if axis == "principal":
-                by_pathway = _linear_tokens(teacher, x)
-                total += by_pathway.sum(dim=1)
-                products += by_pathway.transpose(1, 2) @ by_pathway
+                by_token = _linear_tokens(teacher, x)
+                total += by_token.sum(dim=1)
+                products += by_token.transpose(1, 2) @ by_token
     counts = np.bincount(code.numpy(), minlength=len(names))
     looked_at = pd.DataFrame(
         attention[:, :-1].numpy() / counts[:, None], index=names, columns=model.tokens
@@ -241,7 +232,7 @@ def effective_weights(teacher: Teacher) -> tuple[sparse.csc_array, NDArray[np.fl
     Returns
     -------
     mask
-        Boolean (genes, pathways).
+        Boolean (genes, tokens).
     weights
         float64 (entries of the mask, width), in the order of the mask's columns, each gene's with
         its weight at the entrance.
@@ -253,18 +244,18 @@ def effective_weights(teacher: Teacher) -> tuple[sparse.csc_array, NDArray[np.fl
 
 
 def pathway_weights(teacher: Teacher, axes: NDArray[np.float64]) -> sparse.csc_array:
-    """P_j = W_j u_j for all pathways, float64 (genes, pathways), stored inside the mask only.
+    """P_j = W_j u_j of all tokens, float64 (genes, tokens), stored inside the mask only.
 
-    Positive: the more of the gene, the higher the pathway's score.
+    Positive: the more of the gene, the higher the token's score.
     """
     mask, weights = effective_weights(teacher)
-    pathway = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
-    values = np.einsum("eh,eh->e", weights, axes[pathway])
+    token = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
+    values = np.einsum("eh,eh->e", weights, axes[token])
     return sparse.csc_array((values, mask.indices, mask.indptr), shape=mask.shape)
 
 
 def pathway_scores(cells: sparse.csr_matrix, weights: sparse.csc_array) -> NDArray[np.float64]:
-    """Score of every pathway in every cell, v_j . u_j less its mean over the cells.
+    """Score of every token in every cell, v_j . u_j less its mean over the cells.
 
     Parameters
     ----------
@@ -275,7 +266,7 @@ def pathway_scores(cells: sparse.csr_matrix, weights: sparse.csc_array) -> NDArr
 
     Returns
     -------
-    float64 array of shape (cells, pathways)
+    float64 array of shape (cells, tokens)
     """
     scores = (sparse.csr_array(cells, dtype=np.float64) @ weights).toarray()
     return scores - scores.mean(axis=0)
@@ -296,11 +287,11 @@ def rank_label_pathways(
     Parameters
     ----------
     scores
-        Shape (cells, pathways).
+        Shape (cells, tokens).
     labels
         Label of every cell.
     attention
-        Mean attention, one row per label, one column per pathway; names the pathways.
+        Mean attention, one row per label, one column per token; names the pathways.
     top
         How many pathways of a label are its own.
 
@@ -378,7 +369,7 @@ def rank_label_pathways(
 def _linear_tokens(teacher: Teacher, x: Tensor) -> Tensor:
     """Tokens before any norm, less their mean over the width if the Teacher does not see it.
 
-    float64 of shape (pathways, cells, width).
+    float64 of shape (tokens, cells, width).
     """
     tokens = teacher.navigator(x * teacher.input_scale).transpose(0, 1).double()
     return tokens - tokens.mean(dim=2, keepdim=True) if reads_centred(teacher) else tokens
@@ -400,7 +391,7 @@ def _rises_with_expression(
 def _effects(
     scores: NDArray[np.float64], labels: NDArray[np.str_], names: NDArray[np.str_]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Effect sizes of every label against all other cells, arrays of shape (pathways,)."""
+    """Effect sizes of every label against all other cells, arrays of shape (tokens,)."""
     ranks = rankdata(scores, axis=0)
     spread = scores.std(axis=0)
     scaled = scores / np.where(spread > 0, spread, 1.0)

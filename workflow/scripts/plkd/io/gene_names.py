@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from plkd.errors import InputError
+from plkd.io.ensembl import symbols_of_ids
 from plkd.io.formats import open_text, separator_of
-from plkd.io.genes import as_text, clean_gene_names
+from plkd.io.genes import as_text, clean_gene_names, match_names
 from plkd.io.stores import existing, readable
 
 
@@ -34,14 +35,19 @@ class GeneTable:
     only_listed: bool = False
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> GeneTable:
+    def from_config(cls, config: Mapping[str, Any] | str) -> GeneTable:
         """Read the table that a configuration names: ``path``, ``from``, ``to``, ``only_listed``.
+
+        ``"human"`` and ``"mouse"`` are the tables of Ensembl ids that come with the library
+        (:func:`plkd.io.ensembl.symbols_of_ids`).
 
         Raises
         ------
         InputError
             As :meth:`read`, or if there is no ``path``.
         """
+        if isinstance(config, str):
+            return cls(symbols_of_ids(config), frozenset())
         if not config.get("path"):
             raise InputError(f"`gene_table` needs the path of a table; found {dict(config)}")
         return cls.read(
@@ -120,9 +126,8 @@ def resolve_gene_names(
 ) -> tuple[list[str], dict[str, int]]:
     """Bring the names of a file to those that genes are compared by.
 
-    Blanks around a name and the version of an Ensembl id are taken off; then the table is asked:
-    for the name as it is, and where it does not list that, for the name without regard to upper
-    and lower case, if that leads to one new name. Names that the table is ambiguous about or does
+    Blanks around a name and the version of an Ensembl id are taken off; then the table is asked, by
+    the rule of :func:`plkd.io.genes.match_names`. Names that the table is ambiguous about or does
     not list stay as they are, or are left out with ``only_listed``. Columns that end with the same
     name are one gene and are added up (:class:`plkd.io.genes.GeneColumns`).
 
@@ -145,7 +150,7 @@ def resolve_gene_names(
     """
     original = [as_text(name) for name in names]
     cleaned = clean_gene_names(original)
-    folded = _by_folded_name(table) if table is not None else {}
+    listed_as = {} if table is None else _names_in(table, cleaned)
     counts = dict.fromkeys(
         (
             *("in_file", "unnamed", "as_they_were", "cleaned", "renamed", "renamed_by_case"),
@@ -158,15 +163,13 @@ def resolve_gene_names(
     for before, name in zip(original, cleaned, strict=True):
         new = name
         if name and table is not None:
-            if name in table.ambiguous:
-                counts["ambiguous"] += 1
-                found = None
-            elif name in table.new_name:
-                found = table.new_name[name]
+            old = listed_as.get(name)
+            if old is None or old in table.ambiguous:
+                counts["ambiguous"] += old is not None
+                new = "" if table.only_listed else name
             else:
-                found = folded.get(name.casefold())
-                counts["renamed_by_case"] += found is not None and found != name
-            new = found if found is not None else "" if table.only_listed else name
+                new = table.new_name[old]
+                counts["renamed_by_case"] += old != name and new != name
         resolved.append(new)
         if not name:
             counts["unnamed"] += 1
@@ -179,17 +182,11 @@ def resolve_gene_names(
     return resolved, counts
 
 
-def _by_folded_name(table: GeneTable) -> dict[str, str]:
-    """New names by the lower-case name, where that says one new name and nothing is ambiguous."""
-    news: dict[str, set[str]] = {}
-    for old, new in table.new_name.items():
-        news.setdefault(old.casefold(), set()).add(new)
-    unclear = {name.casefold() for name in table.ambiguous}
-    return {
-        name: next(iter(found))
-        for name, found in news.items()
-        if len(found) == 1 and name not in unclear
-    }
+def _names_in(table: GeneTable, names: Iterable[str]) -> dict[str, str]:
+    """Under which of its names the table lists each name that it lists."""
+    unique, known = list(dict.fromkeys(filter(None, names))), [*table.new_name, *table.ambiguous]
+    places = match_names(unique, known)
+    return {name: known[place] for name, place in zip(unique, places, strict=True) if place >= 0}
 
 
 def _column(table: pd.DataFrame, name: str | None, place: int, path: Path) -> str:

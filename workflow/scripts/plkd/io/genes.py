@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from plkd.io.ensembl import ENSEMBL, are_ids, same_kind
 from plkd.io.normalisation import MatrixScale
 from plkd.utils.text import listed
 
-ENSEMBL = re.compile(r"(ENS[A-Z]{0,4}[GTP]\d{11})(\.\d+)?(_PAR_Y)?")
 LISTED_MISSING = 20
 GOOD_OVERLAP = 0.8  # share of wanted genes below which a warning is due
 
@@ -32,12 +32,15 @@ class GeneOverlap:
         The genes that were not found, in the order they were asked for.
     matched_by_case
         Whether names had to be compared without regard to upper and lower case.
+    matched_by_id
+        Whether Ensembl ids had to be compared by their symbols.
     """
 
     n_wanted: int
     n_found: int
     missing: list[str]
     matched_by_case: bool
+    matched_by_id: bool = False
 
     @property
     def share(self) -> float:
@@ -46,8 +49,9 @@ class GeneOverlap:
 
     def describe(self) -> str:
         """Say in one sentence how much was found."""
-        case = ", ignoring upper and lower case" if self.matched_by_case else ""
-        return f"{self.n_found:,} of {self.n_wanted:,} genes ({self.share:.1%}) found{case}"
+        how = ", ignoring upper and lower case" if self.matched_by_case else ""
+        how += ", Ensembl ids compared by their symbols" if self.matched_by_id else ""
+        return f"{self.n_found:,} of {self.n_wanted:,} genes ({self.share:.1%}) found{how}"
 
     def as_dict(self) -> dict[str, Any]:
         """Fields for JSON; the list of missing genes is cut to its first ones."""
@@ -148,13 +152,42 @@ class GeneColumns:
         return sparse.csr_matrix(merged)
 
 
+def match_names(names: Sequence[str], wanted: Sequence[str]) -> NDArray[np.intp]:
+    """Say which of the wanted names each name is: the one rule by which names are compared.
+
+    A name is the wanted one that is equal to it; failing that, the wanted one that differs by upper
+    and lower case alone (mouse genes spelled in capitals), if each list has only one such name.
+
+    Parameters
+    ----------
+    names, wanted
+        Two lists of names, each unique.
+
+    Returns
+    -------
+    int array (n_names,)
+        Place among `wanted`, each at most once, or -1.
+    """
+    place_of = {name: place for place, name in enumerate(wanted)}
+    places = np.array([place_of.get(name, -1) for name in names], dtype=np.intp)
+    read_so = Counter(name.casefold() for name in names)
+    small: dict[str, list[int]] = {}
+    for place, name in enumerate(wanted):
+        small.setdefault(name.casefold(), []).append(place)
+    for i, name in enumerate(names):
+        found = small.get(name.casefold(), [])
+        if places[i] < 0 and len(found) == 1 == read_so[name.casefold()]:
+            places[i] = found[0]
+    return places
+
+
 def match_genes(
     from_genes: Sequence[str], to_genes: Sequence[str]
 ) -> tuple[NDArray[np.intp], GeneOverlap]:
     """Find each wanted gene among the genes of a matrix.
 
-    Names must be equal; if more genes are found without regard to case (mouse genes spelled in
-    capitals), those are taken for the genes without an equal name. No column is used twice.
+    Names are compared by :func:`match_names`. Where one of the lists holds Ensembl ids and the
+    other does not, ids of human and mouse genes stand for their symbols (:mod:`plkd.io.ensembl`).
 
     Parameters
     ----------
@@ -169,21 +202,13 @@ def match_genes(
         For each column of the matrix its place among `to_genes`, or -1.
     overlap : GeneOverlap
     """
-    place_of = {gene: place for place, gene in enumerate(to_genes)}
-    columns = np.array([place_of.get(gene, -1) for gene in from_genes], dtype=np.intp)
-    found = set(columns.tolist())
-    place_of_folded: dict[str, int] = {}
-    for place, gene in enumerate(to_genes):
-        if place not in found:
-            place_of_folded.setdefault(gene.casefold(), place)
-    n_equal = int(np.count_nonzero(columns >= 0))
-    for column, gene in enumerate(from_genes):
-        if columns[column] < 0:
-            columns[column] = place_of_folded.pop(gene.casefold(), -1)
-    found = set(columns.tolist())
+    columns = match_names(*same_kind(from_genes, to_genes))
+    found = {int(place): column for column, place in enumerate(columns) if place >= 0}
     missing = [gene for place, gene in enumerate(to_genes) if place not in found]
-    n_found = len(to_genes) - len(missing)
-    return columns, GeneOverlap(len(to_genes), n_found, missing, n_found > n_equal)
+    pairs = [(from_genes[column], to_genes[place]) for place, column in found.items()]
+    by_case = any(a != b and a.casefold() == b.casefold() for a, b in pairs)
+    by_id = any(a.casefold() != b.casefold() for a, b in pairs)
+    return columns, GeneOverlap(len(to_genes), len(found), missing, by_case, by_id)
 
 
 def take_genes(X: sparse.csr_matrix, columns: NDArray[np.intp], n_genes: int) -> sparse.csr_matrix:
@@ -213,15 +238,11 @@ def align_genes(
 
 
 def naming_hint(from_genes: Sequence[str], to_genes: Sequence[str]) -> str:
-    """Advice for two gene lists that hardly overlap, or an empty string."""
-    kinds = [
-        sum(bool(ENSEMBL.fullmatch(gene)) for gene in genes) > len(genes) / 2
-        for genes in (from_genes, to_genes)
-    ]
-    if kinds[0] != kinds[1]:
+    """Advice for two gene lists that hardly overlap."""
+    if are_ids(from_genes) != are_ids(to_genes):
         return (
             "One side is named by Ensembl ids and the other is not: set `gene_symbols_key` to the "
-            "column of `var` with the symbols."
+            "column of `var` with the symbols, or give a `gene_table`."
         )
     return f"Their names look like {listed(from_genes[:3])} and {listed(to_genes[:3])}."
 

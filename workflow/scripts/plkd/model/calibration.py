@@ -36,20 +36,30 @@ class Calibration:
     unknown_threshold: float = 0.0
     alpha: float = 0.05
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of their range."""
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature = {self.temperature}: expected a number above 0")
+        for name in ("conformal_threshold", "unknown_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected 0 to 1")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha = {self.alpha}: expected more than 0 and less than 1")
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities (cells, labels); rows sum to one."""
         return torch.softmax(logits.double() / self.temperature, dim=1).float()
 
 
-def calibrate(logits: Tensor, labels: Tensor, alpha: float) -> Calibration:
+def calibrate(logits: Tensor, codes: Tensor, alpha: float) -> Calibration:
     """Fit a :class:`Calibration` on held-out reference cells.
 
     Parameters
     ----------
     logits
         Logits of shape (cells, labels).
-    labels
-        Integer labels of shape (cells,).
+    codes
+        The true label of every cell, its position among the labels, integers of shape (cells,).
     alpha
         Share of cells like these that may fall outside the prediction set, and below the threshold
         of "unknown".
@@ -61,16 +71,16 @@ def calibrate(logits: Tensor, labels: Tensor, alpha: float) -> Calibration:
     ceil((n + 1)(1 - alpha)) (Vovk; Sadinle et al. 2019), and with too few held-out cells for
     that rank every label is in the set. With none at all nothing is changed and nothing is flagged.
     """
-    n_cells = len(labels)
+    n_cells = len(codes)
     if n_cells == 0:
         return Calibration(alpha=alpha)
     logits = logits.double()
     grid = torch.logspace(math.log10(0.2), math.log10(10.0), 200, dtype=torch.float64)
-    fits = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
+    fits = torch.stack([F.cross_entropy(logits / t, codes) for t in grid])
     temperature = float(grid[int(fits.argmin())])
     # in single precision, because predictions are compared with the thresholds in it
     probabilities = Calibration(temperature).probabilities(logits).numpy()
-    scores = np.sort(1.0 - probabilities[np.arange(n_cells), labels.numpy()].astype(np.float64))
+    scores = np.sort(1.0 - probabilities[np.arange(n_cells), codes.numpy()].astype(np.float64))
     rank = math.ceil((n_cells + 1) * (1.0 - alpha) - 1e-9)  # 95.00000000000001 is 95
     conformal = float(scores[rank - 1]) if rank <= n_cells else 1.0
     unknown = float(np.quantile(probabilities.max(axis=1), alpha, method="lower"))

@@ -1,4 +1,4 @@
-"""The resume_file file of a training, from which an interrupted one goes on."""
+"""The resume file of a training, from which an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plkd.model.folder import TrainedModel
 from plkd.model.reference import Reference
+from plkd.settings.models import Settings
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 
 
 def fingerprint_of_run(
-    model: TrainedModel, reference: Reference, learns_from: Sequence[np.ndarray], seed: int
+    kind: str,
+    settings: Settings,
+    reference: Reference,
+    learns_from: Sequence[np.ndarray],
+    seed: int,
 ) -> str:
-    """What must be equal for a resume_file to be one of this training."""
+    """What must be equal for a resume file to be one of this training."""
     digest = hashlib.sha256()
-    description = [model.kind, model.settings.to_dict(), seed, reference.genes, reference.labels]
+    description = [kind, settings.to_dict(), seed, reference.genes, reference.labels]
     digest.update(json.dumps(description).encode())
     cells = reference.cells
     for array in (reference.codes, cells.data, cells.indices, cells.indptr, *learns_from):

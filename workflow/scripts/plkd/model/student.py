@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, cast
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plkd.settings.models import StudentSettings
 
 
+class Block(nn.Module):
+    """A hidden layer: linear, LayerNorm, GELU, dropout."""
+
+    def __init__(self, n_in: int, n_out: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out)
+        self.norm = nn.LayerNorm(n_out)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (cells, n_out) from (cells, n_in)."""
+        return cast(Tensor, self.dropout(F.gelu(self.norm(self.linear(x)))))
+
+
 class Student(nn.Module):
-    """Hidden layers of Linear, LayerNorm, GELU, dropout; a linear classifier.
+    """Hidden layers (:class:`Block`), then a linear classifier.
 
     Parameters
     ----------
@@ -19,10 +38,16 @@ class Student(nn.Module):
         Architecture.
     input_scale
         Factor per gene, shape (genes,), applied to the log-normalised input; None for ones.
+
+    Attributes
+    ----------
+    blocks
+        The hidden layers, from the genes to the embedding.
     """
 
-    kind = "student"
+    kind: Literal["student"] = "student"
     input_scale: Tensor
+    blocks: Sequence[Block]
 
     def __init__(
         self,
@@ -34,20 +59,14 @@ class Student(nn.Module):
         super().__init__()
         scale = torch.ones(n_genes) if input_scale is None else input_scale
         self.register_buffer("input_scale", scale)
-        layers: list[nn.Module] = []
-        width = n_genes
-        for hidden in settings.hidden:
-            layers += [
-                nn.Linear(width, hidden),
-                nn.LayerNorm(hidden),
-                nn.GELU(),
-                nn.Dropout(settings.dropout),
-            ]
-            width = hidden
-        self.hidden = nn.Sequential(*layers)
-        self.classifier = nn.Linear(width, n_labels)
+        widths = [n_genes, *settings.hidden]
+        blocks = (Block(n_in, n_out, settings.dropout) for n_in, n_out in pairwise(widths))
+        self.blocks = cast(Sequence[Block], nn.ModuleList(blocks))
+        self.classifier = nn.Linear(widths[-1], n_labels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (cells, labels) and last hidden layer (cells, width) from x (cells, genes)."""
-        embedding = self.hidden(x * self.input_scale)
+        embedding = x * self.input_scale
+        for block in self.blocks:
+            embedding = block(embedding)
         return self.classifier(embedding), embedding

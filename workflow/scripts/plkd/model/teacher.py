@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -247,7 +247,7 @@ class Teacher(nn.Module):
         Factor per gene, shape (genes,), applied to the log-normalised input; None for ones.
     """
 
-    kind = "teacher"
+    kind: Literal["teacher"] = "teacher"
     input_scale: Tensor
 
     def __init__(

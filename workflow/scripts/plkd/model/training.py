@@ -2,33 +2,35 @@
 
 One loop serves both. The reference stays a sparse matrix; a batch is made dense when it is used, so
 memory does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch),
-so a training that goes on from a resume_file ends with the weights of an uninterrupted one.
+so a training that goes on from a resume file ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 from torch import Tensor
 from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.model import losses
 from plkd.model.background import Background
-from plkd.model.calibration import calibrate
-from plkd.model.folder import TrainedModel, dense_batch
+from plkd.model.calibration import Calibration, calibrate
 from plkd.model.gene_weights import label_distance, separation
 from plkd.model.reference import Reference, split_validation
 from plkd.model.resume import fingerprint_of_run, resume, save_progress
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork, dense_batch, outputs
+from plkd.pathways.mask import Mask
 from plkd.settings.models import Settings, TrainingSettings
 from plkd.utils.logs import logger
 
@@ -43,10 +45,68 @@ class TrainingDiverged(InputError):
     """The loss or the model's output became infinite or not a number."""
 
 
+def train_model(
+    reference: Reference,
+    mask: Mask,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    resume_folder: Path | None = None,
+    provenance: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Model:
+    """Train a Teacher, and the Student that learns from it.
+
+    Parameters
+    ----------
+    reference
+        Labelled cells.
+    mask
+        Which gene feeds which token; its genes are the reference's.
+    settings
+        All choices.
+    seed
+        Seed of initialisation, held-out cells, batches and dropout.
+    device
+        A torch device.
+    resume_folder
+        Folder of the files that are written after every epoch, from which an interrupted training
+        goes on, and which are removed at the end.
+    provenance
+        What the model folder should say about its origin.
+    progress
+        Show progress bars.
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss becomes infinite or not a number.
+    """
+    files = {kind: resume_file_in(resume_folder, kind) for kind in ("teacher", "student")}
+    model = train_teacher(
+        reference,
+        mask,
+        settings,
+        seed=seed,
+        device=device,
+        resume_file=files["teacher"],
+        provenance=provenance,
+        progress=progress,
+    )
+    return train_student(
+        reference, model, device=device, resume_file=files["student"], progress=progress
+    )
+
+
+def resume_file_in(folder: Path | None, kind: str) -> Path | None:
+    """Resume file of the Teacher's or the Student's training in a folder; None without one."""
+    return None if folder is None else folder / f"{kind}.resume.pt"
+
+
 def train_teacher(
     reference: Reference,
-    mask: sparse.sparray | sparse.spmatrix,
-    tokens: list[str],
+    mask: Mask,
     settings: Settings,
     *,
     seed: int = 0,
@@ -54,47 +114,86 @@ def train_teacher(
     resume_file: Path | None = None,
     provenance: dict[str, Any] | None = None,
     progress: bool = True,
-) -> tuple[TrainedModel, pd.DataFrame]:
-    """Train the Teacher with L1 and L2.
+) -> Model:
+    """Train the Teacher with L1 and L2; the model has no Student yet.
 
-    Parameters
-    ----------
-    reference
-        Labelled cells.
-    mask
-        Sparse (genes, tokens) matrix of which gene feeds which token.
-    tokens
-        Names of the tokens.
-    settings
-        All choices.
-    seed
-        Seed of initialisation, held-out cells, batches and dropout.
-    device
-        A torch device.
-    resume_file
-        File that is written after every epoch, from which an interrupted training goes on, and
-        which is removed at the end.
-    provenance
-        What the model folder should say about its origin.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    model
-        The trained Teacher, calibrated on held-out cells.
-    history
-        One row per epoch: learning rate, mean of every loss term, training and validation accuracy.
-
-    Raises
-    ------
-    TrainingDiverged
-        If the loss becomes infinite or not a number.
+    Parameters and errors are those of :func:`train_model`, but for the resume file, which is named
+    itself.
     """
+    if mask.genes != reference.genes:
+        raise InputError(
+            "the mask is of other genes than the reference: make it of the reference's genes."
+        )
+    reference = reference.with_label_noise(settings.label_noise, seed)
     torch.manual_seed(seed)
     scale = _gene_weights(reference, settings, seed)
-    network = Teacher(mask, len(reference.labels), settings.teacher, scale)
-    labels = torch.from_numpy(reference.codes).to(device)
+    network = Teacher(mask.matrix, len(reference.labels), settings.teacher, scale)
+    inside = network.navigator.mask()
+    training = _Training(
+        network,
+        reference,
+        settings,
+        settings.teacher_training,
+        _teacher_objective(network, reference, settings, device),
+        seed=seed,
+        device=device,
+    )
+    history = training.run(resume_file, [inside.indices, inside.indptr], progress=progress)
+    return Model(
+        teacher=training.trained(mask.tokens),
+        background=Background.sample(reference, settings.background_cells, seed),
+        history=history,
+        seed=seed,
+        provenance=provenance or {},
+    )
+
+
+def train_student(
+    reference: Reference,
+    model: Model,
+    *,
+    device: str = "cpu",
+    resume_file: Path | None = None,
+    progress: bool = True,
+) -> Model:
+    """Train the Student on the soft labels of a model's Teacher with L3 and L4.
+
+    Settings and seed are those of the Teacher. Other parameters and errors are those of
+    :func:`train_teacher`; returns `model` with its Student.
+    """
+    teacher, settings, seed = model.require("teacher").to(device), model.settings, model.seed
+    if teacher.genes != reference.genes or teacher.labels != reference.labels:
+        raise InputError(
+            "the Teacher was trained on other genes or labels than this reference has: train it "
+            "again."
+        )
+    reference = reference.with_label_noise(settings.label_noise, seed)
+    torch.manual_seed(seed)
+    scale = _gene_weights(reference, settings, seed)
+    network = Student(len(reference.genes), len(reference.labels), settings.student, scale)
+    soft = torch.cat([logits for logits, _ in teacher.logits(reference.cells)])
+    training = _Training(
+        network,
+        reference,
+        settings,
+        settings.student_training,
+        _student_objective(network, teacher, soft, reference, settings, device),
+        seed=seed,
+        device=device,
+    )
+    history = training.run(resume_file, [soft.numpy()], progress=progress)
+    return replace(
+        model,
+        student=training.trained([]),
+        history=pd.concat([model.history, history], ignore_index=True),
+    )
+
+
+def _teacher_objective(
+    network: Teacher, reference: Reference, settings: Settings, device: str
+) -> Objective:
+    """L1 and L2 of a batch."""
+    codes = torch.from_numpy(reference.codes).to(device)
     choice = settings.teacher_loss
 
     def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
@@ -102,7 +201,7 @@ def train_teacher(
         terms = {}
         if choice.cross_entropy_weight:
             terms["cross_entropy"] = choice.cross_entropy_weight * losses.cross_entropy_loss(
-                logits, labels[torch.from_numpy(cells)], label_smoothing=choice.label_smoothing
+                logits, codes[torch.from_numpy(cells)], label_smoothing=choice.label_smoothing
             )
         if choice.clustering_weight:
             terms["clustering"] = choice.clustering_weight * losses.clustering_loss(
@@ -114,50 +213,19 @@ def train_teacher(
             )
         return terms
 
-    model = TrainedModel(
-        network, reference.genes, reference.labels, settings, tokens, provenance=provenance or {}
-    )
-    history = _train(
-        model,
-        reference,
-        settings.teacher_training,
-        objective,
-        [network.navigator.mask().indices, network.navigator.mask().indptr],
-        seed=seed,
-        device=device,
-        resume_file=resume_file,
-        progress=progress,
-    )
-    return model, history
+    return objective
 
 
-def train_student(
+def _student_objective(
+    network: Student,
+    teacher: TrainedNetwork,
+    soft: Tensor,
     reference: Reference,
-    teacher: TrainedModel,
     settings: Settings,
-    *,
-    seed: int = 0,
-    device: str = "cpu",
-    resume_file: Path | None = None,
-    provenance: dict[str, Any] | None = None,
-    progress: bool = True,
-) -> tuple[TrainedModel, pd.DataFrame]:
-    """Train the Student on the Teacher's soft labels with L3 and L4.
-
-    Parameters, result and errors are those of :func:`train_teacher`; `teacher` is the trained
-    Teacher.
-    """
-    if teacher.genes != reference.genes or teacher.labels != reference.labels:
-        raise InputError(
-            "the Teacher was trained on other genes or labels than this reference has: train it "
-            "again."
-        )
-    torch.manual_seed(seed)
-    scale = _gene_weights(reference, settings, seed)
-    network = Student(len(reference.genes), len(reference.labels), settings.student, scale)
-    soft = torch.cat([logits for logits, _ in teacher.logits(reference.cells, device=device)])
-    soft = soft.to(device)
-    labels = torch.from_numpy(reference.codes).to(device)
+    device: str,
+) -> Objective:
+    """L3 and L4 of a batch; `soft` is what the Teacher says of the reference (cells, labels)."""
+    soft, codes = soft.to(device), torch.from_numpy(reference.codes).to(device)
     choice = settings.student_loss
 
     def soft_labels(x: Tensor, chosen: Tensor) -> Tensor:
@@ -180,7 +248,7 @@ def train_student(
             )
         if choice.hard_label_weight:
             terms["cross_entropy"] = choice.hard_label_weight * losses.cross_entropy_loss(
-                logits, labels[chosen]
+                logits, codes[chosen]
             )
         if choice.self_entropy_weight:
             terms["self_entropy"] = choice.self_entropy_weight * losses.self_entropy_loss(
@@ -188,109 +256,163 @@ def train_student(
             )
         return terms
 
-    model = TrainedModel(
-        network, reference.genes, reference.labels, settings, provenance=provenance or {}
-    )
-    history = _train(
-        model,
-        reference,
-        settings.student_training,
-        objective,
-        [soft.cpu().numpy()],
-        seed=seed,
-        device=device,
-        resume_file=resume_file,
-        progress=progress,
-    )
-    return model, history
+    return objective
 
 
-def _train(
-    model: TrainedModel,
-    reference: Reference,
-    choice: TrainingSettings,
-    objective: Objective,
-    learns_from: Sequence[np.ndarray],
-    *,
-    seed: int,
-    device: str,
-    resume_file: Path | None,
-    progress: bool,
-) -> pd.DataFrame:
-    """Train and calibrate `model` in place; returns its history."""
-    model.provenance = {**model.provenance, "seed": seed}
-    model.background = Background.sample(reference, model.settings.background_cells, seed)
-    fraction = model.settings.validation_fraction
-    training, validation = split_validation(reference.codes, fraction, seed)
-    network = model.network.to(device)
-    noise = None
-    if choice.input_noise:
-        noise = _noise(reference, training, network.input_scale, choice.input_noise)
-    optimiser = _optimiser(network, choice)
-    steps_per_epoch = math.ceil(len(training) / choice.batch_size)
-    epochs = max(choice.epochs, math.ceil(choice.min_steps / steps_per_epoch))
-    rate = _schedule(choice, steps_per_epoch * epochs)
-    run = fingerprint_of_run(model, reference, learns_from, seed) if resume_file is not None else ""
-    first_epoch, rows = resume(resume_file, run, network, optimiser)
-    if first_epoch:
-        logger.info("going on from '%s' after epoch %d", resume_file, first_epoch)
-    probe = np.random.default_rng([seed, 4]).permutation(training)[: max(len(validation), 1000)]
+class _Training:
+    """A network on its way: what it learns from, and its optimiser."""
 
-    def diverged(epoch: int, found: str) -> TrainingDiverged:
-        kept = f" The last good epoch is in '{resume_file}'." if resume_file and epoch else ""
-        return TrainingDiverged(
-            f"training of the {model.kind} diverged in epoch {epoch + 1}, {found}. Lower "
-            f"{model.kind}_training.learning_rate (now {choice.learning_rate:g}) or set "
-            f"clip_gradient.{kept}"
+    def __init__(
+        self,
+        network: Teacher | Student,
+        reference: Reference,
+        settings: Settings,
+        choice: TrainingSettings,
+        objective: Objective,
+        *,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.network = network.to(device)
+        self.reference = reference
+        self.settings = settings
+        self.choice = choice
+        self.objective = objective
+        self.seed = seed
+        self.device = device
+        self.cells, self.held_out = split_validation(
+            reference.codes, settings.validation_fraction, seed
+        )
+        # training cells whose accuracy is shown beside that of the held-out ones
+        order = np.random.default_rng([seed, 4]).permutation(self.cells)
+        self.probe = order[: max(len(self.held_out), 1000)]
+        self.noise = None
+        if choice.input_noise:
+            self.noise = _noise(reference, self.cells, network.input_scale, choice.input_noise)
+        self.optimiser = _optimiser(self.network, choice)
+        self.steps_per_epoch = math.ceil(len(self.cells) / choice.batch_size)
+        self.epochs = max(choice.epochs, math.ceil(choice.min_steps / self.steps_per_epoch))
+        self.rate = _schedule(choice, self.steps_per_epoch * self.epochs)
+
+    def run(
+        self, resume_file: Path | None, learns_from: Sequence[np.ndarray], *, progress: bool
+    ) -> pd.DataFrame:
+        """Train, from where the resume file of an interrupted run left off; gives the history.
+
+        `learns_from` is what, beside the reference, makes this training differ from others.
+        """
+        kind, run = self.network.kind, ""
+        if resume_file is not None:
+            run = fingerprint_of_run(kind, self.settings, self.reference, learns_from, self.seed)
+        first, rows = resume(resume_file, run, self.network, self.optimiser)
+        if first:
+            logger.info("going on from '%s' after epoch %d", resume_file, first)
+        bar = tqdm(
+            total=self.steps_per_epoch * self.epochs,
+            initial=self.steps_per_epoch * first,
+            desc=f"training the {kind}",
+            unit="step",
+            disable=not progress,
+            mininterval=1.0,
+        )
+        with bar:
+            for epoch in range(first, self.epochs):
+                try:
+                    row = self._epoch(epoch, bar)
+                except FloatingPointError as error:
+                    raise self._diverged(epoch, str(error), resume_file) from None
+                rows.append(row)
+                bar.set_postfix_str(f"epoch {epoch + 1}, held out {row['validation_accuracy']:.3f}")
+                save_progress(resume_file, run, self.network, self.optimiser, epoch + 1, rows)
+        if resume_file is not None:
+            resume_file.unlink(missing_ok=True)
+        history = pd.DataFrame(rows)
+        history.insert(0, "model", kind)
+        return history
+
+    def trained(self, tokens: list[str]) -> TrainedNetwork:
+        """The network, moved to the CPU and calibrated on the held-out cells."""
+        calibration = Calibration()
+        if len(self.held_out):
+            calibration = calibrate(
+                self._logits(self.held_out),
+                torch.from_numpy(self.reference.codes[self.held_out]),
+                self.settings.alpha,
+            )
+        return TrainedNetwork(
+            self.network.cpu().eval(),
+            self.reference.genes,
+            self.reference.labels,
+            self.settings,
+            tokens,
+            calibration,
         )
 
-    bar = tqdm(
-        total=steps_per_epoch * epochs,
-        initial=steps_per_epoch * first_epoch,
-        desc=f"training the {model.kind}",
-        unit="step",
-        disable=not progress,
-        mininterval=1.0,
-    )
-    with bar:
-        for epoch in range(first_epoch, epochs):
-            torch.manual_seed(_epoch_seed(seed, epoch))
-            rng = np.random.default_rng([seed, 2, epoch])
-            network.train()
-            sums: dict[str, Tensor | float] = {}
-            for step, cells in enumerate(
-                _batches(training, reference.codes, choice.batch_size, choice.sampling, rng)
-            ):
-                for group in optimiser.param_groups:
-                    group["lr"] = rate(epoch * steps_per_epoch + step)
-                x = dense_batch(reference.cells[cells]).to(device)
-                terms = objective(_corrupt(x, choice.gene_dropout, noise), cells)
-                loss = torch.stack(list(terms.values())).sum()
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                if choice.clip_gradient is not None:
-                    torch.nn.utils.clip_grad_norm_(network.parameters(), choice.clip_gradient)
-                optimiser.step()
-                for name, value in {"loss": loss, **terms}.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach().double()
-                last = step + 1 == steps_per_epoch
-                if (last or step % _STEPS_BETWEEN_LOOKS == 0) and not math.isfinite(sums["loss"]):
-                    values = [f"{name} = {term.item():g}" for name, term in terms.items()]
-                    raise diverged(epoch, f"by step {step + 1}: {', '.join(values)}")
-                bar.update()
-            row = {"epoch": epoch + 1, "learning_rate": rate(epoch * steps_per_epoch)}
-            row |= {name: float(total) / steps_per_epoch for name, total in sums.items()}
-            row["accuracy"] = _accuracy(model, reference, probe, device)
-            row["validation_accuracy"] = _accuracy(model, reference, validation, device)
-            if math.isnan(row["accuracy"]):
-                raise diverged(epoch, "the model's output is not finite after its last step")
-            rows.append(row)
-            bar.set_postfix_str(f"epoch {epoch + 1}, validation {row['validation_accuracy']:.3f}")
-            save_progress(resume_file, run, network, optimiser, epoch + 1, rows)
-    _calibrate(model, reference, validation, device)
-    if resume_file is not None:
-        resume_file.unlink(missing_ok=True)
-    return pd.DataFrame(rows)
+    def _epoch(self, epoch: int, bar: tqdm[Any]) -> dict[str, float]:
+        """Pass over the cells once; gives a row of the history.
+
+        Raises FloatingPointError where the loss or the network's output is not finite.
+        """
+        torch.manual_seed(_epoch_seed(self.seed, epoch))
+        rng = np.random.default_rng([self.seed, 2, epoch])
+        batches = _batches(
+            self.cells, self.reference.codes, self.choice.batch_size, self.choice.sampling, rng
+        )
+        self.network.train()
+        sums: dict[str, Tensor | float] = {}
+        for step, cells in enumerate(batches):
+            terms = self._step(cells, self.rate(epoch * self.steps_per_epoch + step))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().double()
+            last = step + 1 == self.steps_per_epoch
+            if (last or step % _STEPS_BETWEEN_LOOKS == 0) and not math.isfinite(sums["loss"]):
+                values = ", ".join(
+                    f"{name} = {term.item():g}" for name, term in terms.items() if name != "loss"
+                )
+                raise FloatingPointError(f"by step {step + 1}: {values}")
+            bar.update()
+        row = {"epoch": epoch + 1, "learning_rate": self.rate(epoch * self.steps_per_epoch)}
+        row |= {name: float(total) / self.steps_per_epoch for name, total in sums.items()}
+        row["accuracy"] = self._accuracy(self.probe)
+        row["validation_accuracy"] = self._accuracy(self.held_out)
+        if math.isnan(row["accuracy"]):
+            raise FloatingPointError("the model's output is not finite after its last step")
+        return row
+
+    def _step(self, cells: np.ndarray, rate: float) -> dict[str, Tensor]:
+        """Learn from a batch at a learning rate; gives the loss and its terms."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        x = dense_batch(self.reference.cells[cells]).to(self.device)
+        terms = self.objective(_corrupt(x, self.choice.gene_dropout, self.noise), cells)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.choice.clip_gradient is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.choice.clip_gradient)
+        self.optimiser.step()
+        return {"loss": loss, **terms}
+
+    def _logits(self, cells: np.ndarray) -> Tensor:
+        found = outputs(self.network, self.reference.cells[cells])
+        return torch.cat([logits for logits, _ in found])
+
+    def _accuracy(self, cells: np.ndarray) -> float:
+        """Share of cells labelled rightly; NaN without cells or with logits that are not finite."""
+        if len(cells) == 0:
+            return math.nan
+        logits = self._logits(cells)
+        if not torch.isfinite(logits).all():
+            return math.nan
+        return float((logits.argmax(dim=1).numpy() == self.reference.codes[cells]).mean())
+
+    def _diverged(self, epoch: int, found: str, resume_file: Path | None) -> TrainingDiverged:
+        kept = f" The last good epoch is in '{resume_file}'." if resume_file and epoch else ""
+        kind, rate = self.network.kind, self.choice.learning_rate
+        return TrainingDiverged(
+            f"training of the {kind} diverged in epoch {epoch + 1}, {found}. Lower "
+            f"{kind}_training.learning_rate (now {rate:g}) or set clip_gradient.{kept}"
+        )
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -298,13 +420,13 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 def _batches(
-    training: np.ndarray, labels: np.ndarray, size: int, sampling: str, rng: np.random.Generator
+    training: np.ndarray, codes: np.ndarray, size: int, sampling: str, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Cell indices of an epoch's batches; as many cells as there are, however they are drawn."""
     if sampling == "natural":
         order = rng.permutation(training)
     else:
-        counts = np.bincount(labels[training])[labels[training]].astype(float)
+        counts = np.bincount(codes[training])[codes[training]].astype(float)
         weights = 1.0 / counts if sampling == "balanced" else 1.0 / np.sqrt(counts)
         order = rng.choice(training, size=len(training), p=weights / weights.sum())
     for start in range(0, len(order), size):
@@ -365,26 +487,3 @@ def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:
         return choice.learning_rate * (floor + (1.0 - floor) * cosine)
 
     return rate
-
-
-def _accuracy(model: TrainedModel, reference: Reference, cells: np.ndarray, device: str) -> float:
-    """Share of cells labelled rightly; NaN without cells or with logits that are not finite."""
-    if len(cells) == 0:
-        return math.nan
-    logits = torch.cat([batch for batch, _ in model.logits(reference.cells[cells], device=device)])
-    if not torch.isfinite(logits).all():
-        return math.nan
-    return float((logits.argmax(dim=1).numpy() == reference.codes[cells]).mean())
-
-
-def _calibrate(
-    model: TrainedModel, reference: Reference, validation: np.ndarray, device: str
-) -> None:
-    """Fit the calibration on held-out cells; leaves the network on the CPU, ready to predict."""
-    if len(validation):
-        logits = torch.cat(
-            [batch for batch, _ in model.logits(reference.cells[validation], device=device)]
-        )
-        labels = torch.from_numpy(reference.codes[validation])
-        model.calibration = calibrate(logits, labels, model.settings.alpha)
-    model.network.cpu().eval()

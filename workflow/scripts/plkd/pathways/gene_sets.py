@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -15,13 +16,20 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from plkd.errors import InputError
+from plkd.io.genes import match_genes
+from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
+from plkd.utils.resources import resource
+from plkd.utils.tables import Columns
 from plkd.utils.text import listed
 
 RankBy = Literal["enrichment", "coverage"]
 
-# The columns of a table of pathways and their types.
-PATHWAY_COLUMNS = {
+SHIPPED = "resources/gene_sets/blood_programmes.gmt"
+FITTING_SHARE, FITTING_SETS = 1 / 6, 10
+"""When the gene sets of the library are used without being asked for (:func:`choose_gene_sets`)."""
+
+PATHWAY_COLUMNS: Columns = {
     "name": str,
     "description": str,
     "size": int,
@@ -33,6 +41,7 @@ PATHWAY_COLUMNS = {
     "rank": int,
     "duplicates": str,
 }
+"""Columns of the table of pathways (:func:`select_pathways`)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class GeneSet:
     genes: tuple[str, ...]
 
 
-def read_gmt(path: str | Path) -> dict[str, GeneSet]:
+def read_gmt(path: str | Path, *, may_be_empty: bool = False) -> dict[str, GeneSet]:
     """Read a GMT file, plain or gzipped: name, description and genes, separated by tabs.
 
     Blank lines are left out, a gene named twice in a set counts once, sets without genes are left
@@ -68,7 +77,7 @@ def read_gmt(path: str | Path) -> dict[str, GeneSet]:
     ------
     InputError
         If the file is absent, is not text, has a line that is not a gene set, uses a name twice,
-        or has no gene set at all.
+        or has no gene set at all and that is not allowed (`may_be_empty`).
     """
     gene_sets: dict[str, GeneSet] = {}
     first_seen: dict[str, int] = {}
@@ -98,7 +107,7 @@ def read_gmt(path: str | Path) -> dict[str, GeneSet]:
         logger.warning(
             "%s: %d sets without genes left out (%s)", path, len(empty), listed(empty, 3)
         )
-    if not gene_sets:
+    if not gene_sets and not may_be_empty:
         raise InputError(f"'{path}' holds no gene set. Give a GMT file with at least one.")
     return gene_sets
 
@@ -132,11 +141,59 @@ def read_gmts(paths: Sequence[str | Path]) -> dict[str, GeneSet]:
     return joined
 
 
-def match_spelling(gene_sets: Mapping[str, GeneSet], measured: Sequence[str]) -> dict[str, GeneSet]:
+def choose_gene_sets(
+    genes: Sequence[str], *, min_genes: int = 5, max_genes: int = 300
+) -> dict[str, GeneSet] | None:
+    """Gene sets for data that come without any: those that come with the library, if they fit.
+
+    They are programmes of blood cells. They fit if at least a sixth (:data:`FITTING_SHARE`) of the
+    selected genes are in any of them, and at least ten (:data:`FITTING_SETS`) have `min_genes` of
+    the selected genes. Of the variable genes of blood cells a fifth to three quarters are in a set,
+    of all protein-coding genes a ninth, so that other tissues do not fit.
+
+    Parameters
+    ----------
+    genes
+        Selected genes of the reference.
+    min_genes, max_genes
+        As for :func:`select_pathways`.
+
+    Returns
+    -------
+    The sets by name; or None, with a warning: then only a mask that needs no gene sets can be made
+    (`kind` ``dense`` or ``random``, :func:`plkd.pathways.mask.build_mask`).
+    """
+    shipped = spell_as(read_gmt(resource(SHIPPED)), genes)
+    usable = usable_gene_sets(shipped, genes, min_genes, max_genes)
+    covered = len(set(genes).intersection({g for s in shipped.values() for g in s.genes}))
+    found = (
+        f"{covered:,} of the {len(genes):,} selected genes are in a set, and {len(usable)} of the "
+        f"{len(shipped)} sets have at least {min_genes} of them"
+    )
+    if covered >= FITTING_SHARE * len(genes) and len(usable) >= FITTING_SETS:
+        logger.info("no gene sets were given: using the blood programmes of plkd (%s)", found)
+        return shipped
+    logger.warning(
+        "no gene sets were given, and the blood programmes that come with plkd do not fit (%s). "
+        "Give gene sets of the tissue; without any, no token stands for a known pathway.",
+        found,
+    )
+    return None
+
+
+def write_gmt(gene_sets: Mapping[str, GeneSet], path: str | Path) -> None:
+    """Write gene sets as a GMT file, whole or not at all."""
+    lines = ("\t".join((s.name, s.description, *s.genes)) + "\n" for s in gene_sets.values())
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def spell_as(gene_sets: Mapping[str, GeneSet], measured: Sequence[str]) -> dict[str, GeneSet]:
     """Spell the genes of the sets as the data do.
 
-    Names are compared exactly. Only where ignoring upper and lower case finds more than twice as
-    many genes (mouse symbols against a human collection) is that used instead, with a warning.
+    Genes are found by the rule that holds for all files (:func:`plkd.io.genes.match_genes`): equal
+    names, then names that differ by upper and lower case alone; Ensembl ids by their symbols. The
+    others keep their names.
 
     Parameters
     ----------
@@ -145,28 +202,39 @@ def match_spelling(gene_sets: Mapping[str, GeneSet], measured: Sequence[str]) ->
     measured
         Gene names of the data.
     """
-    known = set(measured)
-    wanted = {gene for gene_set in gene_sets.values() for gene in gene_set.genes}
-    by_capitals = {gene.upper(): gene for gene in reversed(measured)}
-    n_exact = len(known & wanted)
-    n_ignoring_case = len(by_capitals.keys() & {gene.upper() for gene in wanted})
-    if n_ignoring_case <= 2 * n_exact:
+    wanted = list(dict.fromkeys(gene for s in gene_sets.values() for gene in s.genes))
+    places, overlap = match_genes(measured, wanted)
+    spelled = {wanted[p]: gene for gene, p in zip(measured, places, strict=True) if p >= 0}
+    changed = sum(gene != name for gene, name in spelled.items())
+    if not changed:
         return dict(gene_sets)
-    logger.warning(
-        "gene sets and data spell genes differently (%s; %s): %d names agree exactly, %d when upper"
-        " and lower case are ignored, which is done here. Prefer gene sets of the same species.",
-        listed(sorted(wanted), 3),
-        listed(measured, 3),
-        n_exact,
-        n_ignoring_case,
-    )
-
-    def respell(gene: str) -> str:
-        return gene if gene in known else by_capitals.get(gene.upper(), gene)
-
+    if 2 * changed > len(spelled):
+        logger.log(
+            logging.INFO if overlap.matched_by_id else logging.WARNING,
+            "gene sets and data spell genes differently (%s; %s): %s%s",
+            listed(wanted, 3),
+            listed(measured, 3),
+            overlap.describe(),
+            "" if overlap.matched_by_id else ". Prefer gene sets of the same species.",
+        )
     return {
-        name: replace(gene_set, genes=tuple(dict.fromkeys(map(respell, gene_set.genes))))
-        for name, gene_set in gene_sets.items()
+        name: replace(s, genes=tuple(dict.fromkeys(spelled.get(gene, gene) for gene in s.genes)))
+        for name, s in gene_sets.items()
+    }
+
+
+def usable_gene_sets(
+    gene_sets: Mapping[str, GeneSet], genes: Collection[str], min_genes: int, max_genes: int
+) -> dict[str, GeneSet]:
+    """Sets of at most `max_genes` genes with at least `min_genes` of them among `genes`.
+
+    The sets are spelled as the genes are (:func:`spell_as`).
+    """
+    known = set(genes)
+    return {
+        name: s
+        for name, s in gene_sets.items()
+        if len(s.genes) <= max_genes and len(known.intersection(s.genes)) >= min_genes
     }
 
 
@@ -175,10 +243,9 @@ def over_representation(
 ) -> pd.DataFrame:
     """Test each gene set for more genes of a list than chance puts there.
 
-    One-sided hypergeometric test within the background, as :func:`gseapy.enrich` does it offline.
-    The sets that share no gene with the list are kept (p = 1) and count as tests, whereas
-    ``gseapy.enrich`` drops them and so corrects for too few tests; it also changes the case of
-    names on its own account. Hence its test is called here directly.
+    One-sided hypergeometric test within the background, by :func:`gseapy.enrich`. That leaves out
+    the sets that share no gene with the list and so corrects for too few tests; here they are kept
+    (p = 1) and count.
 
     Parameters
     ----------
@@ -195,16 +262,24 @@ def over_representation(
     overlap (genes of the set in the list), p_value, adjusted_p_value (Benjamini-Hochberg over all
     rows).
     """
-    from gseapy.stats import calc_pvalues
+    import gseapy
 
     universe = set(background)
     chosen = universe & set(genes)
     members = {name: universe.intersection(s.genes) for name, s in gene_sets.items()}
     p_values = dict.fromkeys(members, 1.0)
-    if chosen != universe:  # with every gene in the list each set is there in full, by certainty
-        tests = list(calc_pvalues(query=chosen, gene_sets=members, background=universe))
-        if tests:
-            p_values.update(zip(tests[0], map(float, tests[1]), strict=True))
+    hit = {name: found for name, found in members.items() if found & chosen}
+    if hit and chosen != universe:  # with every gene in the list each set is there for certain
+        # gseapy has rules of its own for case and numbers; names of ours keep it from using them.
+        code = {gene: f"G{i}" for i, gene in enumerate(sorted(universe))}
+        tested = gseapy.enrich(
+            gene_list=sorted(code[gene] for gene in chosen),
+            gene_sets={name: [code[gene] for gene in found] for name, found in hit.items()},
+            background=list(code.values()),
+            outdir=None,
+            no_plot=True,
+        ).results
+        p_values.update(zip(tested["Term"], tested["P-value"].astype(float), strict=True))
     table = pd.DataFrame(
         {
             "name": list(members),
@@ -237,7 +312,7 @@ def select_pathways(
     Parameters
     ----------
     gene_sets
-        The collection.
+        The collection, spelled as the data are (:func:`spell_as`).
     genes
         Selected genes of the reference: the gene list. Each once, all of them in `background`.
     background
@@ -268,14 +343,8 @@ def select_pathways(
     """
     _check_limits(min_genes, max_genes, max_pathways, rank_by)
     check_gene_list(genes, background)
-    gene_sets = match_spelling(gene_sets, background)
-    universe, chosen = set(background), set(genes)
-    candidates = {
-        name: gene_set
-        for name, gene_set in gene_sets.items()
-        if len(gene_set.genes) <= max_genes
-        and len(universe.intersection(gene_set.genes)) >= min_genes
-    }
+    chosen = set(genes)
+    candidates = usable_gene_sets(gene_sets, background, min_genes, max_genes)
     tested = over_representation(genes, candidates, background)
     usable = tested[tested["overlap"] >= min_genes]
     if usable.empty:

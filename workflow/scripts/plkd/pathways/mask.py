@@ -1,4 +1,4 @@
-"""The mask from genes to pathway tokens, made from gene sets.
+"""The mask from genes to tokens, made from gene sets.
 
 The knowledge of the model is a sparse boolean matrix genes x pathways: token j sees the genes of
 pathway j and nothing else (Zhang, Ren, Li 2026, section "Pattern learning").
@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from zipfile import BadZipFile
@@ -24,32 +24,26 @@ from plkd.pathways.gene_sets import (
     GeneSet,
     RankBy,
     check_gene_list,
-    match_spelling,
-    over_representation,
     read_gmt,
-    read_gmts,
     select_pathways,
+    spell_as,
+    usable_gene_sets,
+    write_gmt,
 )
 from plkd.utils.files import whole_file
-
-__all__ = [
-    "UNCOVERED",
-    "GeneSet",
-    "Mask",
-    "build_mask",
-    "match_spelling",
-    "over_representation",
-    "read_gmt",
-    "read_gmts",
-    "select_pathways",
-]
+from plkd.utils.logs import logger
+from plkd.utils.tables import EXACT, read_tsv, write_tsv
 
 MaskKind = Literal["pathways", "random", "dense"]
 
 UNCOVERED = "uncovered_genes"
 """Name of the token of the genes that no other token sees."""
 
-_FILES = ("mask.npz", "pathways.tsv", "genes.txt")
+RANDOM_DENSITY = 0.015
+"""Share of the genes that a random token sees where no gene sets give sizes (the authors' code)."""
+
+_GENE_SETS = "gene_sets.gmt"
+_FILES = ("mask.npz", "pathways.tsv", "genes.txt", _GENE_SETS)
 # A trade between two pathways moves only a share of their genes; five to ten trades per pathway
 # are enough to forget the start (Strona et al. 2014, Nat Commun 5:4114).
 _TRADES_PER_PATHWAY = 10
@@ -57,7 +51,7 @@ _TRADES_PER_PATHWAY = 10
 
 @dataclass
 class Mask:
-    """Which genes each pathway token sees.
+    """Which genes each token sees.
 
     Attributes
     ----------
@@ -69,27 +63,34 @@ class Mask:
         Boolean CSC array (n_genes, n_tokens).
     table
         One row per token in the same order; the columns are those of :func:`select_pathways`.
+    gene_sets
+        The gene sets that could have become pathways, by the limits of size; their genes are
+        spelled as `genes` are.
     """
 
     genes: list[str]
     tokens: list[str]
     matrix: sparse.csc_array
     table: pd.DataFrame
+    gene_sets: dict[str, GeneSet] = field(default_factory=dict)
 
     @property
     def density(self) -> float:
-        """Share of the genes x pathways entries that are inside the mask."""
+        """Share of the genes x tokens entries that are inside the mask."""
         n_genes, n_tokens = self.matrix.shape
         return float(self.matrix.nnz / (n_genes * n_tokens))
 
     def save(self, folder: str | Path) -> None:
-        """Write mask.npz, pathways.tsv and genes.txt into `folder`: all three, or none."""
+        """Write mask.npz, pathways.tsv, genes.txt and gene_sets.gmt into `folder`: all or none."""
         folder = Path(folder)
         with ExitStack() as stack:
-            mask, pathways, genes = (stack.enter_context(whole_file(folder / f)) for f in _FILES)
+            mask, pathways, genes, gene_sets = (
+                stack.enter_context(whole_file(folder / name)) for name in _FILES
+            )
             sparse.save_npz(mask, self.matrix)
-            self.table.to_csv(pathways, sep="\t", index=False)
+            write_tsv(self.table, pathways, digits=EXACT)
             genes.write_text("".join(f"{gene}\n" for gene in self.genes), encoding="utf-8")
+            write_gmt(self.gene_sets, gene_sets)
 
     @classmethod
     def load(cls, folder: str | Path) -> Mask:
@@ -98,7 +99,7 @@ class Mask:
         Raises
         ------
         InputError
-            If a file is absent or damaged, or the three do not belong together.
+            If a file is absent or damaged, or the files do not belong together.
         """
         folder = Path(folder)
         remedy = f"Make the mask again (delete the folder '{folder}' and run the pipeline)."
@@ -107,32 +108,20 @@ class Mask:
                 raise InputError(f"'{folder}' is not a mask: there is no file '{name}'. {remedy}")
         try:
             matrix = sparse.csc_array(sparse.load_npz(folder / "mask.npz"), dtype=bool)
-            # A gene may be called NA or nan: text columns are read as they stand.
-            table = pd.read_csv(
-                folder / "pathways.tsv",
-                sep="\t",
-                float_precision="round_trip",
-                dtype=PATHWAY_COLUMNS,
-                keep_default_na=False,
-                na_values={"p_value": [""], "adjusted_p_value": [""]},
-            )
             genes = (folder / "genes.txt").read_text(encoding="utf-8").split("\n")[:-1]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise InputError(f"the mask in '{folder}' cannot be read: {error}. {remedy}") from error
-        missing = [column for column in PATHWAY_COLUMNS if column not in table]
-        if missing:
-            raise InputError(
-                f"'{folder / 'pathways.tsv'}' has no column {', '.join(missing)}. {remedy}"
-            )
+        table = read_tsv(folder / "pathways.tsv", PATHWAY_COLUMNS, made_by="mask")
+        gene_sets = read_gmt(folder / _GENE_SETS, may_be_empty=True)
         fits = matrix.shape == (len(genes), len(table)) and len(set(genes)) == len(genes)
         if not fits or not np.array_equal(_column_sums(matrix), table["overlap"]):
             raise InputError(
                 f"the files of the mask in '{folder}' do not belong together: mask.npz is "
-                f"{matrix.shape[0]} genes x {matrix.shape[1]} pathways, genes.txt lists "
-                f"{len(genes)} genes, pathways.tsv {len(table)} pathways, and the numbers of "
-                f"genes per pathway must agree too. {remedy}"
+                f"{matrix.shape[0]} genes x {matrix.shape[1]} tokens, genes.txt lists "
+                f"{len(genes)} genes, pathways.tsv {len(table)} tokens, and the numbers of "
+                f"genes per token must agree too. {remedy}"
             )
-        return cls(genes, list(table["name"]), matrix, table)
+        return cls(genes, list(table["name"]), matrix, table, gene_sets)
 
 
 def build_mask(
@@ -152,29 +141,34 @@ def build_mask(
     density: float | None = None,
     seed: int = 0,
 ) -> Mask:
-    """Make the mask from genes to pathway tokens.
+    """Make the mask from genes to tokens.
+
+    Only "pathways" needs gene sets. The others take their number of tokens (and the sizes of
+    "random") from them, so that masks are compared at equal size; where there are none, or none has
+    enough of the genes, there are `max_pathways` tokens, and those of "random" see each gene with
+    the chance :data:`RANDOM_DENSITY`.
 
     Parameters
     ----------
     kind
         "pathways": the gene sets that :func:`select_pathways` chooses.
-        "random": the same pathways with the genes traded between them at random: each pathway
-        keeps its size and each gene the number of pathways it is in, only the grouping is lost.
-        With `density`, each entry by chance instead (the authors' code: 0.015).
+        "random": the same pathways with the genes traded between them at random: each keeps its
+        size and each gene the number of pathways it is in, only the grouping is lost. With
+        `density`, each entry by chance instead (the authors' code: 0.015).
         "dense": every token sees every gene.
     genes
         Selected genes of the reference: the rows of the mask.
-    gene_sets, background, min_genes, max_genes, max_pathways, rank_by, drop_duplicates
-        See :func:`select_pathways`; `background` defaults to `genes`. Not used by "dense", nor with
-        `density`, when `n_tokens` is given.
+    gene_sets
+        Any spelling; see :func:`plkd.pathways.gene_sets.spell_as`.
+    background, min_genes, max_genes, max_pathways, rank_by, drop_duplicates
+        See :func:`select_pathways`; `background` defaults to `genes`.
     n_fully_connected
         Further tokens that see every gene (the authors' code has one, "node 0").
     uncovered_token
         One more token, :data:`UNCOVERED`, for the genes that no other token sees: the model has all
         genes, and those of a pathway act through pathways alone.
     n_tokens
-        Number of tokens of "dense" and of "random" with `density`. Default: as many as
-        :func:`select_pathways` chooses, so that masks are compared at equal size.
+        Number of tokens of "dense" and of "random" with `density`. Default: see above.
     density
         Share of genes per token, only for "random".
     seed
@@ -183,20 +177,23 @@ def build_mask(
     Raises
     ------
     InputError
-        If the settings contradict each other, or as :func:`select_pathways`.
+        If the settings contradict each other, or, for "pathways", as :func:`select_pathways`.
     """
     genes = list(genes)
     background = genes if background is None else background
     _check_mask_settings(kind, n_fully_connected, n_tokens, density)
     check_gene_list(genes, background)
-    random = np.random.default_rng(seed)
-    by_size = kind == "dense" or density is not None
-    if not (by_size and n_tokens is not None):
-        if gene_sets is None:
-            raise InputError(f"the mask '{kind}' needs gene sets (a GMT file), or `n_tokens`.")
-        gene_sets = match_spelling(gene_sets, background)
+    if kind == "pathways" and not gene_sets:
+        raise InputError(
+            "the mask 'pathways' needs gene sets (a GMT file); without any, choose 'dense' or "
+            "'random'."
+        )
+    spelled = spell_as(gene_sets or {}, background)
+    usable = usable_gene_sets(spelled, genes, min_genes, max_genes)
+    table = None
+    if kind == "pathways" or (usable and n_tokens is None):
         table = select_pathways(
-            gene_sets,
+            spelled,
             genes,
             background,
             min_genes=min_genes,
@@ -205,40 +202,80 @@ def build_mask(
             rank_by=rank_by,
             drop_duplicates=drop_duplicates,
         )
-        members = _members(genes, [gene_sets[name] for name in table["name"]])
-        n_tokens = len(table)
-
-    if kind == "dense":
-        members = [np.arange(len(genes))] * n_tokens
-        table = _plain_table(_numbered("dense", members), "sees every gene", members, len(genes))
-    elif density is not None:
-        members = [_some_genes(len(genes), density, random) for _ in range(n_tokens)]
-        about = f"genes drawn with chance {density}"
-        table = _plain_table(_numbered("random", members), about, members, len(genes))
-    elif kind == "random":
-        members = _trade_genes(members, random)
-        regrouped = [f"as many genes as {name}, regrouped at random" for name in table["name"]]
-        table = _plain_table(_numbered("random", members), regrouped, members, len(genes))
-
-    others = [np.arange(len(genes))] * n_fully_connected
-    names, about_others = _numbered("fully_connected", others), ["sees every gene"] * len(others)
-    if uncovered_token:
-        uncovered = np.setdiff1d(np.arange(len(genes)), np.concatenate(members + others))
-        if len(uncovered):
-            others.append(uncovered)
-            names.append(UNCOVERED)
-            about_others.append("genes that no gene set covers")
-    if others:
-        further = _plain_table(names, about_others, others, len(genes))
-        further["rank"] += len(table)
-        table = pd.concat([table, further], ignore_index=True)
+    elif n_tokens is None:
+        n_tokens = max_pathways
+        density = RANDOM_DENSITY if kind == "random" and density is None else density
+        logger.warning(
+            "the mask '%s' has %d tokens (max_pathways)%s, because %s",
+            kind,
+            n_tokens,
+            f" that see each gene with chance {density}" if density is not None else "",
+            f"none of the {len(spelled)} gene sets has {min_genes} of the genes"
+            if spelled
+            else "there are no gene sets to take their number from",
+        )
+    tokens = _tokens(kind, genes, table, spelled, n_tokens, density, np.random.default_rng(seed))
+    table, members = _with_further_tokens(*tokens, len(genes), n_fully_connected, uncovered_token)
     twice = table["name"][table["name"].duplicated()]
     if len(twice):
         raise InputError(
             f"a gene set is called '{twice.iloc[0]}', which is the name of another token: rename "
             "it in the GMT file."
         )
-    return Mask(genes, list(table["name"]), _to_matrix(members + others, len(genes)), table)
+    return Mask(genes, list(table["name"]), _to_matrix(members, len(genes)), table, usable)
+
+
+def _tokens(
+    kind: MaskKind,
+    genes: Sequence[str],
+    pathways: pd.DataFrame | None,
+    gene_sets: Mapping[str, GeneSet],
+    n_tokens: int | None,
+    density: float | None,
+    random: np.random.Generator,
+) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """Table and genes (row numbers) of the tokens, made from pathways or as many as asked for."""
+    n_genes = len(genes)
+    n_tokens = len(pathways) if pathways is not None else n_tokens or 0
+    if kind == "dense":
+        members = [np.arange(n_genes)] * n_tokens
+        return _plain_table(
+            _numbered("dense", members), "sees every gene", members, n_genes
+        ), members
+    if density is not None:
+        members = [_some_genes(n_genes, density, random) for _ in range(n_tokens)]
+        about = f"genes drawn with chance {density}"
+        return _plain_table(_numbered("random", members), about, members, n_genes), members
+    assert pathways is not None
+    members = _members(genes, [gene_sets[name] for name in pathways["name"]])
+    if kind == "pathways":
+        return pathways, members
+    members = _trade_genes(members, random)
+    regrouped = [f"as many genes as {name}, regrouped at random" for name in pathways["name"]]
+    return _plain_table(_numbered("random", members), regrouped, members, n_genes), members
+
+
+def _with_further_tokens(
+    table: pd.DataFrame,
+    members: list[np.ndarray],
+    n_genes: int,
+    n_fully_connected: int,
+    uncovered_token: bool,
+) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """Add the tokens that see every gene, and the one for what no other sees."""
+    others = [np.arange(n_genes)] * n_fully_connected
+    names, about = _numbered("fully_connected", others), ["sees every gene"] * len(others)
+    if uncovered_token:
+        uncovered = np.setdiff1d(np.arange(n_genes), np.concatenate(members + others))
+        if len(uncovered):
+            others.append(uncovered)
+            names.append(UNCOVERED)
+            about.append("genes that no gene set covers")
+    if not others:
+        return table, members
+    further = _plain_table(names, about, others, n_genes)
+    further["rank"] += len(table)
+    return pd.concat([table, further], ignore_index=True), members + others
 
 
 def _members(genes: Sequence[str], gene_sets: Sequence[GeneSet]) -> list[np.ndarray]:
@@ -290,7 +327,7 @@ def _numbered(stem: str, members: Sequence[np.ndarray]) -> list[str]:
 def _plain_table(
     names: list[str], description: str | list[str], members: Sequence[np.ndarray], n_genes: int
 ) -> pd.DataFrame:
-    """Give the table of pathways that no gene set stands behind."""
+    """Give the table of tokens that no gene set stands behind."""
     sizes = np.array([len(rows) for rows in members])
     return pd.DataFrame(
         {

@@ -7,7 +7,7 @@ genes and predicted. What grows with the number of cells is the prediction table
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
-from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
+from plkd.io.cells import detect_reader, read_cells, read_obs
 from plkd.io.genes import GeneOverlap
 from plkd.io.stores import modality_group, open_hdf5, open_store, read_annotations, readable
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, model_input
 from plkd.prediction.table import (
     label_names,
@@ -33,12 +33,13 @@ from plkd.prediction.table import (
     prediction_sets,
     prediction_table,
 )
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
 
 
 def predict_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     *,
     device: str = "cpu",
@@ -89,7 +90,7 @@ def predict_file(
 
 
 def predict_prepared(
-    model: TrainedModel, cells: str | Path, *, device: str = "cpu", progress: bool = True
+    model: TrainedNetwork, cells: str | Path, *, device: str = "cpu", progress: bool = True
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Predict the labels of a prepared file, whose values and genes are the model's already.
 
@@ -98,39 +99,33 @@ def predict_prepared(
     predictions, embedding
         As of :func:`predict_file`.
     """
-    with open_cells(cells, ReadingOptions(reader="h5ad")) as opened:
-        if opened.genes != model.genes:
-            raise InputError(
-                f"'{cells}' has other genes than the model: both must come from one preparation."
-            )
-        chunks = ((np.r_[rows], chunk) for rows, chunk in opened.chunks(CHUNK_CELLS))
-        return _predict(model, opened.obs.index, chunks, device, progress)
+    prepared = PreparedCells.read(cells)
+    prepared.require_genes(model.genes)
+    return _predict(model, prepared.cell_ids, prepared.chunks(), device, progress)
 
 
-def embed_prepared(
-    model: TrainedModel,
-    reference: str | Path,
-    query_embedding: np.ndarray,
-    output: str | Path,
-    *,
-    device: str = "cpu",
-) -> None:
-    """Write the embeddings of the reference's cells, then the query's, as one h5ad.
+def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: str | Path) -> None:
+    """Write embeddings of cells as one h5ad.
 
-    X is float32 of shape (reference cells + query cells, width); ``obs['role']`` says which is
-    which.
+    Parameters
+    ----------
+    sides
+        Cell ids and embedding of every role (reference, query), one below the other in the file.
+    output
+        h5ad: X float32 (cells, width), obs `role` and `cell_id`.
     """
-    _, reference_embedding = predict_prepared(model, reference, device=device)
-    stacked = np.vstack([reference_embedding, query_embedding])
-    role = np.repeat(["reference", "query"], [len(reference_embedding), len(query_embedding)])
+    role = np.repeat(list(sides), [len(ids) for ids, _ in sides.values()])
+    cell_ids = pd.concat([ids for ids, _ in sides.values()], ignore_index=True)
+    stacked = np.vstack([embedding for _, embedding in sides.values()])
     # A cell id may occur on both sides, so the index is the position.
-    obs = pd.DataFrame({"role": pd.Categorical(role)}, index=np.arange(len(stacked)).astype(str))
+    index = np.arange(len(stacked)).astype(str)
+    obs = pd.DataFrame({"role": pd.Categorical(role), "cell_id": cell_ids.to_numpy()}, index=index)
     with whole_file(output) as temporary:
         ad.AnnData(stacked, obs=obs).write_h5ad(temporary)
 
 
 def annotate_file(
-    model: TrainedModel,
+    model: TrainedNetwork,
     query: str | Path,
     output: str | Path,
     *,
@@ -167,6 +162,7 @@ def write_annotated(
     predictions: pd.DataFrame,
     embedding: np.ndarray,
     *,
+    umap: np.ndarray | None = None,
     rows: np.ndarray | None = None,
     about: dict[str, Any] | None = None,
     reading: ReadingOptions = AS_IT_IS,
@@ -187,6 +183,8 @@ def write_annotated(
         The h5ad (of an h5mu, the h5mu) to write.
     predictions, embedding
         One row per cell.
+    umap
+        Places of the cells on a map, (cells, 2), for ``obsm['X_plkd_umap']``.
     rows
         Rows of the file that were predicted, in the order of `predictions`; None for all.
     about
@@ -197,6 +195,8 @@ def write_annotated(
     query = Path(query)
     reader = detect_reader(query) if reading.reader == "auto" else reading.reader
     obsm = {"X_plkd": embedding, "plkd_probabilities": label_probabilities(predictions)}
+    if umap is not None:
+        obsm["X_plkd_umap"] = umap
     uns = {**(about or {}), "labels": np.array(label_names(predictions), dtype=object)}
     added = _Added(_obs_columns(predictions), obsm, uns)
     with whole_file(output) as temporary:
@@ -227,7 +227,7 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _predict(
-    model: TrainedModel,
+    model: TrainedNetwork,
     cell_ids: pd.Index,
     chunks: Iterable[tuple[np.ndarray, sparse.csr_matrix]],
     device: str,
@@ -238,13 +238,14 @@ def _predict(
     predicted: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
+    model = model.to(device)
     bar = tqdm(
         total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
     )
     with bar:
         for rows, chunk in chunks:
             predicted.append(rows)
-            probability, embedding = model.predict(chunk, device=device)
+            probability, embedding = model.predict(chunk)
             probabilities.append(probability)
             embeddings.append(embedding)
             bar.update(chunk.shape[0])
@@ -258,7 +259,7 @@ def _predict(
     return table, np.concatenate(embeddings)
 
 
-def _about(model: TrainedModel, overlap: GeneOverlap) -> dict[str, Any]:
+def _about(model: TrainedNetwork, overlap: GeneOverlap) -> dict[str, Any]:
     return {
         "version": __version__,
         "model": model.kind,

@@ -15,7 +15,7 @@ from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io.normalisation import MatrixScale, require_usable, to_log_normalised
-from plkd.model.folder import TrainedModel
+from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
 
@@ -85,7 +85,7 @@ class ModelInput:
 @contextmanager
 def model_input(
     query: CellSource,
-    model: TrainedModel,
+    model: TrainedNetwork,
     reading: ReadingOptions = AS_IT_IS,
     *,
     minimum_overlap: float = MINIMUM_OVERLAP,
@@ -119,7 +119,7 @@ def model_input(
         logger.info("'%s': %d cells, %s", cells.path, cells.n_cells, cells.scale.describe())
         if not cells.scale.usable:  # looking at the other matrices takes time
             require_usable(cells.scale, f"'{cells.path}'", cells.other_scales())
-        yield ModelInput(overlap, float(model.normalisation["target_sum"]), cells, columns)
+        yield ModelInput(overlap, model.normalisation.target_sum, cells, columns)
 
 
 def _check_overlap(

@@ -28,7 +28,9 @@ class SomeCells(Protocol):
 Chosen = TypeVar("Chosen", bound=SomeCells)
 
 
-def walk(sides: Sequence[Chosen], doing: str) -> Iterator[tuple[Chosen, slice, sparse.csr_matrix]]:
+def chunks_of(
+    sides: Sequence[Chosen], doing: str
+) -> Iterator[tuple[Chosen, slice, sparse.csr_matrix]]:
     """Yield (side, which of its cells, their values as CSR) until all cells of all sides were seen.
 
     Sides of the same open file are served from the same chunks; chunks that none needs are not

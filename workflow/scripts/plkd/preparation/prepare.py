@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -15,44 +15,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.cells import CellFile, open_cells, read_obs
+from plkd.io.cells import CellSource, open_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
-from plkd.io.h5ad_writer import growing_h5ad
+from plkd.io.h5ad_writer import chunked_h5ad
 from plkd.io.normalisation import TARGET_SUM, to_log_normalised
-from plkd.preparation.chunks import walk
-from plkd.preparation.side import Side, SourceSettings, check_values, choose_cells, labelled_cells
-from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes, split_cells
+from plkd.preparation.chunks import chunks_of
+from plkd.preparation.prepared import PreparedCells
+from plkd.preparation.side import Side
+from plkd.preparation.sides import Sides, open_sides, reference_side
+from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes
+from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
 from plkd.utils.tables import write_tsv
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """The keys of `prepare` in a data set's configuration."""
-
-    n_genes: int | Literal["all"] = 2000
-    min_cells_per_gene: int = 3
-    min_genes_per_cell: int = 0
-    min_cells_per_label: int = 2
-    gene_universe: Literal["shared", "reference"] = "shared"
-    min_gene_overlap: float = 0.1
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any] | None) -> PrepareSettings:
-        """Take the known keys that are set; the others keep their defaults."""
-        names = {one.name for one in fields(cls)}
-        return cls(**{k: v for k, v in (config or {}).items() if k in names and v is not None})
-
-    def __post_init__(self) -> None:
-        if self.gene_universe not in ("shared", "reference"):
-            raise InputError(
-                f"`prepare.gene_universe` is '{self.gene_universe}'; expected shared or reference"
-            )
-        if self.n_genes != "all" and self.n_genes < 1:
-            raise InputError(f"`prepare.n_genes` is {self.n_genes}; expected at least 1, or all")
 
 
 @dataclass(frozen=True)
@@ -80,8 +58,8 @@ class PreparedPaths:
 
 def prepare_dataset(
     config: Mapping[str, Any],
-    reference_path: str | Path,
-    query_path: str | Path | None,
+    reference: CellSource,
+    query: CellSource | None,
     outputs: PreparedPaths,
 ) -> dict[str, Any]:
     """Run the whole stage and write its files.
@@ -90,11 +68,10 @@ def prepare_dataset(
     ----------
     config
         The data set's configuration; absent keys take their defaults.
-    reference_path, query_path
+    reference, query
         The fetched files; no query when `split` makes it out of the reference.
     outputs
-        Where the files go. The query file has no labels: its columns are `batch` and
-        `source_row`.
+        Where the files go. The query file has no labels.
 
     Returns
     -------
@@ -107,60 +84,74 @@ def prepare_dataset(
         If the data or the settings cannot be used.
     """
     settings = PrepareSettings.from_config(config.get("prepare"))
-    with ExitStack() as files:
-        reference, query, notes = _open_sides(
-            config, reference_path, query_path, settings, files.enter_context
-        )
-        notes = [*reference.warnings, *query.warnings, *notes]
-        places, overlap = match_genes(query.genes, reference.genes)
-        _check_overlap(overlap, query.genes, reference.genes, settings, notes)
-        in_query = np.zeros(len(reference.genes), dtype=bool)
-        in_query[places[places >= 0]] = True
-
-        sums, has_counts = measure(reference, query)
-        candidates = (sums.cells_with >= settings.min_cells_per_gene) & (
-            in_query | (settings.gene_universe == "reference")
-        )
-        if not candidates.any():
-            raise InputError(
-                f"no gene is in at least {settings.min_cells_per_gene} reference cells "
-                "(`min_cells_per_gene`) and measured in the query; nothing can be selected"
-            )
-        genes = select_genes(sums, settings.n_genes, candidates)
-        genes.insert(0, "gene", reference.genes)
-        genes.insert(1, "in_query", in_query)
-        selected = genes["selected"].to_numpy()
-        number = np.cumsum(selected) - 1
-        columns = {
-            "reference": np.where(selected, number, -1),
-            "query": np.where((places >= 0) & selected[places], number[places], -1),
-        }
-        report = _report(config, settings, reference, query, genes, overlap, notes)
+    with open_sides(config, reference, query, settings) as sides:
+        places, overlap = match_genes(sides.query.genes, sides.reference.genes)
+        notes = [*sides.reference.warnings, *sides.query.warnings, *sides.notes]
+        notes += check_overlap(overlap, sides.query.genes, sides.reference.genes, settings)
+        sums, has_counts = measure([sides.reference, sides.query])
+        genes = choose_genes(sums, sides.reference.genes, places, settings)
+        report = _report(config, settings, sides, genes, overlap, notes)
         for note in notes:
             logger.warning("%s", note)
-        with (
-            whole_file(outputs.reference) as reference_file,
-            whole_file(outputs.query) as query_file,
-        ):
-            paths = {"reference": reference_file, "query": query_file}
-            frames = {
-                side.role: _frame(side, genes[selected], config) for side in (reference, query)
-            }
-            write_sides((reference, query), frames, columns, has_counts, paths)
-        with whole_file(outputs.truth) as temporary:
-            pq.write_table(_truth(query), temporary)
-        write_tsv(genes, outputs.genes)
+        _write(sides, genes, places, has_counts, outputs, str(config.get("name", "")))
         write_json(outputs.report, report)
     return report
 
 
-def source_rows(prepared: str | Path) -> NDArray[np.intp]:
-    """Rows of the source file that the cells of a prepared file come from, (n_cells,)."""
-    return read_obs(prepared)["source_row"].to_numpy(dtype=np.intp)
+def prepare_reference(
+    reference: CellSource,
+    source: SourceSettings,
+    settings: PrepareSettings | None = None,
+    *,
+    query: CellSource | Sequence[str] | None = None,
+    query_reading: ReadingOptions = AS_IT_IS,
+) -> PreparedCells:
+    """Prepare a reference alone, in memory: the very cells, genes and values of the whole stage.
+
+    Parameters
+    ----------
+    reference
+        Labelled cells: a file, or an AnnData, which is not changed.
+    source
+        Which cells: `labels_key`, `batch_key`, `keep`, `drop`, `drop_labels`, and how to read them.
+    settings
+        Filters and choice of genes; None for the defaults.
+    query
+        Cells, or names of genes, that the choice of genes is restricted to, as
+        :func:`prepare_dataset` restricts it to the genes of its query.
+    query_reading
+        How to read the query.
+
+    Raises
+    ------
+    InputError
+        As :func:`prepare_dataset`.
+    """
+    settings = settings or PrepareSettings()
+    with open_cells(reference, source.reading, obs_columns=source.obs_columns) as opened:
+        places = None
+        notes: list[str] = []
+        if query is not None:
+            query_genes = _genes_of(query, query_reading)
+            places, overlap = match_genes(query_genes, opened.genes)
+            notes = check_overlap(overlap, query_genes, opened.genes, settings)
+        side = reference_side(opened, source, settings)
+        for note in [*side.warnings, *notes]:
+            logger.warning("%s", note)
+        sums, _ = measure([side])
+        genes = choose_genes(sums, side.genes, places, settings)
+        columns, n_genes = _columns(genes), int(genes["selected"].sum())
+        parts = [
+            take_genes(to_log_normalised(X, side.scale), columns, n_genes)
+            for _, _, X in chunks_of([side], "preparing")
+        ]
+        frame = _frame(side, genes[genes["selected"]], "")
+        frame.X = sparse.vstack(parts, format="csr")
+    return PreparedCells.of(frame)
 
 
-def measure(reference: Side, query: Side) -> tuple[GeneSums, dict[str, bool]]:
-    """Add up the genes of the reference, and see for each side whether it has counts.
+def measure(sides: Sequence[Side]) -> tuple[GeneSums, dict[str, bool]]:
+    """Add up the genes of the reference, the first side, and see which sides have counts.
 
     Counts that have to be recovered are counts only if every cell has them; what is found is
     written into the reports of the sides.
@@ -172,16 +163,16 @@ def measure(reference: Side, query: Side) -> tuple[GeneSums, dict[str, bool]]:
     has_counts : dict
         By role.
     """
+    reference = sides[0]
     batches = merge_small_batches(list(reference.batches))
     codes, names = pd.factorize(batches, sort=True)
     sums = GeneSums.zeros(len(names), len(reference.genes))
-    sides = (reference, query)
     has_counts = {
         side.role: side.scale.kind == "counts" or side.scale.counts_recoverable for side in sides
     }
     to_recover = {side.role for side in sides if side.scale.counts_recoverable}
     needed = [side for side in sides if side is reference or side.role in to_recover]
-    for side, here, X in walk(needed, "measuring genes"):
+    for side, here, X in chunks_of(needed, "measuring genes"):
         if side is reference:
             sums.add(to_log_normalised(X, side.scale), codes[here])
         if side.role in to_recover and has_counts[side.role]:
@@ -190,6 +181,51 @@ def measure(reference: Side, query: Side) -> tuple[GeneSums, dict[str, bool]]:
         found = "stored" if side.scale.kind == "counts" else "recovered"
         side.report["counts"] = found if has_counts[side.role] else "unknown"
     return sums, has_counts
+
+
+def choose_genes(
+    sums: GeneSums,
+    genes: Sequence[str],
+    places: NDArray[np.intp] | None,
+    settings: PrepareSettings,
+) -> pd.DataFrame:
+    """Choose among the genes of the reference.
+
+    Parameters
+    ----------
+    sums, genes
+        Of the reference.
+    places
+        Place of each gene of the query among them, or -1; None without a query.
+    settings
+        Of the choice.
+
+    Returns
+    -------
+    DataFrame
+        One row per gene of the reference: `gene`, `in_query` (all of them without a query), and the
+        columns of :func:`plkd.preparation.variable_genes.select_genes`.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to choose from.
+    """
+    in_query = np.full(len(genes), places is None)
+    if places is not None:
+        in_query[places[places >= 0]] = True
+    candidates = (sums.cells_with >= settings.min_cells_per_gene) & (
+        in_query | (settings.gene_universe == "reference")
+    )
+    if not candidates.any():
+        raise InputError(
+            f"no gene is in at least {settings.min_cells_per_gene} reference cells "
+            "(`min_cells_per_gene`) and measured in the query; nothing can be selected"
+        )
+    table = select_genes(sums, settings.n_genes, candidates)
+    table.insert(0, "gene", list(genes))
+    table.insert(1, "in_query", in_query)
+    return table
 
 
 def write_sides(
@@ -217,7 +253,7 @@ def write_sides(
     with ExitStack() as open_files:
         appends = {
             side.role: open_files.enter_context(
-                growing_h5ad(
+                chunked_h5ad(
                     paths[side.role],
                     frames[side.role],
                     ["X", "layers/counts"] if has_counts[side.role] else ["X"],
@@ -225,7 +261,7 @@ def write_sides(
             )
             for side in sides
         }
-        for side, _, X in walk(sides, "writing"):
+        for side, _, X in chunks_of(sides, "writing"):
             places, n_genes = columns[side.role], frames[side.role].n_vars
             append = appends[side.role]
             append("X", take_genes(to_log_normalised(X, side.scale), places, n_genes))
@@ -235,58 +271,19 @@ def write_sides(
                 append("layers/counts", take_genes(counts, places, n_genes))
 
 
-def _open_sides(
-    config: Mapping[str, Any],
-    reference_path: str | Path,
-    query_path: str | Path | None,
-    settings: PrepareSettings,
-    enter: Callable[[AbstractContextManager[CellFile]], CellFile],
-) -> tuple[Side, Side, list[str]]:
-    """Reference and query with their cells chosen; a file that serves both is opened once."""
-    source = SourceSettings.from_config(config["reference"])
-    query_source = SourceSettings.from_config(config.get("query") or {})
-    columns = [*source.obs_columns, *query_source.obs_columns]
-    least = settings.min_genes_per_cell
-    opened = enter(open_cells(reference_path, source.reading, obs_columns=columns))
-    reference = choose_cells(opened, source, "reference")
-
-    if query_path is None:
-        split = config.get("split")
-        if split is None:
-            raise InputError("the data set has neither `query` nor `split`: add one of them")
-        (reference,) = check_values([reference], least)
-        reference = labelled_cells(reference, source, reference_path, settings.min_cells_per_label)
-        is_query = split_cells(
-            list(reference.labels), split.get("query_fraction", 0.5), split.get("seed", 0)
-        )
-        query = replace(reference.take(is_query), role="query")
-        query.warnings.clear()
-        return reference.take(~is_query), query, []
-
-    same_file = Path(query_path).resolve() == Path(reference_path).resolve()
-    if not (same_file and source.reading == query_source.reading):
-        opened = enter(open_cells(query_path, query_source.reading, obs_columns=columns))
-    query = choose_cells(opened, query_source, "query")
-    reference, query = check_values([reference, query], least)
-    reference = labelled_cells(reference, source, reference_path, settings.min_cells_per_label)
-    query.labels[np.isin(query.labels, query_source.drop_labels)] = None
-    notes = []
-    shared = int(reference.cell_ids.isin(query.cell_ids).sum())
-    if shared and (same_file or shared > 0.5 * len(query.cell_ids)):
-        notes.append(
-            f"{shared:,} cell ids are in reference and query: if they are the same cells, the "
-            "evaluation says nothing about new cells"
-        )
-    return reference, query, notes
-
-
-def _check_overlap(
+def check_overlap(
     overlap: GeneOverlap,
     query_genes: Sequence[str],
     reference_genes: Sequence[str],
     settings: PrepareSettings,
-    notes: list[str],
-) -> None:
+) -> list[str]:
+    """Refuse genes that are hardly shared; a warning about few shared genes is given back.
+
+    Raises
+    ------
+    InputError
+        If the overlap is below ``min_gene_overlap``.
+    """
     if overlap.n_found == 0 or overlap.share < settings.min_gene_overlap:
         raise InputError(
             f"reference genes in the query: {overlap.describe()}; at least "
@@ -295,21 +292,61 @@ def _check_overlap(
             "alike, lower `min_gene_overlap`."
         )
     if overlap.share < GOOD_OVERLAP:
-        notes.append(
+        return [
             f"reference genes in the query: {overlap.describe()}; below {GOOD_OVERLAP:.0%} labels "
             "become less certain"
-        )
+        ]
+    return []
 
 
-def _frame(side: Side, genes: pd.DataFrame, config: Mapping[str, Any]) -> ad.AnnData:
-    """All of a prepared file but its matrices.
+def _genes_of(source: CellSource | Sequence[str], reading: ReadingOptions) -> list[str]:
+    if isinstance(source, str | Path | ad.AnnData):
+        with open_cells(source, reading) as cells:
+            return cells.genes
+    return list(map(str, source))
 
-    `obs` has the batch, the row in the source file, and the label if the side is the reference.
-    """
+
+def _columns(genes: pd.DataFrame) -> NDArray[np.intp]:
+    """Column of each gene of the reference among the selected ones, or -1."""
+    selected = genes["selected"].to_numpy()
+    return np.where(selected, np.cumsum(selected) - 1, -1)
+
+
+def _write(
+    sides: Sides,
+    genes: pd.DataFrame,
+    places: NDArray[np.intp],
+    has_counts: Mapping[str, bool],
+    outputs: PreparedPaths,
+    dataset: str,
+) -> None:
+    """Write everything but the report; both files of cells from one pass."""
+    both = (sides.reference, sides.query)
+    columns = _columns(genes)
+    of_side = {
+        "reference": columns,
+        "query": np.where(places >= 0, columns[places], -1),
+    }
+    frames = {side.role: _frame(side, genes[genes["selected"]], dataset) for side in both}
+    with (
+        whole_file(outputs.reference) as reference_file,
+        whole_file(outputs.query) as query_file,
+    ):
+        paths = {"reference": reference_file, "query": query_file}
+        write_sides(both, frames, of_side, has_counts, paths)
+    with whole_file(outputs.truth) as temporary:
+        pq.write_table(_truth(sides.query), temporary)
+    write_tsv(genes, outputs.genes)
+
+
+def _frame(side: Side, genes: pd.DataFrame, dataset: str) -> ad.AnnData:
+    """All of a prepared file but its matrices, see :class:`PreparedCells`."""
     obs = pd.DataFrame(
         {"batch": pd.Categorical(side.batches.astype(str)), "source_row": side.rows},
         index=side.cell_ids,
     )
+    if not side.source_ids.equals(side.cell_ids):
+        obs["source_id"] = np.asarray(side.source_ids, dtype=object)
     if side.role == "reference":
         obs["label"] = pd.Categorical(side.labels.astype(str))
     frame = ad.AnnData(
@@ -319,10 +356,12 @@ def _frame(side: Side, genes: pd.DataFrame, config: Mapping[str, Any]) -> ad.Ann
             "plkd": {
                 "scale": {"kind": side.scale.kind, "description": side.scale.describe()},
                 "target_sum": TARGET_SUM,
-                "dataset": str(config.get("name", "")),
+                "dataset": dataset,
             }
         },
     )
+    if side.role == "query" and len(side.left_out):
+        frame.uns["plkd"]["left_out"] = side.left_out.rename(index=str)
     if side.spatial is not None:
         frame.obsm["spatial"] = side.spatial
     return frame
@@ -331,13 +370,13 @@ def _frame(side: Side, genes: pd.DataFrame, config: Mapping[str, Any]) -> ad.Ann
 def _report(
     config: Mapping[str, Any],
     settings: PrepareSettings,
-    reference: Side,
-    query: Side,
+    sides: Sides,
     genes: pd.DataFrame,
     overlap: GeneOverlap,
     notes: list[str],
 ) -> dict[str, Any]:
     """All that was read, dropped, found and chosen, for people and for the HTML report."""
+    reference, query = sides.reference, sides.query
     known, asked = set(reference.labels), Counter(query.labels[~pd.isna(query.labels)])
     unseen = {label: asked[label] for label in sorted(set(asked) - known)}
     if unseen:

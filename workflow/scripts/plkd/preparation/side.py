@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +25,13 @@ from plkd.io.normalisation import (
     sampled_blocks,
 )
 from plkd.io.stores import slot_name
-from plkd.preparation.chunks import walk
-from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.preparation.chunks import chunks_of
+from plkd.settings.datasets import SourceSettings
 from plkd.utils.text import counted, listed
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
 LISTED_VALUES = 20
-
-
-@dataclass(frozen=True)
-class SourceSettings:
-    """How to read one side; the keys of `reference` and `query` in a data set's configuration."""
-
-    url: str | None = None
-    reading: ReadingOptions = AS_IT_IS
-    labels_key: str | None = None
-    batch_key: str | None = None
-    keep: Mapping[str, Any] = field(default_factory=dict)
-    drop: Mapping[str, Any] = field(default_factory=dict)
-    drop_labels: list[str] = field(default_factory=list)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> SourceSettings:
-        """Take the known keys that are set; the others keep their defaults."""
-        names = {one.name for one in fields(cls)}
-        known = {k: v for k, v in config.items() if k in names and v is not None}
-        known["reading"] = ReadingOptions.from_config(config)
-        known["drop_labels"] = [str(label).strip() for label in known.get("drop_labels", ())]
-        return cls(**known)
-
-    @property
-    def obs_columns(self) -> list[str]:
-        """Columns of `obs` that the settings name."""
-        named = (self.labels_key, self.batch_key, *self.keep, *self.drop)
-        return [column for column in named if column is not None]
 
 
 @dataclass
@@ -86,6 +58,8 @@ class Side:
         Some of the cells that `keep` asks for, CSR (n_sampled, n_genes): the evidence of `scale`.
     scale
         What the values are.
+    left_out
+        Cells that were asked for and then dropped: `source_row`, `cell_id` (in the file), `reason`.
     report
         What was read, dropped and found, ready for JSON.
     """
@@ -100,7 +74,13 @@ class Side:
     sample: sparse.csr_matrix
     scale: MatrixScale
     report: dict[str, Any]
+    left_out: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def source_ids(self) -> pd.Index:
+        """Names of the cells in the file, unique or not."""
+        return self.cells.obs.index[self.rows]
 
     @property
     def n_cells(self) -> int:
@@ -119,12 +99,18 @@ class Side:
         return None if coordinates is None else coordinates[self.rows]
 
     def take(self, kept: NDArray[np.bool_], reason: str | None = None) -> Side:
-        """Keep some cells; a `reason` is written into the report if any are dropped."""
+        """Keep some cells; those dropped for a `reason` are reported and listed as left out."""
         if kept.all():
             return self
-        report = dict(self.report)
+        report, left_out = dict(self.report), self.left_out
         if reason is not None:
             report["dropped"] = [*report["dropped"], *_dropped(kept, reason)]
+            dropped = {
+                "source_row": self.rows[~kept],
+                "cell_id": self.source_ids[~kept],
+                "reason": reason,
+            }
+            left_out = pd.concat([left_out, pd.DataFrame(dropped)], ignore_index=True)
         return replace(
             self,
             rows=self.rows[kept],
@@ -132,6 +118,7 @@ class Side:
             labels=self.labels[kept],
             batches=self.batches[kept],
             report=report,
+            left_out=left_out,
             warnings=list(self.warnings),
         )
 
@@ -201,6 +188,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             "dropped": _dropped(kept, "not in `keep`, or in `drop`"),
             "cell_ids_made_unique": n_renamed,
         },
+        no_cells_left_out(),
     )
     if n_nameless:
         side.warnings.append(
@@ -227,7 +215,7 @@ def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Sid
     """
     ranges = {side.role: ValueRange() for side in sides}
     n_genes = {side.role: np.zeros(side.n_cells, dtype=np.int32) for side in sides}
-    for side, here, X in walk(sides, "checking values"):
+    for side, here, X in chunks_of(sides, "checking values"):
         ranges[side.role] += ValueRange.of(X)
         n_genes[side.role][here] = _genes_per_cell(X)
     checked = []
@@ -295,6 +283,11 @@ def labelled_cells(
             "`min_cells_per_label`."
         )
     return side
+
+
+def no_cells_left_out() -> pd.DataFrame:
+    """The empty table of :attr:`Side.left_out`."""
+    return pd.DataFrame({"source_row": np.empty(0, np.intp), "cell_id": [], "reason": []})
 
 
 def clean_labels(values: pd.Series) -> NDArray[np.object_]:

@@ -1,11 +1,16 @@
-"""The published files that a data set's configuration names. Standard library only."""
+"""What a data set's configuration may choose: sources, how to read and prepare them.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from plkd.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,7 @@ class ReadingOptions:
     gene_symbols_key
         Column of `var` with the gene names, instead of its index.
     gene_table
-        A table that renames genes: the arguments of
-        :meth:`plkd.io.gene_names.GeneTable.from_config`.
+        A table that renames genes: what :meth:`plkd.io.gene_names.GeneTable.from_config` takes.
     """
 
     reader: str = "auto"
@@ -36,7 +40,7 @@ class ReadingOptions:
     use_raw: bool = False
     transpose: bool = False
     gene_symbols_key: str | None = None
-    gene_table: Mapping[str, Any] | None = None
+    gene_table: Mapping[str, Any] | str | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ReadingOptions:
@@ -51,6 +55,60 @@ AS_IT_IS = ReadingOptions()
 READING = tuple(one.name for one in fields(ReadingOptions) if one.name != "gene_table")
 """Options that the layout of the published file asks for; what is made of the file needs none of
 them. A `gene_table` is for both."""
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """How to read one side; the keys of `reference` and `query` in a data set's configuration."""
+
+    url: str | None = None
+    reading: ReadingOptions = AS_IT_IS
+    labels_key: str | None = None
+    batch_key: str | None = None
+    keep: Mapping[str, Any] = field(default_factory=dict)
+    drop: Mapping[str, Any] = field(default_factory=dict)
+    drop_labels: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SourceSettings:
+        """Take the known keys that are set; the others keep their defaults."""
+        names = {one.name for one in fields(cls)}
+        known = {k: v for k, v in config.items() if k in names and v is not None}
+        known["reading"] = ReadingOptions.from_config(config)
+        known["drop_labels"] = [str(label).strip() for label in known.get("drop_labels", ())]
+        return cls(**known)
+
+    @property
+    def obs_columns(self) -> list[str]:
+        """Columns of `obs` that the settings name."""
+        named = (self.labels_key, self.batch_key, *self.keep, *self.drop)
+        return [column for column in named if column is not None]
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """The keys of `prepare` in a data set's configuration."""
+
+    n_genes: int | Literal["all"] = 2000
+    min_cells_per_gene: int = 3
+    min_genes_per_cell: int = 0
+    min_cells_per_label: int = 2
+    gene_universe: Literal["shared", "reference"] = "shared"
+    min_gene_overlap: float = 0.1
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | None) -> PrepareSettings:
+        """Take the known keys that are set; the others keep their defaults."""
+        names = {one.name for one in fields(cls)}
+        return cls(**{k: v for k, v in (config or {}).items() if k in names and v is not None})
+
+    def __post_init__(self) -> None:
+        if self.gene_universe not in ("shared", "reference"):
+            raise InputError(
+                f"`prepare.gene_universe` is '{self.gene_universe}'; expected shared or reference"
+            )
+        if self.n_genes != "all" and self.n_genes < 1:
+            raise InputError(f"`prepare.n_genes` is {self.n_genes}; expected at least 1, or all")
 
 
 def sources_in(content: Any) -> Iterator[dict[str, Any]]:

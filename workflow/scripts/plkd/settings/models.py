@@ -57,12 +57,14 @@ class MaskSettings:
     )
     n_tokens: int | None = _setting(
         None,
-        "Number of tokens of a random (Bernoulli) or dense mask; null: as the gene sets give.",
+        "Number of tokens of a random (Bernoulli) or dense mask; null: as the gene sets give, or "
+        "max_pathways where none fits.",
         minimum=1,
     )
     density: float | None = _setting(
         None,
-        "Random mask: probability that a token sees a gene; null: the sizes of the gene sets.",
+        "Random mask: probability that a token sees a gene; null: the sizes of the gene sets, or "
+        "0.015 where none fits.",
         exclusiveMinimum=0,
         maximum=1,
     )

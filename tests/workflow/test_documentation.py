@@ -1,0 +1,151 @@
+"""Commands of the documentation run as they are printed.
+
+They run in a folder that looks like a clone, with small files under the names that the pages use
+and a finished run of the README's five lines. What cannot run here, and what is tried instead,
+is in `documentation.OTHERWISE`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from documentation import OTHERWISE, Printed, commands_in, printed_commands, tried, yaml_block
+from plkd.simulation import plant_annotation, simulate_atac, simulate_cells, write_gtf
+from plkd.simulation.cells import write_cells
+from project import SETTINGS, copy_workflow, write_sets
+from simulated import MARKERS, make_cells
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("documentation")]
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with the files that the pages name."""
+    folder = copy_workflow(tmp_path_factory.mktemp("documentation") / "clone")
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, folder)
+    shutil.copytree(REPOSITORY / "tests", folder / "tests", ignore=shutil.ignore_patterns("__py*"))
+    (folder / "profiles").symlink_to("workflow/profiles")
+    (folder / ".venv").symlink_to(sys.prefix)
+    write_command(folder / "commands" / "plkd")
+    quick = {"datasets": ["config/datasets/pbmc68k.yaml"], "variants": {"default": SETTINGS}}
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(quick))
+
+    reference = make_cells(300, 110, types=4, batches=2, seed=1)
+    reference.obs["donor"] = reference.obs.pop("batch")
+    reference.write_h5ad(folder / "reference.h5ad")
+    query = make_cells(120, 110, types=4, batches=["donor9"], seed=2)
+    query.obs_names = ["BARCODE", *query.obs_names[1:]]
+    for name in ("query.h5ad", "QUERY.h5ad", "NEW.h5ad"):
+        query.write_h5ad(folder / name)
+    write_sets(folder / "reactome.gmt", MARKERS)
+    my_data = yaml_block(REPOSITORY / "README.md", "datasets")
+    (folder / "my_data.yaml").write_text(my_data)
+    scored = yaml.safe_load(my_data)
+    scored["datasets"][0]["query"]["labels_key"] = "cell_type"
+    (folder / "FILE").write_text(yaml.safe_dump(scored))
+
+    cells = simulate_cells(60, seed=1)
+    annotation = plant_annotation(cells.design.genes)
+    write_gtf(annotation, folder / "GENES.gtf.gz")
+    write_cells(simulate_atac(cells, annotation, seed=1).cells, folder / "ATAC.h5ad")
+    for name in data_files(folder / "config"):
+        (folder / "FOLDER" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "FOLDER" / name).touch()
+    return folder
+
+
+def write_command(path: Path) -> None:
+    """Write the command that an installation makes of `plkd`, for the library of the clone."""
+    module, function = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"][
+        "scripts"
+    ]["plkd"].split(":")
+    path.parent.mkdir()
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+    )
+    path.chmod(0o755)
+
+
+def data_files(configurations: Path) -> set[str]:
+    """Files below `data_folder` that the shipped configurations read."""
+    texts = [path.read_text() for path in configurations.rglob("*.yaml")]
+    return {name for text in texts for name in re.findall(r"{data_folder}/([^\s\"'},]+)", text)}
+
+
+@pytest.fixture(scope="session")
+def finished(clone: Path) -> Path:
+    """The clone after the run of the README."""
+    command = "snakemake --cores all --configfile my_data.yaml"
+    assert command in [one.command for one in printed_commands() if one.page == "README.md"]
+    done = shell(command, clone)
+    assert done.returncode == 0, done.stdout
+    return clone
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{folder / 'commands'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    library = str(folder / "workflow" / "scripts")
+    return subprocess.run(
+        ["bash", "-euc", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": library, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1800,  # against hanging, not for speed
+    )
+
+
+@pytest.mark.parametrize(
+    "printed", printed_commands(), ids=lambda one: f"{one.page}: {one.command}"
+)
+def test_command(finished: Path, printed: Printed) -> None:
+    command, reason = tried(printed.command.replace("/path/to/data", "FOLDER"))
+    if command is None:
+        assert shlex.split(printed.command), reason
+        return
+    done = shell(command, finished)
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+
+
+def test_every_exception_is_about_a_command() -> None:
+    commands = [one.command for one in printed_commands()]
+    for other in OTHERWISE:
+        assert any(re.search(other.pattern, command) for command in commands), other
+
+
+def test_commands_are_found_in_blocks_and_sentences() -> None:
+    page = """
+Run `plkd annotate A.h5ad
+-o B.h5ad`, or look at `results/`; `plkd` alone says more.
+
+```bash
+# first
+$ snakemake --cores all \\
+    --configfile my.yaml   # then wait
+plkd explain A.h5ad
+```
+
+```yaml
+snakemake: no command
+```
+"""
+    assert list(commands_in(page, ".md")) == [
+        "plkd annotate A.h5ad -o B.h5ad",
+        "snakemake --cores all --configfile my.yaml",
+        "plkd explain A.h5ad",
+    ]
+    comments = "# Run:\n#   snakemake -n --configfile x.yaml\nkey: value  #  plkd\n"
+    assert list(commands_in(comments, ".yaml")) == ["snakemake -n --configfile x.yaml"]

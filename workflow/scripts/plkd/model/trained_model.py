@@ -1,0 +1,253 @@
+"""Teacher and Student of one reference, and what stands in their folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from plkd.errors import InputError
+from plkd.model.background import Background
+from plkd.model.calibration import Calibration
+from plkd.model.folder import ModelFolder, read_folder, write_folder
+from plkd.model.student import Student
+from plkd.model.teacher import Teacher
+from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
+from plkd.settings.models import Settings, from_dict
+
+
+@dataclass(frozen=True)
+class Model:
+    """Teacher and Student of one reference; :func:`load_model` reads one.
+
+    Attributes
+    ----------
+    teacher, student
+        The networks; the Student, which labels cells, is None until it is trained.
+    background
+        Reference cells that explanations compare with.
+    history
+        One row per epoch: `model` (teacher, student), `epoch`, learning rate, mean of every loss
+        term, accuracies.
+    seed
+        The seed it was trained with.
+    provenance
+        Where it comes from: data set, hash of the reference.
+    """
+
+    teacher: TrainedNetwork | None = None
+    student: TrainedNetwork | None = None
+    background: Background | None = None
+    history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"model": [], "epoch": []}))
+    seed: int = 0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse networks that are not of one training."""
+        if not self.networks:
+            raise ValueError("a model has a Teacher, a Student, or both")
+        first, *others = self.networks.values()
+        for name in ("genes", "labels", "settings", "normalisation"):
+            if any(getattr(other, name) != getattr(first, name) for other in others):
+                raise ValueError(f"Teacher and Student differ in their {name}")
+
+    @property
+    def networks(self) -> dict[Kind, TrainedNetwork]:
+        """The networks that are there, by their kind."""
+        both: dict[Kind, TrainedNetwork | None] = {"teacher": self.teacher, "student": self.student}
+        return {kind: network for kind, network in both.items() if network is not None}
+
+    def require(self, kind: Kind) -> TrainedNetwork:
+        """Give the Teacher or the Student.
+
+        Raises
+        ------
+        InputError
+            If it is not trained yet.
+        """
+        if kind not in self.networks:
+            raise InputError(
+                f"the model has no {kind.capitalize()}, its training was not brought to an end: "
+                "give the folder 'model' of a finished run."
+            )
+        return self.networks[kind]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder of the model, whole or not at all; :func:`load_model` reads it."""
+        tensors: dict[str, dict[str, Tensor]] = {
+            kind: _export(one.network) for kind, one in self.networks.items()
+        }
+        if self.background is not None:
+            tensors["background"] = _export_background(self.background)
+        description = {
+            "labels": self.labels,
+            "genes": self.genes,
+            "normalisation": dataclasses.asdict(self.normalisation),
+            "networks": {
+                kind: {"calibration": dataclasses.asdict(one.calibration), "tokens": one.tokens}
+                for kind, one in self.networks.items()
+            },
+            "settings": self.settings.to_dict(),
+            "seed": self.seed,
+            "provenance": self.provenance,
+        }
+        write_folder(folder, ModelFolder(description, tensors, self.history))
+
+    @property
+    def genes(self) -> list[str]:
+        """Names of the genes, in the order of the networks' input."""
+        return self._either.genes
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels, in the order of the networks' output."""
+        return self._either.labels
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that both were trained with."""
+        return self._either.settings
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """What the values of a cell must be."""
+        return self._either.normalisation
+
+    @property
+    def _either(self) -> TrainedNetwork:
+        return next(iter(self.networks.values()))
+
+
+def load_model(folder: str | Path) -> Model:
+    """Rebuild a model, on the CPU, from the folder that :meth:`Model.save` wrote.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, the files do not belong together, the description was
+        changed or says what no model can be, or the folder has the layout of another version.
+    """
+    content = read_folder(folder)
+    try:
+        return _rebuild(content)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the files in '{folder}' are damaged or do not fit together ({error!r}): copy the "
+            "folder again, or train the model again."
+        ) from error
+
+
+def _rebuild(content: ModelFolder) -> Model:
+    description, tensors = content.description, content.tensors
+    genes, labels = (_names(description[key], key) for key in ("genes", "labels"))
+    settings = from_dict(description["settings"])
+    normalisation = Normalisation(**description["normalisation"])
+    if set(description["networks"]) != set(tensors) - {"background"}:
+        raise ValueError(f"networks {set(description['networks'])}, tensors {set(tensors)}")
+
+    def network(kind: Kind) -> TrainedNetwork | None:
+        if kind not in tensors:
+            return None
+        about = description["networks"][kind]
+        tokens = _names(about["tokens"], "tokens")
+        return TrainedNetwork(
+            _student(tensors[kind], len(genes), len(labels), settings)
+            if kind == "student"
+            else _teacher(tensors[kind], len(genes), len(labels), len(tokens), settings),
+            genes,
+            labels,
+            settings,
+            tokens,
+            Calibration(**about["calibration"]),
+            normalisation,
+        )
+
+    background = None
+    if "background" in tensors:
+        background = _background(tensors["background"], len(genes), len(labels))
+    return Model(
+        network("teacher"),
+        network("student"),
+        background,
+        content.history,
+        int(description["seed"]),
+        description["provenance"],
+    )
+
+
+def _names(content: Any, what: str) -> list[str]:
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise TypeError(f"{what}: expected a list of names")
+    if len(set(content)) != len(content):
+        raise ValueError(f"{what}: a name is there twice")
+    return content
+
+
+def _export(network: Teacher | Student) -> dict[str, Tensor]:
+    """Tensors by name; the Navigator as the entries of its mask, free of how it is computed."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    if isinstance(network, Teacher):
+        navigator = network.navigator
+        mask = navigator.mask()
+        tensors["navigator.weight"] = navigator.entry_weights().cpu()
+        tensors["navigator.bias"] = navigator.token_bias().cpu()
+        tensors["navigator.mask_genes"] = torch.from_numpy(mask.indices.astype(np.int32))
+        tensors["navigator.mask_starts"] = torch.from_numpy(mask.indptr.astype(np.int32))
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _export_background(background: Background) -> dict[str, Tensor]:
+    cells = background.cells
+    arrays = {
+        "values": cells.data.astype(np.float32),
+        "genes": cells.indices.astype(np.int32),
+        "starts": cells.indptr.astype(np.int32),
+        "codes": background.codes.astype(np.int32),
+        "label_means": background.label_means.astype(np.float32),
+    }
+    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+
+def _background(tensors: dict[str, Tensor], n_genes: int, n_labels: int) -> Background:
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    codes, means = arrays["codes"].astype(int), arrays["label_means"]
+    cells = sparse.csr_matrix(
+        (arrays["values"], arrays["genes"], arrays["starts"]), shape=(len(codes), n_genes)
+    )
+    if means.shape != (n_labels, n_genes):
+        raise ValueError(f"label means of shape {means.shape}")
+    return Background(cells, codes, means)
+
+
+def _student(
+    tensors: dict[str, Tensor], n_genes: int, n_labels: int, settings: Settings
+) -> Student:
+    network = Student(n_genes, n_labels, settings.student)
+    network.load_state_dict(tensors)
+    return network
+
+
+def _teacher(
+    tensors: dict[str, Tensor], n_genes: int, n_labels: int, n_tokens: int, settings: Settings
+) -> Teacher:
+    starts = tensors.pop("navigator.mask_starts").numpy()
+    rows = tensors.pop("navigator.mask_genes").numpy()
+    if len(starts) - 1 != n_tokens:
+        raise ValueError(f"{n_tokens} names for {len(starts) - 1} tokens")
+    mask = sparse.csc_array(
+        (np.ones(len(rows), dtype=bool), rows, starts), shape=(n_genes, n_tokens)
+    )
+    network = Teacher(mask, n_labels, settings.teacher)
+    network.navigator.load_entry_weights(tensors.pop("navigator.weight"))
+    network.navigator.load_token_bias(tensors.pop("navigator.bias"))
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    if unexpected or set(missing) != {"navigator.weight", "navigator.bias"}:
+        raise ValueError(f"tensors missing {missing}, unexpected {unexpected}")
+    return network
