@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 
+import annotate
 import baseline
 import benchmark_table
 import embedding_figure
@@ -215,6 +216,34 @@ def test_a_map_is_joined_by_cell(run, prepared, tmp_path):
     )
     with pytest.raises(InputError, match=r"umap\.tsv.* run the pipeline again"):
         read_umap(tmp_path / "umap.tsv", cells)
+
+
+def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
+    make_map(run, tmp_path / "umap.tsv", 200)
+    query = ad.read_h5ad(prepared["query"])
+    query.obs["source_row"] = np.arange(query.n_obs)
+    query.write_h5ad(tmp_path / "query.h5ad")
+    annotate.main(
+        job(
+            input={
+                "query": tmp_path / "query.h5ad",
+                "prepared": tmp_path / "query.h5ad",
+                "predictions": run / "logistic_regression.parquet",
+                "embedding": run / "teacher.h5ad",
+                "umap": tmp_path / "umap.tsv",
+            },
+            params={"source": {}},
+            wildcards={"dataset": "small", "variant": "default", "seed": "0"},
+            output={
+                "annotated": tmp_path / "annotated.h5ad",
+                "labels": tmp_path / "labels.tsv",
+            },
+        )
+    )
+    annotated = ad.read_h5ad(tmp_path / "annotated.h5ad")
+    np.testing.assert_array_equal(
+        annotated.obsm["X_plkd_umap"], umap_of_query(tmp_path / "umap.tsv", query.obs_names)
+    )
 
 
 def test_without_truth_the_map_bears_the_labels_of_the_student(
