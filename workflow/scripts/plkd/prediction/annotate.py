@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem, write_elem
 from scipy import sparse
-from tqdm import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
@@ -36,6 +35,7 @@ from plkd.prediction.table import (
 from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
+from plkd.utils.progress import ProgressBar
 
 
 def predict_file(
@@ -239,9 +239,7 @@ def _predict(
     probabilities: list[np.ndarray] = []
     embeddings: list[np.ndarray] = []
     model = model.to(device)
-    bar = tqdm(
-        total=len(cell_ids), desc="annotating", unit="cell", disable=not progress, mininterval=1.0
-    )
+    bar = ProgressBar(total=len(cell_ids), desc="annotating", unit="cell", disable=not progress)
     with bar:
         for rows, chunk in chunks:
             predicted.append(rows)
