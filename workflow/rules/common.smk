@@ -1,8 +1,10 @@
 # The configuration, read and checked once, and the helpers that rules share.
 
 import copy
+import json
 import os
 import re
+import shlex
 import sys
 from importlib.machinery import SourceFileLoader
 from itertools import product
@@ -672,3 +674,18 @@ def everything():
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     return made + scores() + (explanations() if EXPLAINED else [])
+
+
+def report_command(wildcards, input, output):
+    """Command that makes the report, with the configuration of this run."""
+    given = workflow.config_settings
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
+    command += ["--cores", "1", "--nolock", "--quiet", "all"]
+    if given.configfiles:
+        command += ["--configfile", *map(str, given.configfiles)]
+    if given.config:
+        command += [
+            "--config",
+            *(f"{key}={json.dumps(value)}" for key, value in given.config.items()),
+        ]
+    return shlex.join([*command, "--report", str(output), "--", str(input)])

@@ -25,3 +25,23 @@ rule summary:
         code=code("summary.py"),
     script:
         "../scripts/summary.py"
+
+
+# The report of Snakemake, by a second Snakemake that looks at what this one has made.
+rule html_report:
+    input:
+        "<results>/summary.txt",
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        command=report_command,
+    shell:
+        "{params.command} > {log:q} 2>&1"

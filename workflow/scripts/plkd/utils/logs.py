@@ -15,7 +15,7 @@ logger = logging.getLogger("plkd")
 
 
 def start_logging(log_file: str | Path | None = None) -> None:
-    """Send the messages of the library to standard error, or all to `log_file` and warnings to both.
+    """Send messages of the library to standard error, or to `log_file` and warnings to both.
 
     Errors are in the file alone: the pipeline shows them from there, once.
     """
