@@ -27,7 +27,8 @@ rule summary:
         "../scripts/summary.py"
 
 
-# The report of Snakemake, by a second Snakemake that looks at what this one has made.
+# The report of Snakemake, by a second Snakemake that looks at what this one has made. It is called by its
+# path, so that the environment of the rule does not matter.
 rule html_report:
     input:
         "<results>/summary.txt",
@@ -38,6 +39,8 @@ rule html_report:
     benchmark:
         "<benchmarks>/report.tsv"
     localrule: True
+    conda:
+        "../../envs/plkd.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -67,10 +67,11 @@ def is_shown(record: logging.LogRecord) -> bool:
     if event == "job_info":
         return bool(getattr(record, "log", None))  # not the targets, which do nothing
     if event == "error":  # of a failed script: its log says it, which is shown with the step
-        return "CalledProcessError" not in record.getMessage()
+        text = record.getMessage()
+        return "CalledProcessError" not in text and "At least one job did not" not in text
     if event:
         return event not in SILENT
-    return record.levelno > logging.INFO or not (record.msg or "").startswith(NOISE)
+    return bool(record.msg) and not str(record.msg).startswith(NOISE)
 
 
 def step_name(rule: str, wildcards: Mapping[str, object]) -> str:
