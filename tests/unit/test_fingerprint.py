@@ -169,3 +169,19 @@ def test_training_depends_on_losses_and_not_on_figures_or_metrics():
         "plkd/settings/models.py",
     } <= reached
     assert not [name for name in reached if "figures" in name or "metrics" in name]
+
+
+def test_imports_for_type_checkers_do_not_count(tmp_path):
+    (tmp_path / "plkd").mkdir()
+    (tmp_path / "plkd" / "__init__.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from plkd.faces import Face\nelse:\n    from plkd import names\n"
+    )
+    for name in ("faces", "names"):
+        (tmp_path / "plkd" / f"{name}.py").write_text("")
+    (tmp_path / "run.py").write_text("import plkd\n")
+
+    def find(path):
+        return tmp_path / path if (tmp_path / path).is_file() else None
+
+    assert reachable_modules("run.py", find).keys() == {"plkd/__init__.py", "plkd/names.py"}

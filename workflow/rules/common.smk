@@ -133,7 +133,7 @@ STEPS = console.StepFormatter(erase=sys.stderr.isatty())
 IS_WATCHED = (
     workflow.is_main_process
     and workflow.modifier.parent_modifier is None  # not a module of another workflow
-    and not workflow.dryrun
+    and not workflow.output_settings.dryrun
     and not workflow.output_settings.verbose
 )
 if IS_WATCHED:
@@ -182,7 +182,7 @@ def settings_of(name, variant):
 
 # Where relative paths are looked for that do not exist in the working directory: beside the files that
 # name them.
-FOLDERS = [Path(file).parent for file in workflow.configfiles]
+FOLDERS = [Path(os.path.relpath(file)).parent for file in workflow.configfiles]
 
 
 def beside(path):
@@ -253,6 +253,8 @@ def check_dataset(dataset):
             f"{name} has no query: give the file under 'query', or 'split: {{}}' to make one out of the "
             "reference."
         )
+    if not dataset["reference"].get("labels_key"):
+        stop(f"{name}: 'reference' needs a 'labels_key': the column of obs that holds the labels.")
     for side in ("reference", "query"):
         source = dataset.get(side)
         if source is None:
