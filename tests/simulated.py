@@ -1,4 +1,4 @@
-"""Small synthetic cells with planted types, markers and batch effects, shared by all tests."""
+"""Small simulated cells with real gene names, shared by all tests: a design of the library's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 from scipy import sparse
+
+from plkd.simulation.cells import draw_cells
+from plkd.simulation.design import Design
 
 MARKERS: dict[str, tuple[str, ...]] = {
     "B cell": ("MS4A1", "CD79A", "CD79B", "CD19", "BANK1", "CD22", "TCL1A", "FCRLA"),
@@ -77,14 +79,24 @@ def make_cells(
 
     base = np.array([_named_rng(gene).gamma(0.7, 1.0) + 0.05 for gene in genes])
     base[: len(HOUSEKEEPING)] *= 5
-    levels = np.stack(
-        [base * [effect if marker_of.get(g) == name else 1.0 for g in genes] for name in type_names]
+    over_expressed = [[marker_of.get(gene) == name for gene in genes] for name in type_names]
+    design = Design(
+        genes=tuple(genes),
+        labels=tuple(type_names),
+        batches=tuple(batch_names),
+        lineages={name: name for name in type_names},
+        markers={name: list(MARKERS[name]) for name in type_names},
+        lineage_markers={name: [] for name in type_names},
+        programmes={},
+        active={name: [] for name in type_names},
+        abundance=np.full(len(type_names), 1 / len(type_names)),
+        base=np.log(base),
+        label_effects=np.log(effect) * np.array(over_expressed, dtype=float),
+        loadings=sparse.csr_matrix((0, len(genes))),
+        label_activity=np.zeros((len(type_names), 0)),
+        batch_effect=batch_effect,
+        dispersion=0.0,
     )
-    shifts = np.stack(
-        [np.exp(_named_rng(name).normal(0, batch_effect, size=10_000))[:n_genes]
-         for name in batch_names]
-    )  # fmt: skip
-
     rng = np.random.default_rng(seed)
     share = np.ones(len(type_names)) if proportions is None else np.asarray(proportions, float)
     type_codes = np.concatenate(
@@ -95,19 +107,18 @@ def make_cells(
     )
     batch_codes = np.arange(n_cells) % len(batch_names)
     rng.shuffle(batch_codes)
-    rates = levels[type_codes] * shifts[batch_codes]
-    sizes = depth * rng.lognormal(0, 0.3, size=(n_cells, 1))
-    counts = rng.poisson(rates / rates.sum(axis=1, keepdims=True) * sizes)
-
-    obs = pd.DataFrame(
-        {
-            "cell_type": pd.Categorical.from_codes(type_codes, type_names),
-            "batch": pd.Categorical.from_codes(batch_codes, batch_names),
-        },
-        index=[f"s{seed}-cell{i:05d}" for i in range(n_cells)],
-    )
-    var = pd.DataFrame({"marker_of": [marker_of.get(g, "") for g in genes]}, index=genes)
-    return ad.AnnData(sparse.csr_matrix(counts.astype(np.float32)), obs=obs, var=var)
+    cells = draw_cells(
+        design,
+        np.asarray(type_names, dtype=object)[type_codes],
+        np.asarray(batch_names, dtype=object)[batch_codes],
+        seed=seed,
+        depth=depth,
+    ).cells
+    cells.obs = cells.obs.rename(columns={"label": "cell_type"})
+    cells.obs["cell_type"] = cells.obs["cell_type"].cat.set_categories(type_names)
+    cells.obs["batch"] = cells.obs["batch"].cat.set_categories(batch_names)
+    cells.var["marker_of"] = [marker_of.get(gene, "") for gene in genes]
+    return cells
 
 
 def _named_rng(name: str) -> np.random.Generator:

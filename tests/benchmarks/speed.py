@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 from torch import nn
@@ -25,11 +26,12 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "script
 from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E402
 
 from dense_teacher import DenseTeacher  # noqa: E402
-from plkd import losses  # noqa: E402
+from plkd.model import losses  # noqa: E402
 from plkd.model.reference import Reference  # noqa: E402
 from plkd.model.student import Student  # noqa: E402
 from plkd.model.teacher import Teacher  # noqa: E402
 from plkd.model.training import train_student, train_teacher  # noqa: E402
+from plkd.pathways.mask import Mask  # noqa: E402
 from plkd.settings.models import MaskSettings, TeacherSettings  # noqa: E402
 from plkd.settings.presets import PRESETS  # noqa: E402
 
@@ -169,18 +171,19 @@ def cost_of_training(preset: str, n_cells: int, threads: int) -> tuple[float, fl
     torch.set_num_threads(threads)
     settings = PRESETS[preset]
     reference = make_reference(n_cells)
-    mask = make_mask(settings.mask)
-    pathways = [f"pathway{i}" for i in range(mask.shape[1])]
+    matrix = make_mask(settings.mask)
+    tokens = [f"pathway{i}" for i in range(matrix.shape[1])]
+    mask = Mask(reference.genes, tokens, matrix, pd.DataFrame())
     small = make_reference(200)  # what torch loads on first use is not the training's
     quick = replace(settings, teacher_training=replace(settings.teacher_training, min_steps=0))
-    train_teacher(small, mask, pathways, quick, progress=False)
+    train_teacher(small, mask, quick, progress=False)
     before = peak_memory()
     start = time.perf_counter()
-    teacher, history = train_teacher(reference, mask, pathways, settings, progress=False)
+    model = train_teacher(reference, mask, settings, progress=False)
     middle = time.perf_counter()
-    train_student(reference, teacher, settings, progress=False)
+    train_student(reference, model, progress=False)
     end = time.perf_counter()
-    return middle - start, end - middle, peak_memory() - before, len(history)
+    return middle - start, end - middle, peak_memory() - before, len(model.history)
 
 
 def compare_memory(batches: Sequence[int], threads: int) -> Table:

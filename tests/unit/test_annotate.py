@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import anndata as ad
@@ -18,7 +19,15 @@ from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_model
 from plkd.pathways.mask import Mask
-from plkd.prediction.annotate import annotate_file, label_table, predict_file, write_annotated
+from plkd.prediction.annotated_copy import (
+    add_annotation,
+    annotate_file,
+    annotation_of,
+    column_names,
+    write_annotated,
+)
+from plkd.prediction.predict import PredictedCells, label_table, predict_cells, provenance_of
+from plkd.prediction.table import prediction_table
 from plkd.settings.presets import resolve
 from plkd.utils.files import sha256_of
 from simulated import make_cells
@@ -55,23 +64,24 @@ def query(tmp_path: Path) -> Path:
 
 
 def test_chunks_do_not_change_the_result(model: TrainedNetwork, query: Path) -> None:
-    whole, embedding, _ = predict_file(model, query, progress=False)
-    parts, embedded, _ = predict_file(model, query, chunk_cells=7, progress=False)
-    pd.testing.assert_frame_equal(whole, parts, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(embedding, embedded, rtol=1e-3, atol=1e-4)
+    whole = predict_cells(model, query, progress=False)
+    parts = predict_cells(model, query, chunk_cells=7, progress=False)
+    pd.testing.assert_frame_equal(whole.table, parts.table, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.embedding, parts.embedding, rtol=1e-3, atol=1e-4)
 
 
 def test_order_of_genes_and_scale_do_not_matter(
     model: TrainedNetwork, query: Path, tmp_path: Path
 ) -> None:
-    expected, _, _ = predict_file(model, query, progress=False)
+    expected = predict_cells(model, query, progress=False).table
     cells = ad.read_h5ad(query)
     cells = cells[:, np.random.default_rng(0).permutation(cells.n_vars)].copy()
     sc.pp.normalize_total(cells, target_sum=5000)
     sc.pp.log1p(cells)
     cells.write_h5ad(tmp_path / "logged.h5ad")
-    found, _, overlap = predict_file(model, tmp_path / "logged.h5ad", progress=False)
-    assert overlap.share == 1.0
+    logged = predict_cells(model, tmp_path / "logged.h5ad", progress=False)
+    found = logged.table
+    assert logged.about["gene_overlap"] == 1.0
     assert list(found["label"]) == list(expected["label"])
     np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-3)
 
@@ -90,14 +100,155 @@ def test_copy_keeps_everything_and_the_input_stays(
     assert copy.obsm["X_plkd"].shape == (90, 8)
 
 
-def test_some_rows_of_a_file(model: TrainedNetwork, query: Path, tmp_path: Path) -> None:
-    predictions, embedding, _ = predict_file(model, query, progress=False)
-    rows = np.array([5, 2, 80])
-    chosen = predictions.iloc[rows].reset_index(drop=True)
-    write_annotated(query, tmp_path / "some.h5ad", chosen, embedding[rows], rows=rows)
+def some_of(predicted: PredictedCells, rows: list[int]) -> PredictedCells:
+    return PredictedCells(
+        predicted.table.iloc[rows].reset_index(drop=True),
+        predicted.embedding[rows],
+        predicted.source_rows[rows],
+        predicted.source_ids[rows],
+        about=predicted.about,
+    )
+
+
+def test_some_cells_come_in_the_order_of_the_file(
+    model: TrainedNetwork, query: Path, tmp_path: Path
+) -> None:
+    predicted = predict_cells(model, query, progress=False)
+    places = np.arange(180.0).reshape(90, 2)
+    rows = [5, 2, 80]
+    annotation = annotation_of(some_of(predicted, rows), obsm={"umap": places[rows]})
+    write_annotated(query, tmp_path / "some.h5ad", annotation)
     copy = ad.read_h5ad(tmp_path / "some.h5ad")
+    rows = sorted(rows)
     assert list(copy.obs_names) == list(ad.read_h5ad(query).obs_names[rows])
-    assert list(copy.obs["plkd_label"]) == list(chosen["label"])
+    assert list(copy.obs["plkd_label"]) == list(predicted.table["label"][rows])
+    np.testing.assert_array_equal(copy.obsm["X_plkd_umap"], places[rows])
+    np.testing.assert_array_equal(copy.obsm["X_plkd"], predicted.embedding[rows])
+
+
+def test_other_cells_are_refused(model: TrainedNetwork, query: Path, tmp_path: Path) -> None:
+    annotation = annotation_of(predict_cells(model, query, progress=False))
+    cells = ad.read_h5ad(query)
+    cells[::-1].copy().write_h5ad(tmp_path / "reversed.h5ad")
+    cells[:50].copy().write_h5ad(tmp_path / "short.h5ad")
+    for name, message in (
+        ("reversed", f"90 of 90 cells have another name: in row 0 is '{cells.obs_names[-1]}'"),
+        ("short", "it has 50 cells, but row 89 was labelled"),
+    ):
+        with pytest.raises(InputError, match=rf"{name}.h5ad' is not the file .*{message}"):
+            write_annotated(tmp_path / f"{name}.h5ad", tmp_path / "out.h5ad", annotation)
+    assert not (tmp_path / "out.h5ad").exists()
+    with pytest.raises(InputError, match="is not the file whose cells were labelled"):
+        add_annotation(cells[::-1].copy(), annotation)
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "csv", "anndata"])
+def test_cells_without_counts_come_back_unknown(
+    model: TrainedNetwork, query: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cells = ad.read_h5ad(query)
+    X = cells.X.toarray()
+    X[[3, 40]] = 0
+    cells.X = sparse.csr_matrix(X)
+    source, output = tmp_path / f"with_empty.{kind}", tmp_path / "out.h5ad"
+    if kind == "anndata":
+        cells.uns.clear()
+        copy = cells.copy()
+        add_annotation(copy, annotation_of(predict_cells(model, cells, progress=False), "mine"))
+        copy.write_h5ad(output)
+    else:
+        cells.write_h5ad(source) if kind == "h5ad" else cells.to_df().to_csv(source)
+        table = annotate_file(model, source, output, key_added="mine", progress=False)
+        assert len(table) == 88
+    found = ad.read_h5ad(output)
+    assert list(found.obs_names) == list(cells.obs_names)
+    empty = np.isin(np.arange(90), [3, 40])
+    assert list(found.obs["mine_label"].isna()) == list(empty)
+    for name in ("confidence", "margin", "entropy"):
+        assert list(found.obs[f"mine_{name}"].isna()) == list(empty)
+    assert found.obs["mine_unknown"][empty].all()
+    assert set(found.obs["mine_reason"][empty]) == {"no counts at all"}
+    rest = found.obs[~empty]
+    assert list(rest["mine_reason"] == "low confidence") == list(rest["mine_unknown"])
+    assert np.isnan(found.obsm["X_mine"][empty]).all()
+    assert "2 cells get no label and are flagged unknown: 2 no counts at all" in caplog.text
+    without = cells[~empty].copy()
+    expected = predict_cells(model, without, progress=False)
+    assert list(rest["mine_label"]) == list(expected.table["label"])
+    np.testing.assert_allclose(found.obsm["X_mine"][~empty], expected.embedding, atol=1e-4)
+
+
+def test_nothing_but_empty_cells(model: TrainedNetwork, query: Path) -> None:
+    cells = ad.read_h5ad(query)
+    cells.X = sparse.csr_matrix(cells.shape, dtype=np.float32)
+    with pytest.raises(InputError, match="none of its 90 cells has any counts"):
+        predict_cells(model, cells, progress=False)
+
+
+def test_probabilities_sets_and_provenance_of_a_copy(
+    trained: Model, query: Path, tmp_path: Path
+) -> None:
+    student = trained.require("student")
+    about = provenance_of(trained)
+    table = annotate_file(student, query, tmp_path / "out.h5ad", provenance=about, progress=False)
+    copy = ad.read_h5ad(tmp_path / "out.h5ad")
+    probabilities = copy.obsm["plkd_probabilities"]
+    assert list(probabilities.columns) == student.labels
+    assert list(probabilities.idxmax(axis=1)) == list(table["label"])
+    np.testing.assert_allclose(probabilities.max(axis=1), copy.obs["plkd_confidence"])
+    sets = [json.loads(text) for text in copy.obs["plkd_prediction_set"]]
+    assert sets == [list(names) for names in table["prediction_set"]]
+    uns = copy.uns["plkd"]
+    assert set(uns) == {
+        *("version", "model", "labels", "gene_overlap", "unknown_threshold", "alpha"),
+        *("target_sum", "scale", "seed"),
+    }
+    assert list(uns["labels"]) == student.labels
+    assert (uns["model"], uns["seed"], uns["target_sum"]) == ("student", 0, 1e4)
+    assert "raw counts" in uns["scale"]
+
+
+def test_labels_with_slashes_and_bars(tmp_path: Path) -> None:
+    cells = make_cells(6, 30, seed=2)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    labels = ["CD4+", "CD4+/CD25 T", "a | b"]
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([1, 1, 1], 6).astype(np.float32)
+    table = prediction_table(cells.obs_names, labels, probabilities, conformal_threshold=1.0)
+    names = np.asarray(cells.obs_names, dtype=object)
+    predicted = PredictedCells(table, probabilities, np.arange(6), names)
+    write_annotated(tmp_path / "cells.h5ad", tmp_path / "out.h5ad", annotation_of(predicted))
+    copy = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert list(copy.obsm["plkd_probabilities"].columns) == ["CD4+", "CD4+|CD25 T", "a | b"]
+    np.testing.assert_array_equal(copy.obsm["plkd_probabilities"], probabilities)
+    assert list(copy.uns["plkd"]["labels"]) == labels
+    assert set(json.loads(copy.obs["plkd_prediction_set"].iloc[0])) == set(labels)
+    assert len(set(column_names(["a/b", "a|b"]))) == 2
+
+
+def test_a_text_file_is_read_once(
+    model: TrainedNetwork, query: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import plkd.io.cells
+
+    ad.read_h5ad(query).to_df().to_csv(tmp_path / "query.csv")
+    read, calls = plkd.io.cells.read_csv, []
+    monkeypatch.setattr(
+        plkd.io.cells, "read_csv", lambda *given: calls.append(given) or read(*given)
+    )
+    annotate_file(model, tmp_path / "query.csv", tmp_path / "out.h5ad", progress=False)
+    assert len(calls) == 1
+
+
+def test_cell_ids_that_occur_twice(model: TrainedNetwork, query: Path, tmp_path: Path) -> None:
+    cells = ad.read_h5ad(query)
+    cells.obs_names = [f"c{i // 2}" for i in range(90)]
+    cells.write_h5ad(tmp_path / "twice.h5ad")
+    table = annotate_file(model, tmp_path / "twice.h5ad", tmp_path / "out.h5ad", progress=False)
+    assert table["cell_id"].is_unique
+    copy = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert list(copy.obs_names) == list(cells.obs_names)
+    assert list(copy.obs["plkd_label"]) == list(table["label"])
 
 
 def test_a_table_becomes_an_annotated_h5ad(
@@ -106,13 +257,13 @@ def test_a_table_becomes_an_annotated_h5ad(
     table = tmp_path / "query.csv.gz"
     ad.read_h5ad(query).to_df().to_csv(table)
     annotate_file(model, table, tmp_path / "out.h5ad", progress=False)
-    expected, _, _ = predict_file(model, query, progress=False)
+    expected = predict_cells(model, query, progress=False).table
     found = ad.read_h5ad(tmp_path / "out.h5ad")
     assert list(found.obs["plkd_label"]) == list(expected["label"])
 
 
 def test_label_table_counts_every_cell(model: TrainedNetwork, query: Path) -> None:
-    predictions, _, _ = predict_file(model, query, progress=False)
+    predictions = predict_cells(model, query, progress=False).table
     table = label_table(predictions)
     assert table["cells"].sum() == 90
     assert table["share"].sum() == pytest.approx(1.0)

@@ -24,9 +24,10 @@ import pathways
 import stability
 from job import job
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.prediction.annotate import label_table, predict_prepared
+from plkd.prediction.predict import label_table, predict_prepared
 from plkd.prediction.table import write_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.tables import read_tsv, write_tsv
 from simulated import MARKERS, make_cells
 from trained import TYPES, logged, trained_model
@@ -65,7 +66,7 @@ def run(tmp_path_factory) -> Path:
     write_tsv(pd.DataFrame(rows, columns=["label", "gene"]), folder / "markers.tsv")
 
     student = renamed["student"]
-    table, _ = predict_prepared(student, folder / "query.h5ad", progress=False)
+    table, _ = predict_prepared(student, PreparedCells.read(folder / "query.h5ad"), progress=False)
     write_predictions(table, folder / "student.parquet")
     write_tsv(label_table(table), folder / "labels.tsv")
     steps(folder)

@@ -28,9 +28,10 @@ from plkd.model.reference import Reference
 from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_model
 from plkd.pathways.mask import Mask
-from plkd.prediction.annotate import predict_prepared
+from plkd.prediction.predict import predict_prepared
 from plkd.prediction.table import label_names, prediction_table, read_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+from plkd.preparation.prepared import PreparedCells
 from plkd.settings.presets import resolve
 from simulated import make_cells
 
@@ -277,7 +278,7 @@ def ours(files) -> dict[str, TrainedNetwork]:
 @pytest.mark.parametrize("method", read_registry(REGISTRY).index)
 def test_every_method_runs_on_prepared_files(method, files, ours, tmp_path):
     if method in ours:
-        table, _ = predict_prepared(ours[method], files.query, progress=False)
+        table, _ = predict_prepared(ours[method], PreparedCells.read(files.query), progress=False)
     else:
         table = predict_with(method, files, tmp_path)
     truth = pd.read_parquet(files.truth)

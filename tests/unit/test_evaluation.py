@@ -31,10 +31,11 @@ from plkd.evaluation.embeddings import (
     umap_of_query,
 )
 from plkd.evaluation.tables import label_counts, overall, summarise
-from plkd.prediction.annotate import write_embedding
+from plkd.prediction.predict import write_embedding
 from plkd.prediction.table import read_predictions
 from plkd.utils.tables import read_tsv
 from simulated import make_cells
+from trained import trained_model
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "methods.tsv"
 
@@ -222,10 +223,14 @@ def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
     make_map(run, tmp_path / "umap.tsv", 200)
     query = ad.read_h5ad(prepared["query"])
     query.obs["source_row"] = np.arange(query.n_obs)
+    query.var["in_query"] = True
+    query.uns["plkd"] = {"scale": {"description": "raw counts"}}
     query.write_h5ad(tmp_path / "query.h5ad")
+    trained_model().save(tmp_path / "model")
     annotate.main(
         job(
             input={
+                "model": tmp_path / "model/model.json",
                 "query": tmp_path / "query.h5ad",
                 "prepared": tmp_path / "query.h5ad",
                 "predictions": run / "logistic_regression.parquet",

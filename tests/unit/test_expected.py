@@ -73,3 +73,5 @@ def test_table_beside_the_paper(tmp_path: Path) -> None:
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
     assert cells[:4] == ["one", "5", "4", "9"]
     assert "A &lt; B" in page
+    write_html(table.assign(note="A < B"), tmp_path / "again.html", "Counts")
+    assert (tmp_path / "again.html").read_text() == page

@@ -82,7 +82,7 @@ def test_groups(folder, query):
     by_obs = explain(folder, obs=("cell_type", label))
     assert by_obs.label == label
     assert by_obs.n_cells == (query.obs["cell_type"] == label).sum()
-    by_label = explain(folder, group=label)
+    by_label = explain(folder, label=label)
     assert by_label.share == 1
     assert by_label.n_explained == by_label.n_cells
     top = by_obs.genes.query("expression > typical_of_runner_up").head(8)["gene"]
@@ -100,7 +100,7 @@ def test_every_cell_is_predicted_once(folder, query, monkeypatch):
         return predict(self, cells, **options)
 
     monkeypatch.setattr(TrainedNetwork, "predict", counted)
-    found = explain_file(model, folder / "query.h5ad", group="NK cell")
+    found = explain_file(model, folder / "query.h5ad", label="NK cell")
     assert sum(predicted) == query.n_obs
     assert 0 < found.n_cells < query.n_obs
 
@@ -160,7 +160,7 @@ def test_command(folder, query, tmp_path, capsys):
     assert out.exists()
     assert out.with_suffix(".pdf").exists()
     assert len(pd.read_csv(table, sep="\t")) == 119
-    assert main(["explain", *given, "--group", "B cell"]) == 0
+    assert main(["explain", *given, "--label", "B cell"]) == 0
     assert "B cell" in capsys.readouterr().out
 
 
@@ -170,7 +170,7 @@ def test_command(folder, query, tmp_path, capsys):
         (["--cell", "s4-cell00x11"], "has no cell 's4-cell00x11'. Is it .*'s4-cell00011'"),
         (["--cell", "?"], "Its cells are named like 's4-cell00000'"),
         (
-            ["--group", "Plasma"],
+            ["--label", "Plasma"],
             "no cell of .* is labelled 'Plasma'; the model's labels are B cell",
         ),
         (["--obs", "type=B"], "obs has no column 'type'; its columns are: cell_type, batch"),

@@ -13,7 +13,8 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
-from plkd.prediction.annotate import write_annotated
+from plkd.prediction.annotated_copy import annotation_of, write_annotated
+from plkd.prediction.predict import PredictedCells
 from plkd.prediction.table import prediction_table
 from plkd.settings.datasets import ReadingOptions
 from simulated import make_cells
@@ -119,7 +120,8 @@ def test_an_annotated_h5mu_is_one(
     )
     embedding = rng.normal(size=(rows.size, 4)).astype(np.float32)
     output = tmp_path / "out.h5mu"
-    write_annotated(multiome, output, table, embedding, rows=rows if some else None)
+    names = np.asarray(rna.obs_names[rows], dtype=object)
+    write_annotated(multiome, output, annotation_of(PredictedCells(table, embedding, rows, names)))
     assert multiome.read_bytes() == before
     copy = mudata.read_h5mu(output)
     annotated = copy.mod["rna"]

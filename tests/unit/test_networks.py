@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import networkx as nx
@@ -296,16 +297,15 @@ def test_order_of_the_pathways_in_the_model_changes_nothing() -> None:
     _, expected = label_networks(model, ranked, members, similarity=0.01)
     order = [3, 1, 4, 0, 2]
     mask, entries = model.network.navigator.mask(), model.network.navigator.entry_weights()
-    other = small_model()
-    other.network = Teacher(
+    network = Teacher(
         sparse.csc_array(mask.toarray()[:, order]), 3, model.settings.teacher,
         model.network.input_scale,
     )  # fmt: skip
     bounds = mask.indptr
-    other.network.navigator.load_entry_weights(
+    network.navigator.load_entry_weights(
         torch.cat([entries[bounds[i] : bounds[i + 1]] for i in order])
     )
-    other.tokens = [model.tokens[i] for i in order]
+    other = dataclasses.replace(model, network=network, tokens=[model.tokens[i] for i in order])
     _, found = label_networks(other, ranked, members, similarity=0.01)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 

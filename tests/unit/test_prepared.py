@@ -135,7 +135,7 @@ def test_a_reference_alone_is_that_of_the_whole_stage(sides, prepared, tmp_path,
     reference, asked = sides
     asked.write_h5ad(tmp_path / "query.h5ad")
     given = {"file": tmp_path / "query.h5ad", "anndata": asked, "names": list(asked.var_names)}
-    alone = prepare_reference(
+    alone, _ = prepare_reference(
         reference,
         SourceSettings.from_config(SOURCE),
         PrepareSettings.from_config(SETTINGS),
@@ -151,7 +151,7 @@ def test_a_reference_alone_is_that_of_the_whole_stage(sides, prepared, tmp_path,
 
 def test_a_reference_without_a_query_takes_all_its_genes(sides):
     source = SourceSettings.from_config(SOURCE)
-    alone = prepare_reference(sides[0], source, PrepareSettings(n_genes="all"))
+    alone, _ = prepare_reference(sides[0], source, PrepareSettings(n_genes="all"))
     assert set(alone.genes) > set(sides[1].var_names)
     with pytest.raises(InputError, match="at least 10% are needed"):
         prepare_reference(sides[0], source, query=["A", "B"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from plkd.pipeline.fingerprint import what_runs
 
 LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "plkd"
 
@@ -22,12 +25,12 @@ ROOMS = (
     "preparation",
     "gene_activity",
     "io",
-    "settings",
     "simulation",
+    "settings",
     "pipeline",
     "utils",
 )
-TOP = ("api", "cli")  # modules of the root that stand above all rooms
+TOP = ("api", "cli", "__main__")  # modules of the root that stand above all rooms
 FREE = ("errors", "__version__")  # whatever the room
 
 
@@ -41,8 +44,11 @@ def modules() -> dict[str, Path]:
 
 
 def imports(source: str) -> Iterator[str]:
-    """What a module takes from the library, inside of functions too: names below ``plkd``."""
-    for node in ast.walk(ast.parse(source)):
+    """What a module takes from the library, inside of functions too: names below ``plkd``.
+
+    Names that a package loads lazily are not followed, as in the fingerprints of the rules.
+    """
+    for node in ast.walk(what_runs(source)):
         if isinstance(node, ast.Import):
             yield from (
                 alias.name.removeprefix("plkd.")
@@ -123,3 +129,17 @@ def function():
     assert sorted(found) == ["__version__", "errors", "figures.style", "utils", "utils.files"]
     assert [one for one in found if upward("model.folder", one)] == ["figures.style"]
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_the_arrows_of_contributing_are_those_of_the_code() -> None:
+    """Its table of rooms: every room below the public face, and what each imports from."""
+    text = (LIBRARY.parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    written = {
+        name: set(filter(None, sources.split(", ")))
+        for name, sources in re.findall(r"^\| `(\w+)/` \|.*\| ?([\w, ]*?) ?\|$", text, re.MULTILINE)
+    }
+    found: dict[str, set[str]] = {name: set() for name in ROOMS if name != "api"}
+    for name, targets in edges().items():
+        if name and room(name) in found:
+            found[room(name)] |= {room(target) for target in targets if target}
+    assert written == {name: arrows - {name, *FREE} for name, arrows in found.items()}

@@ -150,6 +150,19 @@ def test_overridden_settings_survive_json():
     assert settings.student.hidden == (9, 7, 5)
 
 
+def test_settings_without_one_of_them_are_refused():
+    for path in (("alpha",), ("teacher",), ("teacher", "width")):
+        content = PRESETS["default"].to_dict()
+        *sections, name = path
+        del (content[sections[0]] if sections else content)[name]
+        with pytest.raises(InputError, match=f"'{name}' is missing"):
+            from_dict(content)
+
+
+def test_the_defaults_are_the_default_preset():
+    assert Settings() == PRESETS["default"]
+
+
 def test_the_schema_file_is_the_schema():
     path = REPOSITORY / "workflow" / "schemas" / "variant.schema.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -189,5 +202,4 @@ def test_every_value_that_a_preset_sets_has_one_source(preset):
     assert len(claimed) == len(set(claimed))
     assert set(claimed) <= set(values)
     unused = {name: value for name, value in values.items() if name not in claimed}
-    neutral = {name: value for name, value, _ in settings_of(Settings())}
-    assert unused == {name: neutral[name] for name in unused}
+    assert all(not value or value == "equal" for value in unused.values()), unused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import anndata as ad
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from plkd.cli import main
+from plkd.cli.command import parser as command_line
 from plkd.errors import InputError
 from plkd.pathways.gene_sets import read_gmt
 from plkd.simulation import Simulation, make_design, simulate_cells
+from plkd.simulation.project import next_steps
 
 
 @pytest.fixture(scope="module")
@@ -239,16 +242,19 @@ def test_truth_is_written_and_read_back(simulation: Simulation, tmp_path: Path) 
         ({"labels": ["a", "a"]}, "named twice"),
         ({"labels": []}, "empty"),
         ({"leave_out": ["Z9"]}, "no label of the design"),
-        ({"label_noise": 1.5}, "share between 0 and 1"),
-        ({"depth": 0}, "positive"),
+        ({"label_noise": 1.5}, "at most 1"),
+        ({"depth": 0}, "more than 0"),
         ({"confounding": 2}, "at most 1"),
         ({"abundance": [1, 2]}, "expected 8 positive"),
+        ({"n_labels": 2.5}, "expected int"),
+        ({"n_lables": 2}, "unknown key 'n_lables'"),
+        ({"n_cells": 0}, "at least 1"),
         ({"design": make_design(), "n_genes": 10}, "setting of the design"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        simulate_cells(20, **wrong)
+        simulate_cells(**{"n_cells": 20, **wrong})
 
 
 @given(
@@ -284,7 +290,7 @@ def test_command_writes_a_project_that_can_be_run(tmp_path: Path) -> None:
     arguments = ["--cells", "300", "--query-cells", "200", "--genes", "600", "--labels", "5"]
     arguments += ["--unseen", "1", "--batches", "3", "--label-noise", "0.1", "--no-progress"]
     folder = tmp_path / "sim"
-    assert main(["simulate", "cells", str(folder), *arguments]) == 0
+    assert main(["simulate", str(folder), *arguments]) == 0
     reference, query = (ad.read_h5ad(folder / f"{side}.h5ad") for side in ("reference", "query"))
     assert (reference.n_obs, query.n_obs) == (300, 200)
     assert list(reference.var_names) == list(query.var_names)
@@ -298,5 +304,34 @@ def test_command_writes_a_project_that_can_be_run(tmp_path: Path) -> None:
     assert list(config) == ["datasets"]
     jsonschema.validate(config["datasets"][0], yaml.safe_load(schema.read_text()))
     for side in ("reference", "query"):
-        assert Path(config["datasets"][0][side]["url"]).is_file()
-    assert main(["simulate", "cells", str(folder), "--labels", "3", "--unseen", "3"]) == 1
+        path = Path(config["datasets"][0][side]["url"])
+        assert path.is_absolute()
+        assert path.is_file()
+
+
+def test_command_refuses_before_it_makes_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "sim")
+    for wrong, message in (
+        (["--labels", "3", "--unseen", "3"], "3 unseen labels of 3"),
+        (["--confounding", "1.5"], "confounding = 1.5: must be at most 1"),
+        (["--cells", "0"], "n_cells = 0: must be at least 1"),
+    ):
+        assert main(["simulate", folder, *wrong]) == 1
+        assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_next_steps_are_commands_that_can_be_run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steps = next_steps("my cells")
+    assert [shlex.split(step)[:2] for step in steps] == [["plkd", "train"], ["plkd", "annotate"]]
+    parser = command_line()
+    for step in steps:
+        options = parser.parse_args(shlex.split(step)[1:])
+        assert options.output.parent == Path("my cells")
+    (tmp_path / "Snakefile").touch()
+    assert shlex.split(next_steps("my cells")[-1])[0] == "snakemake"

@@ -90,7 +90,7 @@ def test_known_markers_are_looked_for(finished: Project) -> None:
 
 
 def explain(finished: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "plkd.cli", "explain", str(finished.folder / "query.h5ad")]
+    command = [sys.executable, "-m", "plkd", "explain", str(finished.folder / "query.h5ad")]
     command += ["--model", str(finished.run_folder() / "model")]
     return subprocess.run(
         [*command, *arguments],

@@ -34,7 +34,9 @@ def test_annotated_copy(finished: Project) -> None:
     assert np.isfinite(annotated.obsm["X_plkd_umap"]).all()
     probabilities = annotated.obsm["plkd_probabilities"]
     labels = annotated.uns["plkd"]["labels"]
-    np.testing.assert_array_equal(labels[probabilities.argmax(axis=1)], predictions["label"])
+    np.testing.assert_array_equal(
+        labels[probabilities.to_numpy().argmax(axis=1)], predictions["label"]
+    )
 
 
 def test_student_learns_the_planted_types(finished: Project) -> None:
@@ -99,7 +101,7 @@ def test_command_line_gives_the_same_labels(finished: Project, tmp_path: Path) -
     query = finished.folder / "query.h5ad"
     before = sha256_of(query)
     output, table = tmp_path / "out.h5ad", tmp_path / "out.tsv"
-    command = [sys.executable, "-m", "plkd.cli", "annotate", str(query)]
+    command = [sys.executable, "-m", "plkd", "annotate", str(query)]
     command += ["--model", str(finished.run_folder() / "model"), "-o", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow" / "scripts")}
     done = subprocess.run(

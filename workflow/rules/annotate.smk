@@ -45,6 +45,7 @@ rule map_cells:
 
 rule annotate:
     input:
+        **MODEL,
         query=query_file,
         prepared="<prepared>/query.h5ad",
         predictions="<run>/predictions/student.parquet",

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
@@ -59,9 +59,9 @@ def locate(path):
 # Of a remote repository Snakemake fetches file by file what is asked for: the modules that are imported
 # here, with all that they import. The module that finds these out is loaded on its own first.
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
-fingerprint = SourceFileLoader(
-    "fingerprint", str(locate("plkd/pipeline/fingerprint.py"))
-).load_module()
+spec = spec_from_file_location("fingerprint", locate("plkd/pipeline/fingerprint.py"))
+fingerprint = module_from_spec(spec)
+spec.loader.exec_module(fingerprint)
 for module in (
     "pipeline/configuration",
     "pipeline/console",

@@ -1,11 +1,14 @@
 """Write a copy of the query with the Student's labels."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
 
 from plkd.evaluation.embeddings import umap_of_query
-from plkd.prediction.annotate import label_table, write_annotated
+from plkd.model.trained_model import load_model
+from plkd.prediction.annotated_copy import annotation_of, write_annotated
+from plkd.prediction.predict import PredictedCells, about_labels, label_table, provenance_of
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import ReadingOptions
@@ -17,22 +20,35 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    predictions = read_predictions(snakemake.input.predictions)
+    model = load_model(Path(snakemake.input.model).parent)
+    prepared = PreparedCells.read(snakemake.input.prepared)
+    predictions = prepared.in_order(
+        read_predictions(snakemake.input.predictions), f"'{snakemake.input.predictions}'"
+    )
     write_tsv(label_table(predictions), snakemake.output.labels)
-    embedding = ad.read_h5ad(snakemake.input.embedding)
+    embedded = ad.read_h5ad(snakemake.input.embedding)
+    embedded = embedded[embedded.obs["role"] == "query"]
+    place = embedded.obs.reset_index(drop=True).reset_index(names="place")
+    place = prepared.in_order(place, f"'{snakemake.input.embedding}'")["place"]
+    predicted = PredictedCells(
+        predictions,
+        embedded.X[place],
+        prepared.source_rows,
+        prepared.source_ids,
+        prepared.left_out,
+        about_labels(
+            model.require("student"),
+            gene_overlap=prepared.measured.mean(),
+            scale=str(prepared.about["scale"]["description"]),
+            provenance=provenance_of(model),
+        ),
+    )
+    umap = umap_of_query(snakemake.input.umap, predictions["cell_id"])
     write_annotated(
         snakemake.input.query,
         snakemake.output.annotated,
-        predictions,
-        embedding[embedding.obs["role"] == "query"].X,
-        umap=umap_of_query(snakemake.input.umap, predictions["cell_id"]),
-        rows=PreparedCells.read(snakemake.input.prepared).source_rows,
-        about={
-            "dataset": snakemake.wildcards.dataset,
-            "variant": snakemake.wildcards.variant,
-            "seed": int(snakemake.wildcards.seed),
-        },
-        reading=ReadingOptions.from_config(snakemake.params.source),
+        annotation_of(predicted, obsm={"umap": umap}),
+        ReadingOptions.from_config(snakemake.params.source),
     )
 
 

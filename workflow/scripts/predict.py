@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.model.trained_model import load_model
-from plkd.prediction.annotate import predict_prepared, write_embedding
+from plkd.prediction.predict import predict_prepared, write_embedding
 from plkd.prediction.table import write_predictions
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.devices import choose_device
 from plkd.utils.logs import run_script
 
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
-    predictions, embedding = predict_prepared(model, snakemake.input.query, device=device)
+    predictions, embedding = predict_prepared(
+        model, PreparedCells.read(snakemake.input.query), device=device
+    )
     write_predictions(predictions, snakemake.output.predictions)
     sides = {"query": (predictions["cell_id"], embedding)}
     if snakemake.input.get("reference"):
-        of_reference, embedding = predict_prepared(model, snakemake.input.reference, device=device)
+        of_reference, embedding = predict_prepared(
+            model, PreparedCells.read(snakemake.input.reference), device=device
+        )
         sides = {"reference": (of_reference["cell_id"], embedding), **sides}
     write_embedding(sides, snakemake.output.embedding)
 

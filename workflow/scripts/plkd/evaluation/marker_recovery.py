@@ -43,7 +43,7 @@ PLANTED_COLUMNS: Columns = {"precision_planted": float, "chance_planted": float}
 def read_markers(path: str | Path, item: str = "gene") -> Markers:
     """Read markers of labels: a GMT file, or a table of two columns, label and gene.
 
-    The ``truth.json`` of simulated cells (`plkd simulate cells`) is read as well. With `item` =
+    The ``truth.json`` of simulated cells (`plkd simulate`) is read as well. With `item` =
     "pathway" the file names pathways of labels, in a column ``pathway``.
 
     The table is tab-separated with the header ``label``, ``gene`` (further columns are left

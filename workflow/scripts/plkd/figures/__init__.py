@@ -1,1 +1,69 @@
 """Pictures: one module per subject; each ``plot_*`` returns a figure in the shared style."""
+
+from typing import TYPE_CHECKING
+
+from plkd.utils.lazy import lazy_names
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "plot_attention": "plkd.figures.pathways:plot_attention",
+        "plot_beeswarm": "plkd.figures.attribution:plot_beeswarm",
+        "plot_benchmark": "plkd.figures.benchmark:plot_benchmark",
+        "plot_confidence": "plkd.figures.confidence:plot_confidence",
+        "plot_confusion": "plkd.figures.confusion:plot_confusion",
+        "plot_embedding": "plkd.figures.embedding:plot_embedding",
+        "plot_explanation": "plkd.figures.explain:plot_explanation",
+        "plot_faithfulness": "plkd.figures.faithfulness:plot_faithfulness",
+        "plot_history": "plkd.figures.history:plot_history",
+        "plot_key_genes": "plkd.figures.key_genes:plot_key_genes",
+        "plot_label_pathways": "plkd.figures.pathways:plot_label_pathways",
+        "plot_networks": "plkd.figures.networks:plot_networks",
+        "plot_pathways": "plkd.figures.mask:plot_pathways",
+        "plot_per_label": "plkd.figures.per_label:plot_per_label",
+        "plot_recovery": "plkd.figures.key_genes:plot_recovery",
+        "plot_slides": "plkd.figures.spatial:plot_slides",
+        "plot_stability": "plkd.figures.key_genes:plot_stability",
+        "plot_top_genes": "plkd.figures.attribution:plot_top_genes",
+        "save_figure": "plkd.figures.style:save_figure",
+    },
+)
+
+if TYPE_CHECKING:
+    from plkd.figures.attribution import plot_beeswarm, plot_top_genes
+    from plkd.figures.benchmark import plot_benchmark
+    from plkd.figures.confidence import plot_confidence
+    from plkd.figures.confusion import plot_confusion
+    from plkd.figures.embedding import plot_embedding
+    from plkd.figures.explain import plot_explanation
+    from plkd.figures.faithfulness import plot_faithfulness
+    from plkd.figures.history import plot_history
+    from plkd.figures.key_genes import plot_key_genes, plot_recovery, plot_stability
+    from plkd.figures.mask import plot_pathways
+    from plkd.figures.networks import plot_networks
+    from plkd.figures.pathways import plot_attention, plot_label_pathways
+    from plkd.figures.per_label import plot_per_label
+    from plkd.figures.spatial import plot_slides
+    from plkd.figures.style import save_figure
+
+__all__ = [
+    "plot_attention",
+    "plot_beeswarm",
+    "plot_benchmark",
+    "plot_confidence",
+    "plot_confusion",
+    "plot_embedding",
+    "plot_explanation",
+    "plot_faithfulness",
+    "plot_history",
+    "plot_key_genes",
+    "plot_label_pathways",
+    "plot_networks",
+    "plot_pathways",
+    "plot_per_label",
+    "plot_recovery",
+    "plot_slides",
+    "plot_stability",
+    "plot_top_genes",
+    "save_figure",
+]

@@ -46,7 +46,7 @@ def choose_cells(
     student: TrainedNetwork,
     *,
     cell: str | None = None,
-    group: str | None = None,
+    label: str | None = None,
     obs: tuple[str, str] | None = None,
     most: int,
     seed: int,
@@ -59,7 +59,7 @@ def choose_cells(
         All cells of the query.
     student
         Labels them.
-    cell, group, obs
+    cell, label, obs
         One of them: a name of a cell; a label that the Student gives; a column of the cells' table
         and a value.
     most, seed
@@ -70,10 +70,10 @@ def choose_cells(
     InputError
         If there is no such cell, label, column or value, or not one of the three was given.
     """
-    if sum(choice is not None for choice in (cell, group, obs)) != 1:
-        raise InputError("say which cells to explain: a cell, a group or a column with a value.")
-    if group is not None:
-        rows, probabilities = _labelled(cells, student, group)
+    if sum(choice is not None for choice in (cell, label, obs)) != 1:
+        raise InputError("say which cells to explain: a cell, a label or a column with a value.")
+    if label is not None:
+        rows, probabilities = _labelled(cells, student, label)
     else:
         found = _named(cells, cell) if cell is not None else _with_value(cells, *(obs or ("", "")))
         rows, probabilities = found, None
@@ -85,7 +85,7 @@ def choose_cells(
         matrix,
         student.predict(matrix)[0] if probabilities is None else probabilities[drawn],
         len(rows),
-        cell or group or "=".join(obs or ()),
+        cell or label or "=".join(obs or ()),
     )
 
 

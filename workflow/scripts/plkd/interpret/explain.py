@@ -93,7 +93,7 @@ def explain_file(
     query: CellSource,
     *,
     cell: str | None = None,
-    group: str | None = None,
+    label: str | None = None,
     obs: tuple[str, str] | None = None,
     seed: int = 0,
     reading: ReadingOptions = AS_IT_IS,
@@ -109,7 +109,7 @@ def explain_file(
         :func:`plkd.prediction.model_input.model_input`.
     cell
         Barcode of the cell to explain; or
-    group
+    label
         a label: the cells that the Student gives it; or
     obs
         a column of the cells' table and a value.
@@ -127,7 +127,7 @@ def explain_file(
     student = model.require("student")
     with model_input(query, student, reading) as cells:
         chosen = choose_cells(
-            cells, student, cell=cell, group=group, obs=obs, most=MOST_CELLS, seed=seed
+            cells, student, cell=cell, label=label, obs=obs, most=MOST_CELLS, seed=seed
         )
     return explain_cells(model, chosen)
 

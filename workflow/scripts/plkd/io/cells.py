@@ -64,6 +64,7 @@ class _Source:
     """What a file or an AnnData holds, before its columns are named."""
 
     path: Path
+    reader: str
     obs: pd.DataFrame
     var: pd.DataFrame
     stored: Any
@@ -105,6 +106,11 @@ class CellFile:
     def path(self) -> Path:
         """The file; "the AnnData" for one in memory."""
         return self._source.path
+
+    @property
+    def reader(self) -> str:
+        """The format, one of :data:`READERS`; ``anndata`` for an AnnData."""
+        return self._source.reader
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -161,6 +167,12 @@ class CellFile:
             return sparse.csr_matrix((0, len(self.genes)), dtype=np.float32)
         return sparse.csr_matrix(sparse.vstack(taken, format="csr"))
 
+    def to_anndata(self) -> ad.AnnData:
+        """All cells with what is known of them; `X` as :func:`read_cells` gives it."""
+        X = self.take(np.arange(self.n_cells))
+        obsm = {} if self.spatial is None else {"spatial": self.spatial}
+        return ad.AnnData(X, obs=self.obs, var=self.var, obsm=obsm)
+
 
 @contextmanager
 def open_cells(
@@ -194,12 +206,13 @@ def open_cells(
     _check_options(path, reader, reading)
     if reader in STORES:
         with open_store(path, reading.modality) as store:
-            yield _named(_store_source(store, path, reading), reading)
+            yield _named(_store_source(store, path, reader, reading), reading)
     else:
         adata = _read_at_once(path, reader, reading, obs_columns)
         yield _named(
             _Source(
                 path,
+                reader,
                 adata.obs.copy(),
                 adata.var,
                 adata.X,
@@ -223,9 +236,7 @@ def read_cells(
         ``obsm['spatial']``.
     """
     with open_cells(source, reading, obs_columns=obs_columns) as cells:
-        X = cells.take(np.arange(cells.n_cells))
-        obsm = {} if cells.spatial is None else {"spatial": cells.spatial}
-        return ad.AnnData(X, obs=cells.obs, var=cells.var, obsm=obsm)
+        return cells.to_anndata()
 
 
 def read_obs(source: CellSource, reading: ReadingOptions = AS_IT_IS) -> pd.DataFrame:
@@ -297,12 +308,13 @@ def _check_options(path: Path, reader: str, reading: ReadingOptions) -> None:
         raise InputError(f"'{path}': `transpose` is for csv, not for '{reader}'")
 
 
-def _store_source(store: Any, path: Path, reading: ReadingOptions) -> _Source:
+def _store_source(store: Any, path: Path, reader: str, reading: ReadingOptions) -> _Source:
     matrices = matrices_of(store)
     matrix = find_matrix(matrices, path, reading.layer, reading.use_raw)
     obs, var = read_annotations(store, path, reading.use_raw)
     return _Source(
         path,
+        reader,
         obs,
         var,
         matrix,
@@ -321,6 +333,7 @@ def _anndata_source(adata: ad.AnnData, reading: ReadingOptions) -> _Source:
     matrix = find_matrix(matrices, path, reading.layer, reading.use_raw)
     return _Source(
         path,
+        "anndata",
         adata.obs.copy(),
         adata.raw.var if reading.use_raw else adata.var,
         matrix,

@@ -66,9 +66,9 @@ def clustering_loss(
     return total * (1.0 / n_labels if prefactor == "labels" else 2.0 / (n_labels * (n_labels - 1)))
 
 
-def cross_entropy_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """L2: mean cross-entropy of logits (cells, labels) with integer labels (cells,)."""
-    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+def cross_entropy_loss(logits: Tensor, codes: Tensor) -> Tensor:
+    """L2: mean cross-entropy of logits (cells, labels) with codes of labels (cells,)."""
+    return F.cross_entropy(logits, codes)
 
 
 def distillation_loss(

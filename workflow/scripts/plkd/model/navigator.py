@@ -10,8 +10,6 @@ all genes stand last and multiply the expression as it is; for the others it is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,89 +18,6 @@ from torch import Tensor, nn
 
 # A group holds tokens up to this many times as large as its smallest: less padding, more groups.
 _GROUP_RATIO = 1.35
-
-Groups = list[tuple[int, int]]
-"""(tokens, padded size) of every group."""
-
-
-class _GroupedProduct(torch.autograd.Function):
-    """Tokens (cells, tokens + 1, width): tokens in the order of the groups, then `last`.
-
-    Written by hand because every group can then write its part of the result, and of the weights'
-    gradient, in place; autograd would make copies of all tokens to put the groups together.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        last: Tensor,
-        genes: Tensor,
-        groups: Groups,
-    ) -> Tensor:
-        n_cells, n_tokens, width = len(x), *bias.shape
-        rows = torch.cat([x.T, x.new_zeros(1, n_cells)])  # a row per gene, then the padding's
-        gathered = rows.index_select(0, genes)  # (padded entries, cells)
-        by_token = x.new_empty(n_tokens, n_cells, width)
-        for values, weights, part in _by_group(groups, rows, gathered, weight, by_token):
-            torch.bmm(values.transpose(1, 2), weights, out=part)
-        ctx.save_for_backward(rows, gathered, weight, genes)
-        ctx.groups = groups
-        # What reads the tokens goes cell by cell: bias and transposition in one pass.
-        tokens = x.new_empty(n_cells, n_tokens + len(last), width)
-        torch.add(by_token.transpose(0, 1), bias, out=tokens[:, :n_tokens])
-        tokens[:, n_tokens:] = last
-        return tokens
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, None, None]:
-        rows, gathered, weight, genes = ctx.saved_tensors
-        n_tokens = sum(count for count, _ in ctx.groups)
-        by_token = gradient[:, :n_tokens].transpose(0, 1).contiguous()
-        of_weight = torch.empty_like(weight)
-        for values, weights, part in _by_group(ctx.groups, rows, gathered, of_weight, by_token):
-            torch.bmm(values, part, out=weights)
-        of_x = None
-        if ctx.needs_input_grad[0]:
-            of_rows = torch.zeros_like(rows)
-            of_gathered = torch.empty_like(gathered)
-            for values, weights, part in _by_group(
-                ctx.groups, of_rows, of_gathered, weight, by_token
-            ):
-                product = torch.bmm(weights, part.transpose(1, 2))
-                if values.stride(0):
-                    values.copy_(product)
-                else:  # the tokens of all genes share the rows of the expression
-                    of_rows[:-1] += product.sum(dim=0)
-            of_x = of_rows.index_add_(0, genes, of_gathered)[:-1].T
-        total = gradient.sum(dim=0)
-        return of_x, of_weight, total[:n_tokens], total[n_tokens:], None, None
-
-
-def _by_group(
-    groups: Groups, rows: Tensor, gathered: Tensor, weight: Tensor, tokens: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Views of every group: (tokens, size, cells), (tokens, size, width) and of the tokens.
-
-    `rows` is (genes + 1, cells), `gathered` (padded entries, cells), `tokens` (tokens, cells,
-    width). A group of all genes is not gathered: its view of `rows` has no stride.
-    """
-    n_genes, n_cells = len(rows) - 1, rows.shape[1]
-    entry = token = 0
-    for count, size in groups:
-        stop = entry + count * size
-        if size < n_genes:
-            values = gathered[entry:stop].view(count, size, n_cells)
-        else:
-            values = rows[:-1].expand(count, size, n_cells)
-        weights = weight[entry:stop].view(count, size, -1)
-        yield values, weights, tokens[token : token + count]
-        entry, token = stop, token + count
 
 
 class Navigator(nn.Module):
@@ -141,7 +56,7 @@ class Navigator(nn.Module):
 
         genes: list[np.ndarray] = []  # gene of every padded entry; n_genes stands for the padding
         entries: list[np.ndarray] = []  # its position among the mask's entries; -1 for the padding
-        self._groups: Groups = []
+        self._groups: list[tuple[int, int]] = []  # (tokens, padded size) of every group
         start = 0
         while start < self.n_tokens:
             limit = max(sizes[order[start]] * _GROUP_RATIO, sizes[order[start]] + 1)
@@ -194,10 +109,25 @@ class Navigator(nn.Module):
         For what treats all tokens alike, as attention does. Rows of `last`, shape (any, width), are
         put behind the tokens of every cell.
         """
-        if last is None:
-            last = self.bias.new_empty(0, self.width)
-        tokens = _GroupedProduct.apply(x, self.weight, self.bias, last, self._genes, self._groups)
-        return cast(Tensor, tokens)
+        n_cells = len(x)
+        rows = torch.cat([x.T, x.new_zeros(1, n_cells)])  # a row per gene, then the padding's
+        gathered = rows.index_select(0, self._genes)  # (padded entries, cells)
+        weights = self.weight.split([count * size for count, size in self._groups])
+        biases = self.bias.split([count for count, _ in self._groups])
+        tokens, start = [], 0
+        for (count, size), weight, bias in zip(self._groups, weights, biases, strict=True):
+            if size < self.n_genes:
+                values = gathered[start : start + count * size].view(count, size, n_cells)
+                start += count * size
+            else:  # all genes are not gathered
+                values = rows[:-1].expand(count, size, n_cells)
+            product = torch.baddbmm(
+                bias[:, None], values.transpose(1, 2), weight.view(count, size, -1)
+            )
+            tokens.append(product.transpose(0, 1))  # (cells, tokens of the group, width)
+        if last is not None:
+            tokens.append(last.expand(n_cells, *last.shape))
+        return torch.cat(tokens, dim=1)
 
     def mask(self) -> sparse.csc_array:
         """The mask of shape (genes, tokens)."""

@@ -4,16 +4,14 @@ Only the cell token (cls) of the last attention layer is read, so that layer is 
 query: the score of token j under head t is ``u_j . a_t`` with ``a_t = W_K,t^T q_t / scale``, and
 the head's output is ``W_V,t (sum_j alpha_tj u_j)``. The key bias adds the same number to all scores
 of a head and cancels; the value bias passes through because the weights sum to one. This is exact,
-and costs O(tokens * width * heads) per cell, not O(tokens^2 * width + tokens * width^2). A
-LayerNorm in front of it needs no normalised tokens either: its scale and shift go to `a_t` and to
-the pooled result, and its division by the standard deviation to scores and weights.
+and costs O(tokens * width * heads) per cell, not O(tokens^2 * width + tokens * width^2).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,82 +43,6 @@ class TokenView:
     tokens: Tensor
     updated: Tensor
     attention: Tensor
-
-
-class _AttentionPooling(torch.autograd.Function):
-    """Softmax-weighted sums of tokens, which may be normalised first without being written out.
-
-    Inputs: tokens v (cells, tokens, width); directions a (cells, heads, width); a factor on the
-    weights, (cells, heads, tokens), or None; and the epsilon of a LayerNorm without scale and
-    shift, or None. Outputs: sums (cells, heads, width); with a factor, the sums of the weights
-    (cells, heads, 1), which otherwise are one.
-
-    Written by hand because autograd would keep, and pass over, several tensors of the size of all
-    tokens; here they are read five times and their gradient is written twice.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, tokens: Tensor, directions: Tensor, factor: Tensor | None, eps: float | None
-    ) -> tuple[Tensor, Tensor | None]:
-        n_cells, _, width = tokens.shape
-        mean = inverse = None
-        if eps is None:
-            raw = torch.bmm(directions, tokens.transpose(1, 2))
-            weights = raw.softmax(dim=2)
-        else:
-            # The mean cancels where the direction is centred; its own row of the product gives it.
-            directions = directions - directions.mean(dim=2, keepdim=True)
-            averaging = directions.new_full((n_cells, 1, width), 1.0 / width)
-            product = torch.bmm(torch.cat([directions, averaging], 1), tokens.transpose(1, 2))
-            raw, mean = product[:, :-1], product[:, -1:]
-            square = torch.linalg.vector_norm(tokens, dim=2)[:, None].square_().div_(width)
-            variance = square.addcmul_(mean, mean, value=-1.0).clamp_min_(0.0)
-            inverse = variance.add_(eps).rsqrt_()
-            weights = (raw * inverse).softmax(dim=2)
-        applied = weights if factor is None else weights * factor
-        pooled = torch.bmm(applied if inverse is None else applied * inverse, tokens)
-        if eps is not None:
-            pooled -= pooled.mean(dim=2, keepdim=True)
-        ctx.save_for_backward(tokens, directions, factor, raw, mean, inverse, weights)
-        return pooled, None if factor is None else applied.sum(dim=2, keepdim=True)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, of_pooled: Tensor, of_total: Tensor | None
-    ) -> tuple[Tensor, Tensor, None, None]:
-        tokens, directions, factor, raw, mean, inverse, weights = ctx.saved_tensors
-        if inverse is not None:
-            of_pooled = of_pooled - of_pooled.mean(dim=2, keepdim=True)
-        along = torch.bmm(of_pooled, tokens.transpose(1, 2))  # (cells, heads, tokens)
-        of_weights = along if inverse is None else along * inverse
-        applied = weights
-        if factor is not None and of_total is not None:
-            of_weights = (of_weights + of_total) * factor
-            applied = weights * factor
-        of_scores = torch._softmax_backward_data(of_weights, weights, 2, weights.dtype)
-        if inverse is None:
-            shares = torch.cat([applied, of_scores], dim=1)
-            vectors = torch.cat([of_pooled, directions], dim=1)
-            return (
-                torch.bmm(shares.transpose(1, 2), vectors),
-                torch.bmm(of_scores, tokens),
-                None,
-                None,
-            )
-        of_raw = of_scores * inverse
-        of_directions = torch.bmm(of_raw, tokens)
-        of_directions -= of_directions.mean(dim=2, keepdim=True)
-        of_inverse = torch.addcmul(of_scores * raw, along, applied).sum(dim=1, keepdim=True)
-        shrink = of_inverse * inverse.pow(3).div_(tokens.shape[2])  # (cells, 1, tokens)
-        shares = torch.cat([applied * inverse, of_raw, shrink * mean], dim=1)
-        ones = tokens.new_ones(len(tokens), 1, tokens.shape[2])
-        vectors = torch.cat([of_pooled, directions, ones], dim=1)
-        of_tokens = (tokens * shrink.transpose(1, 2)).baddbmm_(
-            shares.transpose(1, 2), vectors, beta=-1.0
-        )
-        return of_tokens, of_directions, None, None
 
 
 class AttentionLayer(nn.Module):
@@ -159,26 +81,17 @@ class AttentionLayer(nn.Module):
         `cell` is the cell token among them, (cells, width), or (1, width) when it is the same for
         all cells.
         """
-        n_cells, n_tokens, width = joined.shape
+        n_cells, _, width = joined.shape
         by_head = self.heads, width // self.heads, width
-        direction = self._direction(cell)
-        norm = self.norm if isinstance(self.norm, nn.LayerNorm) else None
-        if norm is not None:  # its shift gives all scores of a head the same, as the key bias does
-            direction = direction * norm.weight
-        factor = None
-        if self.training and self.attention_dropout:
-            ones = joined.new_ones(n_cells, self.heads, n_tokens)
-            factor = F.dropout(ones, self.attention_dropout)
-        pooled, total = _AttentionPooling.apply(
-            joined, direction.expand(n_cells, -1, -1), factor, None if norm is None else norm.eps
-        )
-        if norm is not None:
-            pooled = pooled * norm.weight + (norm.bias if total is None else norm.bias * total)
+        normed = self.norm(joined)
+        direction = self._direction(cell).expand(n_cells, -1, -1)
+        weights = torch.bmm(direction, normed.transpose(1, 2)).softmax(dim=2)
+        weights = F.dropout(weights, self.attention_dropout, self.training)
+        pooled = torch.bmm(weights, normed)  # (cells, heads, width)
         value_weight = self.value.weight.view(by_head).transpose(1, 2)
         values = torch.bmm(pooled.transpose(0, 1), value_weight).transpose(0, 1)
         # With dropout the weights no longer sum to one, and the value bias scales with their sum.
-        bias = self.value.bias.view(by_head[:2])
-        values = values + (bias if total is None else bias * total)
+        values = values + self.value.bias.view(by_head[:2]) * weights.sum(dim=2, keepdim=True)
         return self._finish(cell, self.output(values.reshape(n_cells, width)))
 
     def cell_attention(self, joined: Tensor, cell: Tensor) -> Tensor:

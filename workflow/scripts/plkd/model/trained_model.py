@@ -21,6 +21,7 @@ from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
 from plkd.settings.models import Settings, from_dict
+from plkd.utils.text import counted, listed
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Model:
     seed
         The seed it was trained with.
     provenance
-        Where it comes from: data set, hash of the reference.
+        Where it comes from: `cells_per_label` of the reference; data set, hash of the reference.
     """
 
     teacher: TrainedNetwork | None = None
@@ -119,6 +120,44 @@ class Model:
     def normalisation(self) -> Normalisation:
         """What the values of a cell must be."""
         return self._either.normalisation
+
+    @property
+    def cells_per_label(self) -> dict[str, int]:
+        """How many cells of the reference had each label."""
+        known = self.provenance.get("cells_per_label", {})
+        return {label: int(known.get(label, 0)) for label in self.labels}
+
+    def summary(self) -> dict[str, Any]:
+        """What the model is, ready for JSON: names in order, thresholds, settings, origin."""
+        calibration = self._either.calibration if self.student is None else self.student.calibration
+        return {
+            "labels": self.cells_per_label,
+            "genes": self.genes,
+            "pathways": [] if self.teacher is None else self.teacher.tokens,
+            "networks": list(self.networks),
+            **dataclasses.asdict(calibration),
+            "target_sum": self.normalisation.target_sum,
+            "seed": self.seed,
+            "settings": self.settings.to_dict(),
+            "provenance": {k: v for k, v in self.provenance.items() if k != "cells_per_label"},
+        }
+
+    def __repr__(self) -> str:
+        about = self.summary()
+        cells = self.cells_per_label
+        origin = ", ".join(f"{key} {value}" for key, value in about["provenance"].items())
+        lines = [
+            f"Model of {len(self.labels)} labels, {len(self.genes)} genes, "
+            f"{len(about['pathways'])} pathways ({' and '.join(self.networks)})",
+            f"  labels: {counted(cells, len(cells))}",
+            f"  genes: {listed(self.genes, quote='')}",
+            f"  pathways: {listed(about['pathways'], quote='')}",
+            f"  unknown below confidence {about['unknown_threshold']:.3f}; prediction sets miss "
+            f"the label of {about['alpha']:.0%} of cells like the reference's; temperature "
+            f"{about['temperature']:.2f}",
+            f"  seed {self.seed}; {origin or 'origin not recorded'}",
+        ]
+        return "\n".join(lines)
 
     @property
     def _either(self) -> TrainedNetwork:

@@ -124,6 +124,8 @@ def train_teacher(
         raise InputError(
             "the mask is of other genes than the reference: make it of the reference's genes."
         )
+    sizes = np.bincount(reference.codes, minlength=len(reference.labels))
+    cells_per_label = dict(zip(reference.labels, sizes.tolist(), strict=True))
     reference = reference.with_label_noise(settings.label_noise, seed)
     torch.manual_seed(seed)
     scale = _gene_weights(reference, settings, seed)
@@ -144,7 +146,7 @@ def train_teacher(
         background=Background.sample(reference, settings.background_cells, seed),
         history=history,
         seed=seed,
-        provenance=provenance or {},
+        provenance={"cells_per_label": cells_per_label, **(provenance or {})},
     )
 
 
@@ -201,7 +203,7 @@ def _teacher_objective(
         terms = {}
         if choice.cross_entropy_weight:
             terms["cross_entropy"] = choice.cross_entropy_weight * losses.cross_entropy_loss(
-                logits, codes[torch.from_numpy(cells)], label_smoothing=choice.label_smoothing
+                logits, codes[torch.from_numpy(cells)]
             )
         if choice.clustering_weight:
             terms["clustering"] = choice.clustering_weight * losses.clustering_loss(

@@ -3,14 +3,15 @@
 Snakemake reruns a job when its script file changes, not when a module that the script imports does.
 Rules therefore carry this fingerprint among their parameters: it covers the modules of the library
 that a script reaches through imports, and nothing of them that cannot change a result (comments,
-docstrings, layout). Standard library only: Snakemake imports this module itself.
+docstrings, layout, what only type checkers read). Standard library only: Snakemake imports this
+module itself.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def _imported_modules(path: str, source: str) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
     packages = path.split("/")[:-1]
-    for node in _nodes_that_run(ast.parse(source)):
+    for node in ast.walk(what_runs(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -75,23 +76,6 @@ def _imported_modules(path: str, source: str) -> set[str]:
             names.update(f"{module}.{alias.name}" for alias in node.names)
             names.add(module)
     return {name for name in names if name == "plkd" or name.startswith("plkd.")}
-
-
-def _nodes_that_run(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under ``if TYPE_CHECKING:``, which no interpreter sees."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            waiting.extend(node.orelse)
-        else:
-            waiting.extend(ast.iter_child_nodes(node))
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
-    return name == "TYPE_CHECKING"
 
 
 def _files_of(module: str) -> list[str]:
@@ -104,13 +88,23 @@ def _files_of(module: str) -> list[str]:
 @cache
 def _meaning(source: str) -> bytes:
     """Source code without what cannot change a result."""
-    return ast.dump(_without_docstrings(ast.parse(source))).encode()
+    return ast.dump(what_runs(source)).encode()
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def what_runs(source: str) -> ast.Module:
+    """Syntax tree without docstrings and without blocks for type checkers."""
+    tree: ast.Module = _OnlyWhatRuns().visit(ast.parse(source))
     for node in ast.walk(tree):
         if isinstance(
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         ) and (ast.get_docstring(node, clean=False) is not None):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+class _OnlyWhatRuns(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse
+        return node

@@ -112,14 +112,21 @@ def model_input(
         model's genes.
     """
     with open_cells(query, reading) as cells:
-        if cells.n_cells == 0:
-            raise InputError(f"'{cells.path}' has no cells.")
-        columns, overlap = match_genes(cells.genes, model.genes)
-        _check_overlap(overlap, minimum_overlap, cells, model.genes)
-        logger.info("'%s': %d cells, %s", cells.path, cells.n_cells, cells.scale.describe())
-        if not cells.scale.usable:  # looking at the other matrices takes time
-            require_usable(cells.scale, f"'{cells.path}'", cells.other_scales())
-        yield ModelInput(overlap, model.normalisation.target_sum, cells, columns)
+        yield as_model_input(cells, model, minimum_overlap=minimum_overlap)
+
+
+def as_model_input(
+    cells: CellFile, model: TrainedNetwork, *, minimum_overlap: float = MINIMUM_OVERLAP
+) -> ModelInput:
+    """As :func:`model_input`, of cells that are open already."""
+    if cells.n_cells == 0:
+        raise InputError(f"'{cells.path}' has no cells.")
+    columns, overlap = match_genes(cells.genes, model.genes)
+    _check_overlap(overlap, minimum_overlap, cells, model.genes)
+    logger.info("'%s': %d cells, %s", cells.path, cells.n_cells, cells.scale.describe())
+    if not cells.scale.usable:  # looking at the other matrices takes time
+        require_usable(cells.scale, f"'{cells.path}'", cells.other_scales())
+    return ModelInput(overlap, model.normalisation.target_sum, cells, columns)
 
 
 def _check_overlap(

@@ -18,6 +18,7 @@ probability:<class>    float32   one column per label; each row sums to 1
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from scipy.special import entr
 
 from plkd.errors import InputError
 from plkd.utils.files import whole_file
+from plkd.utils.tables import write_tsv
 from plkd.utils.text import listed
 
 PROBABILITY = "probability:"
@@ -130,6 +132,15 @@ def write_predictions(table: pd.DataFrame, path: str | Path) -> None:
         pq.write_table(arrow, temporary)
 
 
+def save_predictions(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a prediction table as ``.parquet`` or, with the sets as JSON lists, as ``.tsv``."""
+    path = Path(path)
+    if path.suffix == ".parquet":
+        write_predictions(table, path)
+        return
+    write_tsv(table.assign(prediction_set=prediction_sets_as_json(table)), path)
+
+
 def read_predictions(path: str | Path) -> pd.DataFrame:
     """Read a prediction table and check it.
 
@@ -227,6 +238,13 @@ def prediction_sets(table: pd.DataFrame) -> pa.ListArray:
     """Prediction sets of a table as one pyarrow array of lists of strings."""
     sets = pa.array(table["prediction_set"], type=_SETS)
     return sets.combine_chunks() if isinstance(sets, pa.ChunkedArray) else sets
+
+
+def prediction_sets_as_json(table: pd.DataFrame) -> list[str]:
+    """Prediction sets as JSON lists, which are clear whatever the labels are called."""
+    sets = list(map(tuple, prediction_sets(table).to_pylist()))
+    texts = {names: json.dumps(names, ensure_ascii=False) for names in set(sets)}
+    return [texts[names] for names in sets]
 
 
 def _margin(matrix: NDArray[np.float32]) -> NDArray[np.float32]:

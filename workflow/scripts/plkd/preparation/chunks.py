@@ -29,7 +29,7 @@ Chosen = TypeVar("Chosen", bound=SomeCells)
 
 
 def chunks_of(
-    sides: Sequence[Chosen], doing: str
+    sides: Sequence[Chosen], doing: str, *, progress: bool = True
 ) -> Iterator[tuple[Chosen, slice, sparse.csr_matrix]]:
     """Yield (side, which of its cells, their values as CSR) until all cells of all sides were seen.
 
@@ -42,10 +42,12 @@ def chunks_of(
         Each with an open file and the rows to read of it.
     doing
         What the pass does, for the progress bar.
+    progress
+        Show it.
     """
     files = {id(side.cells): side.cells for side in sides}
     n_cells = sum(side.rows.size for side in sides)
-    with ProgressBar(total=n_cells, desc=doing, unit=" cells", leave=False) as bar:
+    with ProgressBar(total=n_cells, desc=doing, unit=" cells", disable=not progress) as bar:
         for cells in files.values():
             users = [side for side in sides if side.cells is cells]
             wanted = np.zeros(cells.n_cells, dtype=bool)

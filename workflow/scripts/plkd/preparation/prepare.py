@@ -105,7 +105,8 @@ def prepare_reference(
     *,
     query: CellSource | Sequence[str] | None = None,
     query_reading: ReadingOptions = AS_IT_IS,
-) -> PreparedCells:
+    progress: bool = True,
+) -> tuple[PreparedCells, pd.DataFrame]:
     """Prepare a reference alone, in memory: the very cells, genes and values of the whole stage.
 
     Parameters
@@ -121,6 +122,15 @@ def prepare_reference(
         :func:`prepare_dataset` restricts it to the genes of its query.
     query_reading
         How to read the query.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    cells : PreparedCells
+        The reference.
+    genes : DataFrame
+        All its genes, see :func:`choose_genes`.
 
     Raises
     ------
@@ -135,22 +145,22 @@ def prepare_reference(
             query_genes = _genes_of(query, query_reading)
             places, overlap = match_genes(query_genes, opened.genes)
             notes = check_overlap(overlap, query_genes, opened.genes, settings)
-        side = reference_side(opened, source, settings)
+        side = reference_side(opened, source, settings, progress=progress)
         for note in [*side.warnings, *notes]:
             logger.warning("%s", note)
-        sums, _ = measure([side])
+        sums, _ = measure([side], progress=progress)
         genes = choose_genes(sums, side.genes, places, settings)
         columns, n_genes = _columns(genes), int(genes["selected"].sum())
         parts = [
             take_genes(to_log_normalised(X, side.scale), columns, n_genes)
-            for _, _, X in chunks_of([side], "preparing")
+            for _, _, X in chunks_of([side], "preparing", progress=progress)
         ]
         frame = _frame(side, genes[genes["selected"]], "")
         frame.X = sparse.vstack(parts, format="csr")
-    return PreparedCells.of(frame)
+    return PreparedCells.of(frame), genes
 
 
-def measure(sides: Sequence[Side]) -> tuple[GeneSums, dict[str, bool]]:
+def measure(sides: Sequence[Side], *, progress: bool = True) -> tuple[GeneSums, dict[str, bool]]:
     """Add up the genes of the reference, the first side, and see which sides have counts.
 
     Counts that have to be recovered are counts only if every cell has them; what is found is
@@ -172,7 +182,7 @@ def measure(sides: Sequence[Side]) -> tuple[GeneSums, dict[str, bool]]:
     }
     to_recover = {side.role for side in sides if side.scale.counts_recoverable}
     needed = [side for side in sides if side is reference or side.role in to_recover]
-    for side, here, X in chunks_of(needed, "measuring genes"):
+    for side, here, X in chunks_of(needed, "measuring genes", progress=progress):
         if side is reference:
             sums.add(to_log_normalised(X, side.scale), codes[here])
         if side.role in to_recover and has_counts[side.role]:

@@ -38,15 +38,15 @@ class PreparedCells:
     obs
         Table of the cells, its index the unique cell ids: `batch`, `source_row` (row of the source
         file), `source_id` where the id there is another one, and for a reference `label`.
-    genes
-        The columns, in order.
+    var
+        Table of the genes: `in_query` (whether the query measured them).
     about
         ``uns['plkd']``: scale found, `target_sum`, `dataset`.
     """
 
     source: Path | ad.AnnData
     obs: pd.DataFrame
-    genes: list[str]
+    var: pd.DataFrame
     about: dict[str, Any]
 
     @classmethod
@@ -66,19 +66,29 @@ class PreparedCells:
             open_store(path) as store,
             readable(path, "a table"),
         ):
-            obs, genes = read_elem(store["obs"]), read_elem(store["var"]).index
+            obs, var = read_elem(store["obs"]), read_elem(store["var"])
             about = read_elem(store["uns/plkd"]) if "uns/plkd" in store else {}
-        return cls(path, obs, list(map(str, genes)), about)
+        return cls(path, obs, var, about)
 
     @classmethod
     def of(cls, cells: ad.AnnData) -> PreparedCells:
         """Prepared cells in memory (:func:`plkd.preparation.prepare.prepare_reference`)."""
-        return cls(cells, cells.obs, list(map(str, cells.var_names)), dict(cells.uns["plkd"]))
+        return cls(cells, cells.obs, cells.var, dict(cells.uns["plkd"]))
 
     @property
     def name(self) -> str:
         """The file, for messages."""
         return "the prepared cells" if isinstance(self.source, ad.AnnData) else str(self.source)
+
+    @property
+    def genes(self) -> list[str]:
+        """The columns, in order."""
+        return list(map(str, self.var.index))
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Whether the query measured each gene, (n_genes,)."""
+        return self.var["in_query"].to_numpy(dtype=bool)
 
     @property
     def n_cells(self) -> int:

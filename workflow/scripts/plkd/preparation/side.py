@@ -32,6 +32,7 @@ from plkd.utils.text import counted, listed
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
 LISTED_VALUES = 20
+NO_COUNTS = "no counts at all"
 
 
 @dataclass
@@ -198,7 +199,9 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     return side
 
 
-def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Side]:
+def check_values(
+    sides: Sequence[Side], min_genes_per_cell: int = 0, *, progress: bool = True
+) -> list[Side]:
     """Look at all values of some sides: find the scale, and drop cells that hold too little.
 
     Parameters
@@ -207,6 +210,8 @@ def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Sid
         From :func:`choose_cells`; a file that serves several is read once.
     min_genes_per_cell
         Cells with fewer genes above zero are dropped; those with none always are.
+    progress
+        Show a progress bar.
 
     Raises
     ------
@@ -215,7 +220,7 @@ def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Sid
     """
     ranges = {side.role: ValueRange() for side in sides}
     n_genes = {side.role: np.zeros(side.n_cells, dtype=np.int32) for side in sides}
-    for side, here, X in chunks_of(sides, "checking values"):
+    for side, here, X in chunks_of(sides, "checking values", progress=progress):
         ranges[side.role] += ValueRange.of(X)
         n_genes[side.role][here] = _genes_per_cell(X)
     checked = []
@@ -229,7 +234,7 @@ def check_values(sides: Sequence[Side], min_genes_per_cell: int = 0) -> list[Sid
                 "10,000"
             )
         of_cell = n_genes[side.role]
-        side = side.take(of_cell > 0, "no counts at all").take(
+        side = side.take(of_cell > 0, NO_COUNTS).take(
             of_cell[of_cell > 0] >= min_genes_per_cell,
             f"fewer than {min_genes_per_cell} genes (`min_genes_per_cell`)",
         )

@@ -79,11 +79,12 @@ def open_sides(
         yield sides
 
 
-def reference_side(opened: CellFile, settings: SourceSettings, choices: PrepareSettings) -> Side:
+def reference_side(
+    opened: CellFile, settings: SourceSettings, choices: PrepareSettings, *, progress: bool = True
+) -> Side:
     """Choose and check the cells of a reference alone; errors are those of :func:`open_sides`."""
-    (side,) = check_values(
-        [choose_cells(opened, settings, "reference")], choices.min_genes_per_cell
-    )
+    chosen = choose_cells(opened, settings, "reference")
+    (side,) = check_values([chosen], choices.min_genes_per_cell, progress=progress)
     return labelled_cells(side, settings, opened.path, choices.min_cells_per_label)
 
 

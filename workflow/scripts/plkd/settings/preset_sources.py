@@ -60,8 +60,7 @@ SOURCES: dict[str, dict[str, list[str]]] = {
               for name in ("epochs", "batch_size", "optimiser", "learning_rate", "momentum",
                            "weight_decay", "schedule", "final_learning_rate", "sampling")),
             *(f"{loss}.{field.name}" for loss in ("teacher_loss", "student_loss")
-              for field in dataclasses.fields(getattr(PRESETS["paper"], loss))
-              if field.name != "label_smoothing"),
+              for field in dataclasses.fields(getattr(PRESETS["paper"], loss))),
         ],
         "ours": ["alpha", "background_cells"],
     },

@@ -1,9 +1,10 @@
 """The three presets, and how a variant of the configuration becomes settings.
 
-Every number of a preset stands in this module once, with the place where it comes from. A *variant*
-is a preset and a few overrides (``{"preset": "paper", "mask": {"kind": "random"}}``);
-:func:`resolve` turns it into :class:`~plkd.settings.models.Settings`, :func:`json_schema`
-describes what a variant may say. Standard library only: Snakemake imports this module itself.
+The default preset is the defaults of :mod:`plkd.settings.models`; of the others stands here what
+differs from it or is said by their source. A *variant* is a preset and a few overrides
+(``{"preset": "paper", "mask": {"kind": "random"}}``); :func:`resolve` turns it into
+:class:`~plkd.settings.models.Settings`, :func:`json_schema` describes what a variant may say.
+Standard library only: Snakemake imports this module itself.
 """
 
 from __future__ import annotations
@@ -25,11 +26,20 @@ from plkd.settings.models import (
     schema_of,
 )
 
+# What the default preset does to the cells that are learnt from, and the others do not.
+_UNCHANGED_CELLS: dict[str, Any] = {"min_steps": 0, "gene_dropout": 0.0, "input_noise": 0.0}
+
 # The text of the paper. Where it is silent (batch size, learning rate, momentum, dropout, size of
 # the Student) the authors' published code fills in; its learning rate of 1e-3 leaves the Teacher at
 # chance within six epochs, so the rate is the one that trains (0.05).
 PAPER = Settings(
-    mask=MaskSettings(min_genes=5, max_genes=300, max_pathways=300, rank_by="enrichment"),  # 2.2
+    mask=MaskSettings(  # 2.2
+        min_genes=5,
+        max_genes=300,
+        max_pathways=300,
+        rank_by="enrichment",
+        uncovered_token=False,
+    ),
     teacher=TeacherSettings(
         width=48,  # the quoted parameter counts (4.1)
         depth=1,  # 2.2 "only 1 layer"
@@ -48,6 +58,8 @@ PAPER = Settings(
         momentum=0.9,  # authors' code
         weight_decay=5e-5,  # authors' code
         clip_gradient=1.0,  # ours: without norms and residuals the weights run away at this rate
+        sampling="natural",
+        **_UNCHANGED_CELLS,
     ),
     teacher_loss=TeacherLossSettings(
         clustering_assignments="logits",  # 2.3 "Y_a = logits"
@@ -62,18 +74,28 @@ PAPER = Settings(
         schedule="cosine",
         learning_rate=0.05,
         weight_decay=5e-5,
+        sampling="natural",
+        **_UNCHANGED_CELLS,
     ),
     student_loss=StudentLossSettings(
+        teacher_sees="whole_cell",  # 2.3
+        hard_label_weight=0.0,
         temperature=3.0,  # 2.3 "T = 3"
         self_entropy="maximise",  # the sign is lost in the text; this one keeps labels in use
         self_entropy_mean="logits",  # 2.3 "the average of y_i"
     ),
+    gene_weights="equal",
 )
 
 # The settings of the authors' published code, with its mask laid out as the text says. Its batches
 # of 8 and labels oversampled to the largest one are kept.
 AUTHORS_CODE = Settings(
-    mask=MaskSettings(rank_by="coverage", max_pathways=299, n_fully_connected=1),  # "node 0"
+    mask=MaskSettings(
+        rank_by="coverage",
+        max_pathways=299,
+        n_fully_connected=1,  # "node 0"
+        uncovered_token=False,
+    ),
     teacher=TeacherSettings(
         width=48,
         depth=2,
@@ -95,6 +117,7 @@ AUTHORS_CODE = Settings(
         weight_decay=5e-5,
         final_learning_rate=0.01,
         sampling="balanced",
+        **_UNCHANGED_CELLS,
     ),
     teacher_loss=TeacherLossSettings(
         clustering_assignments="logits",
@@ -109,8 +132,10 @@ AUTHORS_CODE = Settings(
         learning_rate=1e-3,
         schedule="constant",
         sampling="balanced",
+        **_UNCHANGED_CELLS,
     ),
     student_loss=StudentLossSettings(
+        teacher_sees="whole_cell",
         distillation_weight=0.5,
         temperature=4.0,
         temperature_squared=True,
@@ -118,51 +143,12 @@ AUTHORS_CODE = Settings(
         self_entropy="minimise",
         self_entropy_mean="logits",
     ),
+    gene_weights="equal",
     validation_fraction=0.3,
 )
 
-# Chosen by the accuracy of the Student on config/development.yaml: one preset for all transfers.
-# What matters most is what keeps the models from leaning on small shifts of many genes, which is
-# what a batch effect looks like: genes weighted by how far the labels lie apart in them, genes
-# hidden, and noise on all of them in proportion to that distance. The Student learns from what the
-# Teacher says of the very same corrupted cells, so they agree off the reference too.
-_CORRUPTED = TrainingSettings(
-    epochs=10,
-    min_steps=600,
-    batch_size=64,
-    optimiser="adamw",
-    learning_rate=1e-3,
-    sampling="square_root",  # rare types are seen often enough, common ones still more often
-    gene_dropout=0.8,
-    input_noise=0.03,
-)
-DEFAULT = Settings(
-    # one token for what no pathway covers: without it a small panel, of which few gene sets have
-    # enough genes, leaves the Teacher blind. A token that sees every gene, as the authors' code
-    # has it, would carry nearly all of a label, and the pathways next to nothing.
-    mask=MaskSettings(uncovered_token=True),
-    # no dropout and no MLP: with few tokens they cost more than they give, with many they change
-    # nothing
-    teacher=TeacherSettings(width=48, depth=1, heads=2, block="prenorm", mlp_ratio=0.0),
-    teacher_training=_CORRUPTED,
-    # over all pairs of labels, because with 1/k many labels let L1 outweigh the cross-entropy
-    teacher_loss=TeacherLossSettings(
-        clustering_assignments="softmax", clustering_kernel="median", clustering_prefactor="pairs"
-    ),
-    student=StudentSettings(hidden=(256, 128), dropout=0.4),
-    student_training=_CORRUPTED,
-    student_loss=StudentLossSettings(
-        temperature=2.0,  # a Teacher trained on corrupted cells is soft already
-        teacher_sees="same_cell",
-        hard_label_weight=0.5,
-        self_entropy="maximise",
-        self_entropy_mean="softmax",
-    ),
-    gene_weights="separation",
-)
-
 PRESETS: dict[str, Settings] = {
-    "default": DEFAULT,
+    "default": Settings(),
     "paper": PAPER,
     "authors_code": AUTHORS_CODE,
 }

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.simulation.design import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, Design, make_design, stream
+from plkd.simulation.settings import DrawSettings, split_settings
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.progress import ProgressBar
 
@@ -103,11 +104,8 @@ def simulate_cells(
     *,
     seed: int = 0,
     design: int | Design = 0,
-    depth: float = 2000.0,
     batches: Sequence[str] | None = None,
     leave_out: Collection[str] = (),
-    composition_shift: float = 0.0,
-    label_noise: float = 0.0,
     progress: bool = False,
     **settings: Any,
 ) -> Simulation:
@@ -125,22 +123,16 @@ def simulate_cells(
         Seed of the draw.
     design
         Seed of the design, or a design from :func:`plkd.simulation.make_design`.
-    depth
-        Mean total count of a cell.
     batches
         Names of the batches of this draw (default: those of the design); a batch of another name
         has an effect of its own. Cells are spread evenly over them.
     leave_out
         Labels of the design that this draw lacks: drawn for the query alone they are unseen labels.
-    composition_shift
-        Standard deviation of the labels' log abundance between batches.
-    label_noise
-        Share of the cells whose `label` is replaced by another one by chance.
     progress
         Show a progress bar.
     **settings
-        Settings of :func:`plkd.simulation.make_design`: `n_genes`, `n_labels`, `n_batches`,
-        `n_programmes`, `programme_size`, `programmes_per_label`, `n_markers`, `batch_effect`, ..
+        Fields of :class:`~plkd.simulation.settings.DrawSettings`, and, where `design` is a seed, of
+        :class:`~plkd.simulation.settings.DesignSettings` (`n_genes`, `n_labels`, ..).
 
     Returns
     -------
@@ -150,19 +142,20 @@ def simulate_cells(
     Raises
     ------
     InputError
-        If a number is out of range, or a label to be left out does not exist.
+        If a setting is unknown or out of its limits, or a label to be left out does not exist.
 
     Examples
     --------
     >>> reference = simulate_cells(500, seed=1, n_labels=5)
     >>> query = simulate_cells(300, seed=2, n_labels=5, batches=["new donor"])
     """
+    draw, of_design = split_settings(DrawSettings, settings)
     if not isinstance(design, Design):
-        design = make_design(seed=design, **settings)
-    elif settings:
+        design = make_design(seed=design, **of_design)
+    elif of_design:
         raise InputError(
-            f"`{next(iter(settings))}` is a setting of the design: give it to make_design, or give "
-            "the seed of a design instead of the design"
+            f"`{next(iter(of_design))}` is a setting of the design: give it to make_design, or "
+            "give the seed of a design instead of the design"
         )
     unknown = set(leave_out) - set(design.labels)
     if unknown:
@@ -170,8 +163,6 @@ def simulate_cells(
             f"`leave_out` names '{sorted(unknown)[0]}', which is no label of the design; its "
             f"labels are: {', '.join(design.labels)}"
         )
-    if not 0 <= label_noise <= 1:
-        raise InputError(f"`label_noise` is {label_noise}; expected a share between 0 and 1")
     if n_cells < 1:
         raise InputError(f"`n_cells` is {n_cells}; expected at least 1")
     names = tuple(design.batches if batches is None else batches)
@@ -180,17 +171,17 @@ def simulate_cells(
     kept = np.array([label not in leave_out for label in design.labels])
     if not kept.any():
         raise InputError("`leave_out` names every label of the design; no cells are left")
-    label_codes = _draw_labels(design, names, batch_codes, kept, composition_shift, rng)
+    label_codes = _draw_labels(design, names, batch_codes, kept, draw.composition_shift, rng)
     simulation = draw_cells(
         design,
         np.asarray(design.labels, dtype=object)[label_codes],
         np.asarray(names, dtype=object)[batch_codes],
         seed=seed,
-        depth=depth,
+        depth=draw.depth,
         progress=progress,
     )
-    if label_noise:
-        _disturb_labels(simulation.cells.obs, label_noise, stream(design.seed, "noise", seed))
+    if draw.label_noise:
+        _disturb_labels(simulation.cells.obs, draw.label_noise, stream(design.seed, "noise", seed))
     return simulation
 
 
@@ -267,7 +258,7 @@ def draw_cells(
             "label": pd.Categorical(labels, label_names).remove_unused_categories(),
             "batch": pd.Categorical(batches, batch_names),
         },
-        index=[f"s{seed}-cell{i:06d}" for i in range(n_cells)],
+        index=[f"s{seed}-cell{i:05d}" for i in range(n_cells)],
     )
     return Simulation(
         cells=ad.AnnData(

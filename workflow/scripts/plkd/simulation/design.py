@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.simulation.settings import DesignSettings, settings_from
 
 # Quantiles of the genes' base level between which informative genes lie: neither silent genes nor
 # those few that take much of the counts.
@@ -113,110 +115,65 @@ def stream(*names: object) -> np.random.Generator:
 
 def make_design(
     *,
-    n_genes: int = 2000,
-    n_labels: int = 8,
-    n_batches: int = 4,
-    n_programmes: int = 60,
-    programme_size: int = 20,
-    programmes_per_label: int = 3,
-    n_markers: int = 10,
-    batch_effect: float = 0.3,
     genes: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     batches: Sequence[str] | None = None,
-    programme_prefix: str = "PROGRAMME",
-    labels_per_lineage: int = 3,
-    imbalance: float = 10.0,
     abundance: Sequence[float] | None = None,
-    marker_effect: float = 2.2,
-    programme_effect: float = 0.7,
-    dispersion: float = 0.3,
-    confounding: float = 0.0,
+    programme_prefix: str = "PROGRAMME",
     seed: int = 0,
+    **settings: Any,
 ) -> Design:
     """Plant labels, markers, gene programmes and batch effects.
 
     Parameters
     ----------
-    n_genes, n_labels, n_batches
-        How many; their names are GENE0001 .., A1 A2 A3 B1 .. (letters are lineages), batch1 ..
-    n_programmes
-        Number of gene sets. Those that no label needs are decoys: genes by chance from the same
-        range of levels.
-    programme_size
-        Genes of each set.
-    programmes_per_label
-        Gene sets active in a label. If there are several, the first is shared by its lineage.
-    n_markers
-        Genes that a label alone over-expresses, and genes of each lineage as well. A label's
-        markers are members of its own programmes, at most half of each.
-    batch_effect
-        Standard deviation of a batch's gene-wise log fold changes and of its log depth.
     genes, labels, batches
-        Names, instead of numbers.
+        Names, instead of the numbers of the settings; by default they are GENE0001 ..,
+        A1 A2 A3 B1 .. (letters are lineages), batch1 ..
+    abundance
+        Weight of each label, instead of the setting `imbalance`.
     programme_prefix
         Start of the gene sets' names.
-    labels_per_lineage
-        Size of the groups of related labels.
-    imbalance
-        Cells of the commonest label for each cell of the rarest; the others lie between.
-    abundance
-        Weight of each label, instead of `imbalance`.
-    marker_effect
-        Log fold change of the strongest marker of a label; the weakest has half of it.
-    programme_effect
-        Mean log fold change of a programme's genes where it is active.
-    dispersion
-        Over-dispersion of the counts.
-    confounding
-        Share (0 to 1) of the variance of a batch's effect that lies along the difference of two
-        labels: such batches look like other cell types.
     seed
         Seed of the design. Each part has a stream of its own.
+    **settings
+        Fields of :class:`~plkd.simulation.settings.DesignSettings`.
 
     Raises
     ------
     InputError
-        If there are too few genes or programmes for the labels, or a number is out of range.
+        If there are too few genes or programmes for the labels, or a setting is unknown or out of
+        its limits.
     """
-    labels = _default_labels(n_labels, labels_per_lineage) if labels is None else tuple(labels)
-    genes = _numbered("GENE", n_genes) if genes is None else tuple(genes)
-    batches = tuple(f"batch{i + 1}" for i in range(n_batches)) if batches is None else batches
+    chosen = settings_from(DesignSettings, settings)
+    per_lineage = chosen.labels_per_lineage
+    labels = _default_labels(chosen.n_labels, per_lineage) if labels is None else tuple(labels)
+    genes = _numbered("GENE", chosen.n_genes) if genes is None else tuple(genes)
+    if batches is None:
+        batches = [f"batch{i + 1}" for i in range(chosen.n_batches)]
     _check_names(genes=genes, labels=labels, batches=tuple(batches))
-    _check_numbers(
-        programme_size=(programme_size, 1, len(genes)),
-        programmes_per_label=(programmes_per_label, 0, n_programmes),
-        n_markers=(n_markers, 0, len(genes)),
-        labels_per_lineage=(labels_per_lineage, 1, np.inf),
-        imbalance=(imbalance, 1, np.inf),
-        batch_effect=(batch_effect, 0, np.inf),
-        dispersion=(dispersion, 0, np.inf),
-        confounding=(confounding, 0, 1),
-    )
-    lineages = {
-        label: f"lineage {_letters(i // labels_per_lineage)}" for i, label in enumerate(labels)
-    }
+    lineages = {label: f"lineage {_letters(i // per_lineage)}" for i, label in enumerate(labels)}
     levels = np.clip(stream(seed, "levels").normal(size=len(genes)), *LEVEL_LIMITS) * LEVEL_SPREAD
 
+    n_markers = chosen.n_markers
     markers, lineage_markers = _place_markers(levels, lineages, n_markers, stream(seed, "markers"))
-    folds = marker_effect * np.linspace(1, 0.5, n_markers)
+    folds = chosen.marker_effect * np.linspace(1, 0.5, n_markers)
     effects = np.zeros((len(labels), len(genes)))
     for row, label in enumerate(labels):
         effects[row, markers[label]] = folds
         effects[row, lineage_markers[lineages[label]]] = 0.7 * folds
 
-    active = _place_programmes(
-        lineages, n_programmes, programmes_per_label, stream(seed, "active programmes")
-    )
+    n_programmes, per_label = chosen.n_programmes, chosen.programmes_per_label
+    active = _place_programmes(lineages, n_programmes, per_label, stream(seed, "active programmes"))
     members = _programme_genes(
-        levels, active, markers, n_programmes, programme_size, stream(seed, "programmes")
+        levels, active, markers, n_programmes, chosen.programme_size, stream(seed, "programmes")
     )
     names = _numbered(f"{programme_prefix}_", n_programmes)
     activity = np.full((len(labels), n_programmes), BACKGROUND_ACTIVITY)
     for row, label in enumerate(labels):
         activity[row, active[label]] = 1.0
     if abundance is None:
-        steps = np.linspace(0, -np.log(imbalance), len(labels))
+        steps = np.linspace(0, -np.log(chosen.imbalance), len(labels))
         weights = np.exp(stream(seed, "abundance").permutation(steps))
     else:
         weights = np.asarray(abundance, dtype=float)
@@ -237,11 +194,11 @@ def make_design(
         abundance=weights / weights.sum(),
         base=levels,
         label_effects=effects,
-        loadings=_loadings(members, len(genes), programme_effect, stream(seed, "loadings")),
+        loadings=_loadings(members, len(genes), chosen.programme_effect, stream(seed, "loadings")),
         label_activity=activity,
-        batch_effect=batch_effect,
-        confounding=confounding,
-        dispersion=dispersion,
+        batch_effect=chosen.batch_effect,
+        confounding=chosen.confounding,
+        dispersion=chosen.dispersion,
         seed=seed,
     )
 
@@ -371,10 +328,3 @@ def _check_names(**names: tuple[str, ...]) -> None:
         if len(set(values)) < len(values):
             repeated = sorted({value for value in values if values.count(value) > 1})
             raise InputError(f"`{kind}`: '{repeated[0]}' is named twice; names must be unique")
-
-
-def _check_numbers(**limits: tuple[float, float, float]) -> None:
-    for name, (value, low, high) in limits.items():
-        if not low <= value <= high:
-            upper = f" and at most {high:g}" if np.isfinite(high) else ""
-            raise InputError(f"`{name}` is {value:g}; expected at least {low:g}{upper}")

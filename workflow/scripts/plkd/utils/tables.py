@@ -201,7 +201,8 @@ def write_html(table: pd.DataFrame, path: str | Path, title: str) -> None:
     title
         Stands above the table.
     """
-    styler = table.style.format(escape="html", na_rep="", thousands=",", precision=3)
+    styler = table.style.set_uuid("")  # by chance otherwise: the same table, the same file
+    styler = styler.format(escape="html", na_rep="", thousands=",", precision=3)
     numbers = list(table.select_dtypes("number"))
     if numbers:
         styler = styler.set_properties(subset=numbers, **{"text-align": "right"})

@@ -1,0 +1,403 @@
+"""Train, annotate, explain, evaluate: what a notebook calls, and the command line too.
+
+Cells are an :class:`~anndata.AnnData`, in memory or backed, or the path of a file, which is read in
+chunks. For the same data, settings and seed the results are those of the pipeline.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import pandas as pd
+
+from plkd.errors import InputError
+from plkd.evaluation.tables import evaluate as evaluate_methods
+from plkd.interpret import explain as interpretation
+from plkd.io.cells import CellSource
+from plkd.model.reference import Reference
+from plkd.model.trained_model import Model, load_model
+from plkd.model.training import train_model
+from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
+from plkd.pathways.mask import build_mask
+from plkd.prediction.annotated_copy import (
+    KEY_ADDED,
+    add_annotation,
+    annotate_file,
+    annotation_of,
+)
+from plkd.prediction.model_input import CHUNK_CELLS
+from plkd.prediction.predict import predict_cells, provenance_of
+from plkd.preparation.prepare import prepare_reference
+from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
+from plkd.settings.models import Settings
+from plkd.settings.presets import resolve
+from plkd.utils.devices import choose_device
+from plkd.utils.logs import logger
+
+Values = str | int | float | Sequence[str | int | float]
+
+
+def train(
+    reference: CellSource,
+    labels_key: str,
+    *,
+    batch_key: str | None = None,
+    gene_sets: str | Path | Sequence[str | Path] | None = None,
+    query: CellSource | None = None,
+    keep: Mapping[str, Values] | None = None,
+    drop: Mapping[str, Values] | None = None,
+    layer: str | None = None,
+    reading: ReadingOptions = AS_IT_IS,
+    query_reading: ReadingOptions = AS_IT_IS,
+    prepare: Mapping[str, Any] | None = None,
+    preset: str = "default",
+    overrides: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> Model:
+    """Train a Teacher and a Student on labelled cells.
+
+    Parameters
+    ----------
+    reference
+        Labelled cells, counts or log-normalised; an AnnData is not changed.
+    labels_key
+        Column of obs with the labels.
+    batch_key
+        Column of obs with the batches, within which variable genes are looked for.
+    gene_sets
+        GMT files whose sets become the pathways. Default: the programmes of blood cells that come
+        with plkd if they fit the genes, else a random mask, with a warning.
+    query
+        Cells that are to be labelled: the model then uses only genes that they have, as in the
+        pipeline.
+    keep, drop
+        Columns of obs with the values that cells of the reference must, or must not, have.
+    layer
+        Layer with the values, instead of X; short for ``reading``.
+    reading, query_reading
+        How to read the reference, and the query.
+    prepare
+        Choice of cells and genes, the keys of `prepare` of a data set in the configuration:
+        `n_genes`, `min_cells_per_gene`, `min_cells_per_label`, ..
+    preset
+        Settings to start from: default, paper or authors_code.
+    overrides
+        Single settings, as in a variant of the configuration: ``{"teacher": {"width": 32}}``.
+    seed
+        Random state: the same seed gives the same model.
+    device
+        auto, cpu, cuda, cuda:1, ..
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    Model
+        For :func:`annotate` and :func:`explain`; ``model.save("folder")`` keeps it.
+
+    Raises
+    ------
+    InputError
+        If the cells, the gene sets or a setting cannot be used.
+    """
+    settings = resolve({"preset": preset, **(overrides or {})})
+    device = choose_device(device)
+    source = SourceSettings(
+        reading=_with_layer(reading, layer),
+        labels_key=labels_key,
+        batch_key=batch_key,
+        keep=keep or {},
+        drop=drop or {},
+    )
+    prepared, measured = prepare_reference(
+        reference,
+        source,
+        PrepareSettings.from_config(prepare),
+        query=query,
+        query_reading=query_reading,
+        progress=progress,
+    )
+    genes = prepared.genes
+    sets, settings = _gene_sets(gene_sets, genes, settings)
+    mask = build_mask(
+        genes=genes, gene_sets=sets, background=measured["gene"].tolist(), **vars(settings.mask)
+    )
+    return train_model(
+        Reference.from_names(prepared.X, prepared.labels, genes),
+        mask,
+        settings,
+        seed=seed,
+        device=device,
+        provenance={"reference": _name_of(reference), "labels_key": labels_key},
+        progress=progress,
+    )
+
+
+def annotate(
+    query: CellSource,
+    model: Model | str | Path,
+    *,
+    output: str | Path | None = None,
+    key_added: str = KEY_ADDED,
+    copy: bool = False,
+    inplace: bool = True,
+    layer: str | None = None,
+    reading: ReadingOptions = AS_IT_IS,
+    device: str = "auto",
+    chunk_cells: int = CHUNK_CELLS,
+    progress: bool = True,
+) -> ad.AnnData | pd.DataFrame | None:
+    """Label cells with a trained model.
+
+    An AnnData gets ``obs['plkd_label']``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
+    ``plkd_unknown``, ``plkd_prediction_set``, ``plkd_reason``, ``obsm['X_plkd']``,
+    ``obsm['plkd_probabilities']`` and ``uns['plkd']``, see
+    :func:`plkd.prediction.annotated_copy.write_annotated`. A file is not changed; with `output` an
+    annotated copy of it is written.
+
+    Parameters
+    ----------
+    query
+        Cells, counts or log-normalised, genes in any order.
+    model
+        From :func:`train`, or the folder of one.
+    output
+        For a file: the annotated copy, an h5ad (of an h5mu, an h5mu).
+    key_added
+        Stands for ``plkd`` in the names of what is added.
+    copy
+        Leave the AnnData as it is and return an annotated copy.
+    inplace
+        False: add nothing and return the table of predictions.
+    layer
+        Layer with the values, instead of X; short for ``reading``.
+    reading
+        How to read the cells.
+    device
+        auto, cpu, cuda, cuda:1, ..
+    chunk_cells
+        Cells in memory at a time.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    None, AnnData or DataFrame
+        Nothing for an AnnData that was annotated; its annotated copy with `copy`; the table of
+        predictions (`cell_id`, `label`, `confidence`, .., one row per cell with counts) for a file,
+        and with ``inplace=False``.
+
+    Raises
+    ------
+    InputError
+        If the cells cannot be read or have too few of the model's genes.
+    """
+    trained = _loaded(model)
+    network = trained.require("student")
+    reading = _with_layer(reading, layer)
+    options: dict[str, Any] = {
+        "provenance": provenance_of(trained),
+        "device": choose_device(device),
+        "chunk_cells": chunk_cells,
+        "progress": progress,
+        "reading": reading,
+    }
+    if output is not None:
+        if isinstance(query, ad.AnnData):
+            raise InputError(
+                "`output` is for a file of cells; an AnnData is annotated itself: call "
+                "`annotate(query, model)`, then `query.write_h5ad(..)`."
+            )
+        return annotate_file(network, query, output, key_added=key_added, **options)
+    predicted = predict_cells(network, query, **options)
+    if not (inplace and isinstance(query, ad.AnnData)):
+        return predicted.table
+    cells = query.copy() if copy else query
+    add_annotation(cells, annotation_of(predicted, key_added))
+    return cells if copy else None
+
+
+class Explanation(interpretation.Explanation):
+    """Why cells got their label; what :func:`explain` returns.
+
+    ``genes`` and ``pathways`` are tables, strongest first; further attributes are those of
+    :class:`plkd.interpret.explain.Explanation`.
+    """
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per gene and token: `label`, `kind` (gene, pathway, other token), `name`, .."""
+        return interpretation.explanation_table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the single cells as plain values, ready for JSON."""
+        names = [one.name for one in fields(self) if one.name != "attributions"]
+        plain = {name: getattr(self, name) for name in names}
+        for name in ("genes", "pathways"):
+            if plain[name] is not None:
+                plain[name] = plain[name].to_dict("records")
+        return plain
+
+    def text(self, top: int = 10) -> str:
+        """The explanation in lines, with the strongest genes and pathways."""
+        return interpretation.explanation_text(self, top)
+
+    def plot(self, *, top: int = 15) -> Any:
+        """Draw it; returns the matplotlib figure."""
+        from plkd.figures.explain import plot_explanation
+        from plkd.figures.style import style
+
+        with style():
+            return plot_explanation(self, top=top)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def explain(
+    query: CellSource,
+    model: Model | str | Path,
+    *,
+    cell: str | None = None,
+    label: str | None = None,
+    obs: tuple[str, str] | None = None,
+    layer: str | None = None,
+    reading: ReadingOptions = AS_IT_IS,
+    seed: int = 0,
+) -> Explanation:
+    """Say why a cell, or several, got their label: genes and pathways.
+
+    Parameters
+    ----------
+    query
+        Cells, as for :func:`annotate`.
+    model
+        From :func:`train`, or the folder of one.
+    cell
+        Barcode of the cell to explain; or
+    label
+        a label: the cells that the model gives it; or
+    obs
+        a column of obs and a value.
+    layer
+        Layer with the values, instead of X; short for ``reading``.
+    reading
+        How to read the cells.
+    seed
+        Random state by which cells of a large group are drawn.
+
+    Raises
+    ------
+    InputError
+        If there is no such cell, label, column or value, or the cells cannot be read.
+    """
+    found = interpretation.explain_file(
+        _loaded(model),
+        query,
+        cell=cell,
+        label=label,
+        obs=obs,
+        seed=seed,
+        reading=_with_layer(reading, layer),
+    )
+    return Explanation(**vars(found))
+
+
+def evaluate(
+    predictions: pd.DataFrame | Mapping[str, pd.DataFrame],
+    labels: pd.Series,
+    model: Model | str | Path,
+) -> dict[str, pd.DataFrame]:
+    """Score predictions against known labels.
+
+    Parameters
+    ----------
+    predictions
+        Table of :func:`annotate` (``inplace=False``), or several by the name of the method.
+    labels
+        Known label of each cell, its index the cell ids: ``adata.obs["cell_type"]``.
+    model
+        Which labels the reference has: cells of others should come out as unknown.
+
+    Returns
+    -------
+    dict of DataFrame
+        `metrics` (accuracy, macro F1, calibration error, ..), `per_label`, `abundance`,
+        `confusion` and `confidence`.
+
+    Raises
+    ------
+    InputError
+        If a cell has no known label in `labels`.
+    """
+    tables = {"plkd": predictions} if isinstance(predictions, pd.DataFrame) else dict(predictions)
+    known = labels[labels.notna()].astype(str)
+    truth = pd.DataFrame({"cell_id": known.index.astype(str), "label": known.to_numpy()})
+    return evaluate_methods(tables, truth, _loaded(model).cells_per_label)
+
+
+def compute_gene_activity(
+    cells: CellSource, annotation: str | Path, *, output: str | Path | None = None, **options: Any
+) -> ad.AnnData:
+    """Turn open chromatin (peaks or fragments) into the activity of genes.
+
+    Parameters
+    ----------
+    cells
+        Counts of cells x peaks, or a file of fragments.
+    annotation
+        Genes: GTF, GFF3 or BED.
+    output
+        Keep the result in this h5ad.
+    **options
+        Of :func:`plkd.gene_activity.write_gene_activity`: `rule`, `upstream`, `chromosomes`, ..
+
+    Returns
+    -------
+    AnnData
+        Cells x genes, which can be annotated, or serve as a reference, like RNA.
+
+    Raises
+    ------
+    InputError
+        If the cells or the annotation cannot be used.
+    """
+    from plkd.gene_activity import write_gene_activity
+
+    with tempfile.TemporaryDirectory(prefix="plkd-activity-") as scratch:
+        path = Path(scratch) / "activity.h5ad" if output is None else Path(output)
+        write_gene_activity(cells, annotation, path, **options)
+        return ad.read_h5ad(path)
+
+
+def _with_layer(reading: ReadingOptions, layer: str | None) -> ReadingOptions:
+    return reading if layer is None else replace(reading, layer=layer)
+
+
+def _loaded(model: Model | str | Path) -> Model:
+    return model if isinstance(model, Model) else load_model(model)
+
+
+def _gene_sets(
+    files: str | Path | Sequence[str | Path] | None, genes: list[str], settings: Settings
+) -> tuple[dict[str, GeneSet] | None, Settings]:
+    """The gene sets to use; without any that fit, settings for a mask that needs none."""
+    if files is not None:
+        return read_gmts([files] if isinstance(files, str | Path) else list(files)), settings
+    of_mask = settings.mask
+    sets = choose_gene_sets(genes, min_genes=of_mask.min_genes, max_genes=of_mask.max_genes)
+    if sets is None and of_mask.kind == "pathways":
+        logger.warning("the mask is random: the model can tell genes, but no pathways")
+        settings = replace(settings, mask=replace(of_mask, kind="random"))
+    return sets, settings
+
+
+def _name_of(cells: CellSource) -> str:
+    return "AnnData" if isinstance(cells, ad.AnnData) else Path(cells).name

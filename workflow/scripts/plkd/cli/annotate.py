@@ -1,0 +1,124 @@
+"""``plkd annotate``: label the cells of a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from plkd.cli.options import (
+    Commands,
+    add_command,
+    add_device,
+    add_json,
+    add_progress,
+    add_reading,
+    at_least_one,
+    check_files,
+    print_json,
+    reading_of,
+    shows_progress,
+)
+from plkd.errors import InputError
+from plkd.utils.logs import logger
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    command = add_command(
+        commands,
+        "annotate",
+        summary="label the cells of a file with a trained model",
+        description="Label the cells of a file with a trained model. The file is not changed: a "
+        "copy is written with obs['plkd_label'], plkd_confidence, plkd_unknown, and more, and "
+        "obsm['X_plkd'].",
+        example="plkd annotate query.h5ad --model my_model -o labelled.h5ad --table labels.tsv",
+    )
+    command.add_argument(
+        "query", type=Path, metavar="QUERY", help="cells: h5ad, h5mu, 10x h5 or mtx, csv, .."
+    )
+    command.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="folder of a trained model"
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT.h5ad",
+        help="annotated copy to write (of an h5mu: OUT.h5mu)",
+    )
+    command.add_argument(
+        "--table", type=Path, metavar="FILE", help="also write the labels as .tsv or .parquet"
+    )
+    command.add_argument(
+        "--key-added", default="plkd", metavar="NAME", help="start of the names of what is added"
+    )
+    add_device(command)
+    command.add_argument(
+        "--chunk-size", type=int, default=4096, metavar="N", help="cells in memory at a time"
+    )
+    add_reading(command)
+    add_progress(command)
+    add_json(command, "the labels with their numbers of cells")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Annotate and write."""
+    at_least_one(options.chunk_size, "--chunk-size")
+    check_files(
+        {"QUERY": options.query},
+        {
+            "-o": (options.output, (".h5ad", ".h5mu")),
+            "--table": (options.table, (".tsv", ".parquet")),
+        },
+        model=options.model,
+    )
+    reading = reading_of(options)
+
+    from plkd.io.cells import detect_reader
+    from plkd.model.trained_model import load_model
+    from plkd.prediction.annotated_copy import annotate_file
+    from plkd.prediction.predict import label_table, provenance_of
+    from plkd.prediction.table import save_predictions
+    from plkd.utils.devices import choose_device
+    from plkd.utils.files import writable_folder
+
+    reader = detect_reader(options.query) if reading.reader == "auto" else reading.reader
+    suffix = ".h5mu" if reader == "h5mu" else ".h5ad"
+    if options.output.suffix != suffix:
+        raise InputError(f"-o '{options.output}': the copy of this file must end in {suffix}.")
+    model = load_model(options.model)
+    device = choose_device(options.device)
+    for path in filter(None, (options.output, options.table)):
+        writable_folder(path.parent)
+    predictions = annotate_file(
+        model.require("student"),
+        options.query,
+        options.output,
+        key_added=options.key_added,
+        reading=reading,
+        device=device,
+        chunk_cells=options.chunk_size,
+        provenance=provenance_of(model),
+        progress=shows_progress(options),
+    )
+    if options.table is not None:
+        save_predictions(predictions, options.table)
+    labels = label_table(predictions)
+    logger.info(
+        "%d cells: %s",
+        len(predictions),
+        ", ".join(f"{row.cells} {row.label}" for row in labels.itertuples()),
+    )
+    logger.info("%d flagged unknown", int(predictions["unknown"].sum()))
+    logger.info("written: '%s'", options.output)
+    if options.json:
+        print_json(
+            {
+                "output": str(options.output),
+                "cells": len(predictions),
+                "unknown": int(predictions["unknown"].sum()),
+                "labels": labels.to_dict("records"),
+            }
+        )

@@ -1,0 +1,348 @@
+"""Labels in the query itself: added to an AnnData, or to a copy of its file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem, write_elem
+from numpy.typing import NDArray
+
+from plkd.errors import InputError
+from plkd.io.cells import CellFile, open_cells
+from plkd.io.stores import modality_group, open_hdf5, readable
+from plkd.model.trained_network import TrainedNetwork
+from plkd.prediction.model_input import CHUNK_CELLS
+from plkd.prediction.predict import PredictedCells, predict_opened
+from plkd.prediction.table import label_names, label_probabilities, prediction_sets_as_json
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.utils.files import whole_file
+from plkd.utils.logs import logger
+
+KEY_ADDED = "plkd"
+"""Start of the names of what is added to cells."""
+LOW_CONFIDENCE = "low confidence"
+COPIED_STORES = ("h5ad", "h5mu")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What annotated cells have more than the query, in the order of the query.
+
+    Attributes
+    ----------
+    rows, cell_ids
+        Ascending places of the cells in the query, and their names there.
+    obs
+        Columns to add.
+    obsm
+        Arrays, and tables by column name, with a row for every cell.
+    key, uns
+        Name and content of the entry of `uns`.
+    """
+
+    rows: NDArray[np.intp]
+    cell_ids: NDArray[np.object_]
+    obs: pd.DataFrame
+    obsm: Mapping[str, NDArray[Any] | pd.DataFrame]
+    key: str
+    uns: Mapping[str, Any]
+
+    def require_cells(self, cell_ids: pd.Index, name: str) -> None:
+        """Refuse a query whose cells are not these.
+
+        Parameters
+        ----------
+        cell_ids
+            Names of all cells of the query.
+        name
+            Its file, for messages.
+
+        Raises
+        ------
+        InputError
+            If a cell is missing or has another name.
+        """
+        if not len(self.rows) or self.rows[-1] < len(cell_ids):
+            found = np.asarray(cell_ids[self.rows].astype(str), dtype=object)
+            wrong = np.flatnonzero(found != self.cell_ids)
+            if not len(wrong):
+                return
+            what = (
+                f"{len(wrong):,} of {len(found):,} cells have another name: in row "
+                f"{self.rows[wrong[0]]:,} is '{found[wrong[0]]}' where '{self.cell_ids[wrong[0]]}' "
+                "was labelled"
+            )
+        else:
+            what = f"it has {len(cell_ids):,} cells, but row {self.rows[-1]:,} was labelled"
+        raise InputError(
+            f"'{name}' is not the file whose cells were labelled: {what}. Label the file anew (in "
+            "the pipeline: delete the prepared query and run it again)."
+        )
+
+
+def annotation_of(
+    predicted: PredictedCells,
+    key_added: str = KEY_ADDED,
+    obsm: Mapping[str, NDArray[np.floating]] | None = None,
+) -> Annotation:
+    """Put predictions into columns, with the cells of which nothing can be said among the others.
+
+    Such cells have no label and NaN in place of every number, are flagged unknown, and have the
+    reason in ``plkd_reason``, where other unknown cells have "low confidence"; a warning counts
+    them.
+
+    Parameters
+    ----------
+    predicted
+        From :func:`plkd.prediction.predict.predict_cells`.
+    key_added
+        Stands for ``plkd`` in the names of what is added.
+    obsm
+        More arrays with a row for every labelled cell, by the end of their names: ``umap`` becomes
+        ``obsm['X_plkd_umap']``.
+    """
+    left_out, table = predicted.left_out, predicted.table
+    if len(left_out):
+        reasons = left_out["reason"].value_counts()
+        logger.warning(
+            "%d cells get no label and are flagged unknown: %s",
+            len(left_out),
+            "; ".join(f"{n:,} {reason}" for reason, n in reasons.items()),
+        )
+    rows = np.concatenate([predicted.source_rows, left_out["source_row"]]).astype(np.intp)
+    ids = np.concatenate([predicted.source_ids, left_out["cell_id"]]).astype(object)
+    order = np.argsort(rows, kind="stable")
+    labelled = order < len(table)
+    place = order[labelled]
+
+    def spread(values: NDArray[Any]) -> NDArray[Any]:
+        """Values of the labelled cells among NaN for the others."""
+        whole = np.full((len(rows), *values.shape[1:]), np.nan, dtype=np.float32)
+        whole[labelled] = values[place]
+        return whole
+
+    arrays = {f"X_{key_added}": predicted.embedding} | {
+        f"X_{key_added}_{name}": values for name, values in (obsm or {}).items()
+    }
+    probabilities = pd.DataFrame(
+        spread(label_probabilities(table)), columns=column_names(label_names(table))
+    )
+    return Annotation(
+        rows[order],
+        ids[order],
+        _obs_columns(table.iloc[place], labelled, left_out, order, key_added),
+        {name: spread(values) for name, values in arrays.items()}
+        | {f"{key_added}_probabilities": probabilities},
+        key_added,
+        {**predicted.about, "labels": np.array(label_names(table), dtype=object)},
+    )
+
+
+def column_names(labels: Sequence[str]) -> list[str]:
+    """Names of the columns of ``obsm['plkd_probabilities']``: the labels, with ``|`` for ``/``.
+
+    HDF5 takes a slash for a step into a group: a label ``CD4+/CD25`` beside ``CD4+`` would make a
+    file that cannot be read. The labels themselves are in ``uns['plkd']['labels']``.
+    """
+    names = pd.Index([label.replace("/", "|") for label in labels], dtype=object)
+    return list(names if names.is_unique else ad.utils.make_index_unique(names))
+
+
+def add_annotation(cells: ad.AnnData, annotation: Annotation) -> None:
+    """Add labels to cells in memory, all or those that a query consists of, see `annotation.rows`.
+
+    Raises
+    ------
+    InputError
+        If the cells are not those that were labelled.
+    """
+    annotation.require_cells(cells.obs_names, "the AnnData")
+    if len(annotation.rows) != cells.n_obs:
+        raise InputError(
+            f"{len(annotation.rows):,} of the {cells.n_obs:,} cells of the AnnData were labelled: "
+            "take these cells first"
+        )
+    _add_to(cells, annotation)
+
+
+def annotate_file(
+    model: TrainedNetwork,
+    query: str | Path,
+    output: str | Path,
+    *,
+    device: str = "cpu",
+    chunk_cells: int = CHUNK_CELLS,
+    key_added: str = KEY_ADDED,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    reading: ReadingOptions = AS_IT_IS,
+) -> pd.DataFrame:
+    """Predict the labels of a file of cells and write an annotated copy of it.
+
+    The input is not touched, and read once where it is read as a whole. Parameters and errors are
+    those of :func:`~plkd.prediction.predict.predict_cells` and :func:`write_annotated`; returns the
+    prediction table.
+    """
+    if Path(output).resolve() == Path(query).resolve():
+        raise InputError(f"'{output}' is the query itself: choose another name for the output.")
+    with open_cells(query, reading) as cells:
+        predicted = predict_opened(
+            model,
+            cells,
+            device=device,
+            chunk_cells=chunk_cells,
+            provenance=provenance,
+            progress=progress,
+        )
+        _write(cells, output, annotation_of(predicted, key_added))
+    return predicted.table
+
+
+def write_annotated(
+    query: str | Path,
+    output: str | Path,
+    annotation: Annotation,
+    reading: ReadingOptions = AS_IT_IS,
+) -> None:
+    """Write a copy of a file of cells with labels, whole or not at all.
+
+    An h5ad keeps everything it holds; so does an h5mu, whose modality is annotated. Other formats
+    become an h5ad of matrix, cells and genes. Added are, for ``plkd``:
+
+    - in `obs` ``plkd_label``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
+      ``plkd_unknown``, ``plkd_prediction_set`` (the labels as a JSON list) and ``plkd_reason``;
+    - in `obsm` ``X_plkd`` (embedding), ``X_plkd_umap`` in the pipeline, and
+      ``plkd_probabilities``, a table with a column for each label (:func:`column_names`);
+    - ``uns['plkd']``, see :func:`plkd.prediction.predict.about_labels`.
+
+    Parameters
+    ----------
+    query
+        The file that was predicted.
+    output
+        The h5ad (of an h5mu, the h5mu) to write; it has the cells of the annotation.
+    annotation
+        From :func:`annotation_of`.
+    reading
+        How to read the query.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or its cells are not those that were labelled.
+    """
+    with open_cells(query, reading) as cells:
+        _write(cells, output, annotation)
+
+
+def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
+    annotation.require_cells(cells.obs.index, str(cells.path))
+    all_cells = len(annotation.rows) == cells.n_cells
+    with whole_file(output) as temporary:
+        if cells.reader in COPIED_STORES:
+            _copy_store(cells, temporary, annotation, all_cells)
+            return
+        copy = cells.to_anndata()
+        copy = copy if all_cells else copy[annotation.rows].copy()
+        _add_to(copy, annotation)
+        copy.write_h5ad(temporary)
+
+
+def _obs_columns(
+    table: pd.DataFrame,
+    labelled: NDArray[np.bool_],
+    left_out: pd.DataFrame,
+    order: NDArray[np.intp],
+    key: str,
+) -> pd.DataFrame:
+    """Columns for `obs`; `table` has the labelled cells, `order` the left out ones behind them."""
+    n_cells = len(labelled)
+    label, sets = np.full(n_cells, None, dtype=object), np.full(n_cells, "[]", dtype=object)
+    unknown, reason = np.ones(n_cells, dtype=bool), np.full(n_cells, "", dtype=object)
+    label[labelled] = table["label"].astype(str)
+    sets[labelled] = prediction_sets_as_json(table)
+    unknown[labelled] = table["unknown"]
+    reason[unknown] = LOW_CONFIDENCE
+    reason[~labelled] = left_out["reason"].to_numpy()[order[~labelled] - len(table)]
+    numbers = {}
+    for name in ("confidence", "margin", "entropy"):
+        numbers[f"{key}_{name}"] = np.full(n_cells, np.nan, dtype=np.float32)
+        numbers[f"{key}_{name}"][labelled] = table[name]
+    names = [name for name in label_names(table) if name in set(table["label"])]
+    return pd.DataFrame(
+        {
+            f"{key}_label": pd.Categorical(label, categories=names),
+            **numbers,
+            f"{key}_unknown": unknown,
+            f"{key}_prediction_set": pd.Categorical(sets),
+            f"{key}_reason": pd.Categorical(reason),
+        }
+    )
+
+
+def _copy_store(cells: CellFile, copy: Path, annotation: Annotation, all_cells: bool) -> None:
+    """Copy an h5ad or h5mu, all of its cells or some."""
+    query = cells.path
+    with open_hdf5(query) as store:
+        group = modality_group(store, query, cells.reading.modality)
+    if all_cells:
+        shutil.copyfile(query, copy)
+        _add_in_place(copy, group, annotation)
+        return
+    with readable(query):
+        if group is None:
+            some = ad.read_h5ad(query)[annotation.rows].copy()
+            _add_to(some, annotation)
+            some.write_h5ad(copy)
+        else:
+            some_of_several = _some_of_several(query, group.removeprefix("mod/"), annotation)
+            some_of_several.write_h5mu(copy)
+
+
+def _some_of_several(query: Path, modality: str, annotation: Annotation) -> Any:
+    """Some cells of a modality; of the other modalities the values of the same cells."""
+    import mudata
+
+    everything = mudata.read_h5mu(query)
+    place_of_row = np.argsort(everything.obsmap[modality].ravel(), kind="stable")
+    n_absent = everything.n_obs - everything.mod[modality].n_obs  # these have 0 in obsmap
+    chosen = everything[place_of_row[n_absent:][annotation.rows]].copy()
+    _add_to(chosen.mod[modality], annotation)
+    return chosen
+
+
+def _named(values: NDArray[Any] | pd.DataFrame, index: pd.Index) -> NDArray[Any] | pd.DataFrame:
+    """A table gets the names of the cells, as anndata wants it."""
+    return values.set_index(index) if isinstance(values, pd.DataFrame) else values
+
+
+def _add_to(cells: ad.AnnData, annotation: Annotation) -> None:
+    for name, values in annotation.obs.items():
+        cells.obs[name] = values.array
+    for name, array in annotation.obsm.items():
+        cells.obsm[name] = _named(array, cells.obs_names)
+    cells.uns[annotation.key] = dict(annotation.uns)
+
+
+def _add_in_place(path: Path, group: str | None, annotation: Annotation) -> None:
+    """Add to an h5ad, or to a modality of an h5mu; its matrices are not touched."""
+    with h5py.File(path, "r+") as file:
+        store = file if group is None else file[group]
+        table = read_elem(store["obs"])
+        for name, values in annotation.obs.items():
+            table[name] = values.array
+        write_elem(store, "obs", table)
+        for name in ("obsm", "uns"):
+            if name not in store:
+                write_elem(store, name, {})
+        for name, array in annotation.obsm.items():
+            write_elem(store, f"obsm/{name}", _named(array, table.index))
+        write_elem(store, f"uns/{annotation.key}", dict(annotation.uns))

@@ -1,0 +1,290 @@
+"""Put labels on cells, in sparse chunks.
+
+Cells are never dense as a whole: a chunk of rows is read, normalised, brought to the model's genes
+and predicted. What grows with the number of cells is the prediction table and the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from plkd import __version__
+from plkd.errors import InputError
+from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
+from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, as_model_input
+from plkd.prediction.table import prediction_table
+from plkd.preparation.prepared import PreparedCells
+from plkd.preparation.side import NO_COUNTS, no_cells_left_out
+from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.utils.files import whole_file
+from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
+
+
+@dataclass(frozen=True)
+class PredictedCells:
+    """What a model says of the cells of a query.
+
+    Attributes
+    ----------
+    table
+        Prediction table, one row per labelled cell in the order of the query.
+    embedding
+        float32 array (labelled cells, width).
+    source_rows, source_ids
+        Place of each labelled cell in the query as it was published, and its name there.
+    left_out
+        Cells of which nothing can be said: `source_row`, `cell_id`, `reason`.
+    about
+        Where the labels come from, see :func:`about_labels`.
+    """
+
+    table: pd.DataFrame
+    embedding: NDArray[np.float32]
+    source_rows: NDArray[np.intp]
+    source_ids: NDArray[np.object_]
+    left_out: pd.DataFrame = field(default_factory=no_cells_left_out)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def predict_cells(
+    model: TrainedNetwork,
+    query: CellSource,
+    reading: ReadingOptions = AS_IT_IS,
+    *,
+    device: str = "cpu",
+    chunk_cells: int = CHUNK_CELLS,
+    minimum_overlap: float = MINIMUM_OVERLAP,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> PredictedCells:
+    """Predict the labels of cells as they come: counts or logged, genes in any order.
+
+    Parameters
+    ----------
+    model
+        A Teacher or a Student.
+    query
+        File or folder of cells, or an AnnData, which is not changed.
+    reading
+        How to read the query.
+    device
+        A torch device.
+    chunk_cells
+        Cells in memory at a time.
+    minimum_overlap
+        Smallest share of the model's genes that the query must have.
+    provenance
+        Goes into :attr:`PredictedCells.about`, see :func:`provenance_of`.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    InputError
+        If the query cannot be read, its values cannot be normalised, it has no cells with counts,
+        or too few of the model's genes.
+    """
+    with open_cells(query, reading) as cells:
+        return predict_opened(
+            model,
+            cells,
+            device=device,
+            chunk_cells=chunk_cells,
+            minimum_overlap=minimum_overlap,
+            provenance=provenance,
+            progress=progress,
+        )
+
+
+def predict_opened(
+    model: TrainedNetwork,
+    cells: CellFile,
+    *,
+    device: str = "cpu",
+    chunk_cells: int = CHUNK_CELLS,
+    minimum_overlap: float = MINIMUM_OVERLAP,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> PredictedCells:
+    """As :func:`predict_cells`, of cells that are open already."""
+    given = as_model_input(cells, model, minimum_overlap=minimum_overlap)
+    rows, probabilities, embedding = _predict(
+        model, given.n_cells, given.chunks(chunk_cells), device, progress
+    )
+    if not len(rows):
+        raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
+    ids = np.asarray(given.obs.index, dtype=object)
+    without = np.setdiff1d(np.arange(given.n_cells), rows)
+    return PredictedCells(
+        _table(model, _unique(ids[rows]), probabilities),
+        embedding,
+        rows,
+        ids[rows],
+        pd.DataFrame({"source_row": without, "cell_id": ids[without], "reason": NO_COUNTS}),
+        about_labels(
+            model,
+            gene_overlap=given.overlap.share,
+            scale=given.scale.describe(),
+            provenance=provenance or {},
+        ),
+    )
+
+
+def predict_prepared(
+    model: TrainedNetwork, cells: PreparedCells, *, device: str = "cpu", progress: bool = True
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """Predict the labels of prepared cells, whose values and genes are the model's already.
+
+    Returns
+    -------
+    predictions
+        Prediction table.
+    embedding
+        float32 array (cells, width).
+
+    Raises
+    ------
+    InputError
+        If the cells have other genes than the model.
+    """
+    cells.require_genes(model.genes)
+    _, probabilities, embedding = _predict(model, cells.n_cells, cells.chunks(), device, progress)
+    return _table(model, cells.cell_ids, probabilities), embedding
+
+
+def about_labels(
+    model: TrainedNetwork, *, gene_overlap: float, scale: str, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What ``uns['plkd']`` says of the labels, from the pipeline and from the command alike.
+
+    Parameters
+    ----------
+    model
+        The network that gave them.
+    gene_overlap
+        Share of its genes that the query has.
+    scale
+        What the values of the query were.
+    provenance
+        Where the model comes from, see :func:`provenance_of`.
+
+    Returns
+    -------
+    dict
+        `version`, `model` (student or teacher), `labels` in the order of the probabilities,
+        `gene_overlap`, `unknown_threshold`, `alpha`, `target_sum` (of the normalisation before
+        log1p), `scale`, and the provenance.
+    """
+    return {
+        "version": __version__,
+        "model": model.kind,
+        "labels": np.array(model.labels, dtype=object),
+        "gene_overlap": float(gene_overlap),
+        "unknown_threshold": model.calibration.unknown_threshold,
+        "alpha": model.calibration.alpha,
+        "target_sum": model.normalisation.target_sum,
+        "scale": scale,
+        **provenance,
+    }
+
+
+def provenance_of(model: Model) -> dict[str, Any]:
+    """Seed of a model, and data set and variant that it was trained on, where they are known."""
+    known = {name: model.provenance.get(name) for name in ("dataset", "variant")}
+    return {"seed": model.seed} | {name: str(value) for name, value in known.items() if value}
+
+
+def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: str | Path) -> None:
+    """Write embeddings of cells as one h5ad.
+
+    Parameters
+    ----------
+    sides
+        Cell ids and embedding of every role (reference, query), one below the other in the file.
+    output
+        h5ad: X float32 (cells, width), obs `role` and `cell_id`.
+    """
+    role = np.repeat(list(sides), [len(ids) for ids, _ in sides.values()])
+    cell_ids = pd.concat([ids for ids, _ in sides.values()], ignore_index=True)
+    stacked = np.vstack([embedding for _, embedding in sides.values()])
+    # A cell id may occur on both sides, so the index is the position.
+    index = np.arange(len(stacked)).astype(str)
+    obs = pd.DataFrame({"role": pd.Categorical(role), "cell_id": cell_ids.to_numpy()}, index=index)
+    with whole_file(output) as temporary:
+        ad.AnnData(stacked, obs=obs).write_h5ad(temporary)
+
+
+def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Count the cells of every predicted label, most frequent first.
+
+    Returns
+    -------
+    DataFrame
+        ``label``, ``cells``, ``share`` of all cells, ``median_confidence``, and how many of the
+        cells are flagged ``unknown``.
+    """
+    groups = predictions.groupby("label", sort=False)
+    table = groups.agg(
+        cells=("cell_id", "size"),
+        median_confidence=("confidence", "median"),
+        unknown=("unknown", "sum"),
+    )
+    table.insert(1, "share", table["cells"] / len(predictions))
+    return table.sort_values("cells", ascending=False, kind="stable").reset_index()
+
+
+def _predict(
+    model: TrainedNetwork,
+    n_cells: int,
+    chunks: Iterable[tuple[NDArray[np.intp], sparse.csr_matrix]],
+    device: str,
+    progress: bool,
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+    """Rows that came, probabilities (cells, labels) and embedding (cells, width) of these cells."""
+    model = model.to(device)
+    rows = [np.empty(0, dtype=np.intp)]
+    probabilities: list[NDArray[np.float32]] = []
+    embeddings: list[NDArray[np.float32]] = []
+    with ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar:
+        for here, chunk in chunks:
+            probability, embedding = model.predict(chunk)
+            rows.append(here)
+            probabilities.append(probability)
+            embeddings.append(embedding)
+            bar.update(chunk.shape[0])
+    if not probabilities:
+        return rows[0], np.empty((0, len(model.labels)), np.float32), np.empty((0, 0), np.float32)
+    return np.concatenate(rows), np.concatenate(probabilities), np.concatenate(embeddings)
+
+
+def _table(
+    model: TrainedNetwork, cell_ids: pd.Index, probabilities: NDArray[np.float32]
+) -> pd.DataFrame:
+    return prediction_table(
+        cell_ids,
+        model.labels,
+        probabilities,
+        unknown_threshold=model.calibration.unknown_threshold,
+        conformal_threshold=model.calibration.conformal_threshold,
+    )
+
+
+def _unique(ids: NDArray[np.object_]) -> pd.Index:
+    """Ids for the prediction table; those of a query that uses one twice get a number."""
+    index = pd.Index(ids, dtype=object)
+    if index.is_unique:
+        return index
+    logger.warning("%d cell ids occur twice; they get a number", int(index.duplicated().sum()))
+    return ad.utils.make_index_unique(index)
