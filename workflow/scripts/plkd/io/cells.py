@@ -26,7 +26,7 @@ from plkd.io.formats import (
     separator_of,
 )
 from plkd.io.gene_names import GeneTable, resolve_gene_names
-from plkd.io.genes import GeneColumns
+from plkd.io.genes import GeneColumns, as_text
 from plkd.io.in_memory import coordinates_of, matrices_of_anndata, name_of
 from plkd.io.normalisation import SAMPLED_ROWS, MatrixScale, detect_scale
 from plkd.io.stores import (
@@ -166,6 +166,13 @@ class CellFile:
         if not taken:
             return sparse.csr_matrix((0, len(self.genes)), dtype=np.float32)
         return sparse.csr_matrix(sparse.vstack(taken, format="csr"))
+
+    def named_by(self, column: str) -> CellFile:
+        """The same cells, their genes named by a column of `var`; without a name there, as now."""
+        names = _feature_names(self._source, self.reading.gene_symbols_key)
+        found = map(as_text, self._source.var[column])
+        renamed = [name and (new or name) for name, new in zip(names, found, strict=True)]
+        return _named(self._source, self.reading, renamed)
 
     def to_anndata(self) -> ad.AnnData:
         """All cells with what is known of them; `X` as :func:`read_cells` gives it."""
@@ -355,13 +362,17 @@ def _read_at_once(
     return read_csv(path, reading.transpose, obs_columns)
 
 
-def _named(source: _Source, reading: ReadingOptions) -> CellFile:
-    """Name the columns of a source."""
+def _named(
+    source: _Source, reading: ReadingOptions, names: Sequence[object] | None = None
+) -> CellFile:
+    """Name the columns of a source, by the options or by names that are given."""
     check_shape(source.stored, source.path, len(source.obs), len(source.var))
     source.obs.index = source.obs.index.astype(str)
     table = None if reading.gene_table is None else GeneTable.from_config(reading.gene_table)
-    names, report = resolve_gene_names(_feature_names(source, reading.gene_symbols_key), table)
-    columns = GeneColumns.from_names(names)
+    if names is None:
+        names = _feature_names(source, reading.gene_symbols_key)
+    resolved, report = resolve_gene_names(names, table)
+    columns = GeneColumns.from_names(resolved)
     report["merged"] = columns.n_merged
     if not columns.as_stored:
         logger.info(

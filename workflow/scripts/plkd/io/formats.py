@@ -96,19 +96,7 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
     Commas, tabs or semicolons; genes may occur twice; the corner may be absent (R). Of the columns
     only `obs_columns` may hold text.
     """
-    with open_text(path) as handle, readable(path, "the header"):
-        separator = separator_of(handle.readline())
-        handle.seek(0)
-        lines = csv.reader(handle, delimiter=separator or ",")
-        header, first = next(lines, []), next(lines, [])
-    if len(first) == len(header) + 1:  # written by R: no name above the row names
-        header = ["", *header]
-    if len(header) < 2 or len(first) != len(header):
-        raise InputError(
-            f"'{path}' is not a table of cells and genes: its header has {len(header)} fields and "
-            f"its first row {len(first)}. Expected names in the first row and first column."
-        )
-    names = header[1:]
+    separator, names = _csv_header(path)
     about_cells = [i for i, name in enumerate(names) if name in obs_columns and not transpose]
     values = [i for i in range(len(names)) if i not in set(about_cells)]
     blocks: list[sparse.csr_matrix] = []
@@ -129,21 +117,7 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
             chunksize=max(1, CSV_CHUNK_VALUES // len(names)),
             dtype={-1: str},
         ):
-            for column in frame[values].select_dtypes(exclude=["number", "bool"]).columns:
-                raise InputError(
-                    f"'{path}', column '{names[cast(int, column)]}': expected numbers, found "
-                    f"'{_first_text(frame[column])}'. A column that describes the cells can be "
-                    "named as `labels_key` or `batch_key`; take others out."
-                )
-            block = frame[values].to_numpy()
-            if block.dtype.kind == "f" and np.isnan(block).any():
-                row, column = np.argwhere(np.isnan(block))[0]
-                raise InputError(
-                    f"'{path}', row '{frame.index[row]}', column '{names[values[column]]}': a "
-                    "value is missing, or the row has fewer fields than the header. Expected a "
-                    "number; write 0 where nothing was counted."
-                )
-            blocks.append(sparse.csr_matrix(block))
+            blocks.append(_csv_values(frame[values], names, path))
             tables.append(frame[about_cells])
             bar.update(len(frame))
     X = sparse.vstack(blocks, format="csr")
@@ -154,6 +128,42 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
     if transpose:
         return ad.AnnData(X.T.tocsr(), obs=columns, var=rows)
     return ad.AnnData(X, obs=rows, var=columns)
+
+
+def _csv_header(path: Path) -> tuple[str | None, list[str]]:
+    """Separator of a table, and the names of its columns but the first."""
+    with open_text(path) as handle, readable(path, "the header"):
+        separator = separator_of(handle.readline())
+        handle.seek(0)
+        lines = csv.reader(handle, delimiter=separator or ",")
+        header, first = next(lines, []), next(lines, [])
+    if len(first) == len(header) + 1:  # written by R: no name above the row names
+        header = ["", *header]
+    if len(header) < 2 or len(first) != len(header):
+        raise InputError(
+            f"'{path}' is not a table of cells and genes: its header has {len(header)} fields and "
+            f"its first row {len(first)}. Expected names in the first row and first column."
+        )
+    return separator, header[1:]
+
+
+def _csv_values(frame: pd.DataFrame, names: Sequence[str], path: Path) -> sparse.csr_matrix:
+    """Some rows of a table as numbers; its columns are places among the names."""
+    for column in frame.select_dtypes(exclude=["number", "bool"]).columns:
+        raise InputError(
+            f"'{path}', column '{names[cast(int, column)]}': expected numbers, found "
+            f"'{_first_text(frame[column])}'. A column that describes the cells can be "
+            "named as `labels_key` or `batch_key`; take others out."
+        )
+    block = frame.to_numpy()
+    if block.dtype.kind == "f" and np.isnan(block).any():
+        row, place = np.argwhere(np.isnan(block))[0]
+        raise InputError(
+            f"'{path}', row '{frame.index[row]}', column '{names[frame.columns[place]]}': a "
+            "value is missing, or the row has fewer fields than the header. Expected a "
+            "number; write 0 where nothing was counted."
+        )
+    return sparse.csr_matrix(block)
 
 
 def _first_text(column: pd.Series) -> object:

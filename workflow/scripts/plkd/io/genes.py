@@ -237,14 +237,21 @@ def align_genes(
     return take_genes(X, columns, len(to_genes)), overlap
 
 
-def naming_hint(from_genes: Sequence[str], to_genes: Sequence[str]) -> str:
-    """Advice for two gene lists that hardly overlap."""
-    if are_ids(from_genes) != are_ids(to_genes):
+def naming_hint(
+    one: Sequence[str], other: Sequence[str], called: tuple[str, str] = ("one", "the other")
+) -> str:
+    """Advice for two gene lists that hardly overlap; `called` says whose they are."""
+    if are_ids(one) != are_ids(other):
+        ids, symbols = called if are_ids(one) else called[::-1]
         return (
-            "One side is named by Ensembl ids and the other is not: set `gene_symbols_key` to the "
-            "column of `var` with the symbols, or give a `gene_table`."
+            f"The genes of {ids} are named by Ensembl ids, those of {symbols} are not: set "
+            f"`gene_symbols_key` of {ids} to a column of its `var` with symbols, or give it a "
+            "`gene_table`."
         )
-    return f"Their names look like {listed(from_genes[:3])} and {listed(to_genes[:3])}."
+    return (
+        f"The genes of {called[0]} look like {listed(one[:3])}, those of {called[1]} like "
+        f"{listed(other[:3])}."
+    )
 
 
 def _move_columns(

@@ -15,6 +15,7 @@ from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io.normalisation import MatrixScale, require_usable, to_log_normalised
+from plkd.io.symbols import with_symbols_of_file
 from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
@@ -121,6 +122,7 @@ def as_model_input(
     """As :func:`model_input`, of cells that are open already."""
     if cells.n_cells == 0:
         raise InputError(f"'{cells.path}' has no cells.")
+    cells = with_symbols_of_file(cells, model.genes)
     columns, overlap = match_genes(cells.genes, model.genes)
     _check_overlap(overlap, minimum_overlap, cells, model.genes)
     logger.info("'%s': %d cells, %s", cells.path, cells.n_cells, cells.scale.describe())
@@ -134,7 +136,7 @@ def _check_overlap(
 ) -> None:
     found = f"'{cells.path}' has {overlap.n_found} of the model's {overlap.n_wanted} genes"
     if overlap.n_found == 0 or overlap.share < minimum:
-        hint = naming_hint(cells.genes, model_genes)
+        hint = naming_hint(cells.genes, model_genes, (f"'{cells.path}'", "the model"))
         raise InputError(f"{found}; at least {minimum:.0%} are needed. {hint}")
     if overlap.share < GOOD_OVERLAP:
         logger.warning("%s (%.0f %%); the others count as zero", found, 100 * overlap.share)

@@ -22,6 +22,7 @@ from plkd.io.cells import CellSource, open_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
 from plkd.io.h5ad_writer import chunked_h5ad
 from plkd.io.normalisation import TARGET_SUM, to_log_normalised
+from plkd.io.symbols import with_symbols_of_file
 from plkd.preparation.chunks import chunks_of
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import Side
@@ -87,7 +88,8 @@ def prepare_dataset(
     with open_sides(config, reference, query, settings) as sides:
         places, overlap = match_genes(sides.query.genes, sides.reference.genes)
         notes = [*sides.reference.warnings, *sides.query.warnings, *sides.notes]
-        notes += check_overlap(overlap, sides.query.genes, sides.reference.genes, settings)
+        called = _called(sides.reference.cells.path), _called(sides.query.cells.path, "query")
+        notes += check_overlap(overlap, sides.query.genes, sides.reference.genes, settings, called)
         sums, has_counts = measure([sides.reference, sides.query])
         genes = choose_genes(sums, sides.reference.genes, places, settings)
         report = _report(config, settings, sides, genes, overlap, notes)
@@ -142,9 +144,11 @@ def prepare_reference(
         places = None
         notes: list[str] = []
         if query is not None:
-            query_genes = _genes_of(query, query_reading)
+            query_genes = _genes_of(query, query_reading, opened.genes)
+            opened = with_symbols_of_file(opened, query_genes)
             places, overlap = match_genes(query_genes, opened.genes)
-            notes = check_overlap(overlap, query_genes, opened.genes, settings)
+            called = (_called(opened.path), "the query")
+            notes = check_overlap(overlap, query_genes, opened.genes, settings, called)
         side = reference_side(opened, source, settings, progress=progress)
         for note in [*side.warnings, *notes]:
             logger.warning("%s", note)
@@ -286,8 +290,11 @@ def check_overlap(
     query_genes: Sequence[str],
     reference_genes: Sequence[str],
     settings: PrepareSettings,
+    called: tuple[str, str],
 ) -> list[str]:
     """Refuse genes that are hardly shared; a warning about few shared genes is given back.
+
+    `called` says for messages which reference and query these are.
 
     Raises
     ------
@@ -298,8 +305,8 @@ def check_overlap(
         raise InputError(
             f"reference genes in the query: {overlap.describe()}; at least "
             f"{settings.min_gene_overlap:.0%} are needed (`prepare.min_gene_overlap`). "
-            f"{naming_hint(reference_genes, query_genes)} For a small gene panel that is named "
-            "alike, lower `min_gene_overlap`."
+            f"{naming_hint(reference_genes, query_genes, called)} For a small gene panel that is "
+            "named alike, lower `min_gene_overlap`."
         )
     if overlap.share < GOOD_OVERLAP:
         return [
@@ -309,10 +316,17 @@ def check_overlap(
     return []
 
 
-def _genes_of(source: CellSource | Sequence[str], reading: ReadingOptions) -> list[str]:
+def _called(path: Path, role: str = "reference") -> str:
+    return f"the {role} '{path}'"
+
+
+def _genes_of(
+    source: CellSource | Sequence[str], reading: ReadingOptions, others: Sequence[str]
+) -> list[str]:
+    """Names of the genes of a query, by its symbols where the others need them."""
     if isinstance(source, str | Path | ad.AnnData):
         with open_cells(source, reading) as cells:
-            return cells.genes
+            return with_symbols_of_file(cells, others).genes
     return list(map(str, source))
 
 

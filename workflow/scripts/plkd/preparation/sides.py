@@ -13,6 +13,7 @@ import numpy as np
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.io.symbols import with_symbols_of_file
 from plkd.preparation.side import (
     Side,
     check_values,
@@ -73,6 +74,10 @@ def open_sides(
             opened
             if same_file and settings.reading == query_settings.reading
             else files.enter_context(open_cells(query, query_settings.reading, obs_columns=columns))
+        )
+        opened, asked = (
+            with_symbols_of_file(opened, asked.genes),
+            with_symbols_of_file(asked, opened.genes),
         )
         sides = _two_sides(opened, settings, asked, query_settings, choices)
         sides.notes.extend(_shared_cells(sides, same_file))
