@@ -1,4 +1,4 @@
-# make run    install into .venv, run config/config.yaml, say where the results are
+# make run    install into .venv, run config/config.yaml (or CONFIG=..), say where the results are
 # make test   install, then all tests
 # make help   everything else
 
@@ -9,12 +9,13 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run paper report test test-oldest lint docs bench lock schema clean
+.PHONY: help install run shell paper test test-oldest lint docs bench lock schema clean
 
 help:
-	@echo "make run      install, run the default configuration, print where the results are"
+	@echo "make run      install, run the default configuration, say where labels, scores and report are"
+	@echo "make run CONFIG=my_data.yaml   the same for a configuration of yours"
+	@echo "make shell    install, and open a shell in which plkd, snakemake and python are those of .venv"
 	@echo "make paper    install, download the data sets of the paper and run them all"
-	@echo "make report   make results/report.html of the last run"
 	@echo "make test     install, then run all tests"
 	@echo "make test-oldest  unit tests with the oldest versions that pyproject.toml allows"
 	@echo "make docs     build the documentation, executing its notebooks: docs/_build/html/index.html"
@@ -40,22 +41,16 @@ $(VENV)/.dev: $(VENV)/.run envs/dev.lock
 	@touch $@
 
 run: install
-	snakemake --cores $(CORES)
-	@$(MAKE) --no-print-directory report
+	snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 	@cat results/summary.txt
-	@echo "Report: results/report.html"
+
+shell: install
+	@bash -c 'exec bash --rcfile <(echo "[ -f ~/.bashrc ] && . ~/.bashrc; . $(CURDIR)/$(VENV)/bin/activate")'
 
 # --keep-going: a publisher's server that is down does not hold up the other data sets.
 paper: install
 	snakemake --cores $(CORES) --keep-going --configfile config/paper.yaml
-	snakemake --cores 1 --quiet all --configfile config/paper.yaml --report results/paper.html
 	@cat results/summary.txt
-	@echo "Report: results/paper.html"
-
-report: results/report.html
-
-results/report.html: results/summary.txt
-	snakemake --cores 1 --quiet all --report $@
 
 test: $(VENV)/.dev
 	pytest -n auto --dist loadgroup --no-loadscope-reorder

@@ -211,6 +211,8 @@ def write_annotated(
     output: str | Path,
     annotation: Annotation,
     reading: ReadingOptions = AS_IT_IS,
+    *,
+    obs_columns: Sequence[str] = (),
 ) -> None:
     """Write a copy of a file of cells with labels, whole or not at all.
 
@@ -231,15 +233,15 @@ def write_annotated(
         The h5ad (of an h5mu, the h5mu) to write; it has the cells of the annotation.
     annotation
         From :func:`annotation_of`.
-    reading
-        How to read the query.
+    reading, obs_columns
+        How to read the query, see :func:`plkd.io.cells.open_cells`.
 
     Raises
     ------
     InputError
         If the file cannot be read, or its cells are not those that were labelled.
     """
-    with open_cells(query, reading) as cells:
+    with open_cells(query, reading, obs_columns=obs_columns) as cells:
         _write(cells, output, annotation)
 
 
