@@ -1,4 +1,4 @@
-# make run    install into .venv, run config/config.yaml, say where the results are
+# make run    install into .venv, run config/config.yaml (or CONFIG=..), say where the results are
 # make test   install, then all tests
 # make help   everything else
 
@@ -9,16 +9,19 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run paper report test lint bench lock schema clean
+.PHONY: help install run shell paper test test-oldest lint docs bench lock schema clean
 
 help:
-	@echo "make run      install, run the default configuration, print where the results are"
+	@echo "make run      install, run the default configuration, say where labels, scores and report are"
+	@echo "make run CONFIG=my_data.yaml   the same for a configuration of yours"
+	@echo "make shell    install, and open a shell in which plkd, snakemake and python are those of .venv"
 	@echo "make paper    install, download the data sets of the paper and run them all"
-	@echo "make report   make results/report.html of the last run"
 	@echo "make test     install, then run all tests"
+	@echo "make test-oldest  unit tests with the oldest versions that pyproject.toml allows"
+	@echo "make docs     build the documentation, executing its notebooks: docs/_build/html/index.html"
 	@echo "make lint     style, types and workflow checks"
 	@echo "make bench    time and memory of models and preparation, as tables (30 minutes, 20 GB of disk)"
-	@echo "make lock     resolve the dependencies anew (needs uv)"
+	@echo "make lock     resolve the dependencies of pyproject.toml (needs uv); UPGRADE=1 to the newest versions"
 	@echo "make schema   write the schema and the table of settings (config/presets.md)"
 	@echo "make clean    remove results of the default configuration, keep downloads"
 	@echo "Variables: PYTHON=python3.12 (interpreter to install with), CORES=4 (default: all)"
@@ -38,25 +41,35 @@ $(VENV)/.dev: $(VENV)/.run envs/dev.lock
 	@touch $@
 
 run: install
-	snakemake --cores $(CORES)
-	@$(MAKE) --no-print-directory report
+	snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 	@cat results/summary.txt
-	@echo "Report: results/report.html"
+
+shell: install
+	@bash -c 'exec bash --rcfile <(echo "[ -f ~/.bashrc ] && . ~/.bashrc; . $(CURDIR)/$(VENV)/bin/activate")'
 
 # --keep-going: a publisher's server that is down does not hold up the other data sets.
 paper: install
 	snakemake --cores $(CORES) --keep-going --configfile config/paper.yaml
-	snakemake --cores 1 --quiet all --configfile config/paper.yaml --report results/paper.html
 	@cat results/summary.txt
-	@echo "Report: results/paper.html"
-
-report: results/report.html
-
-results/report.html: results/summary.txt
-	snakemake --cores 1 --quiet all --report $@
 
 test: $(VENV)/.dev
 	pytest -n auto --dist loadgroup --no-loadscope-reorder
+
+# Python 3.11 is the oldest we support, and old versions have no wheels for newer ones.
+test-oldest:
+	python3.11 -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet --disable-pip-version-check -r envs/oldest.lock \
+		-c envs/dev.lock pytest pytest-xdist hypothesis pyftpdlib
+	$(VENV)-oldest/bin/python -m pytest -n auto tests/unit
+
+$(VENV)/.docs: $(VENV)/.run envs/docs.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/docs.lock
+	@touch $@
+
+# A warning is an error: a broken link, a docstring that is no reStructuredText, a notebook that fails.
+docs: $(VENV)/.docs
+	sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "Documentation: docs/_build/html/index.html"
 
 lint: $(VENV)/.dev
 	ruff check .
@@ -70,7 +83,7 @@ bench: install
 	python tests/benchmarks/prepare.py
 
 lock:
-	$(PYTHON) envs/make_locks.py
+	$(PYTHON) envs/make_locks.py $(if $(UPGRADE),--upgrade)
 
 schema: install
 	python -m plkd.settings.presets > workflow/schemas/variant.schema.yaml

@@ -1,7 +1,12 @@
-"""Write the pip locks and the conda environments from pyproject.toml (`make lock`; needs uv)."""
+"""Write the pip locks and the conda environments from pyproject.toml (`make lock`; needs uv).
+
+Versions that are locked stay as long as pyproject.toml allows them; `--upgrade` takes the newest.
+"""
 
 import re
 import subprocess
+import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -13,15 +18,35 @@ CUDA = re.compile(r"^(nvidia-|cuda-|triton\b)")
 CONDA = {"plkd": ("plkd",), "workflow": ("plkd", "workflow")}
 
 
-def compile_lock(*options: str) -> list[str]:
-    """Pinned requirements of the project for all supported Pythons and systems."""
-    command = ["uv", "pip", "compile", str(PROJECT), "--universal", "--python-version", "3.11"]
-    command += ["--fork-strategy", "fewest", "--no-annotate", "--no-header", "--quiet", *options]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def compile_lock(locked: str, *options: str) -> list[str]:
+    """Pinned requirements of the project for all supported Pythons and systems.
+
+    uv keeps what stands in its output file where it can, so it is given one with `locked`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "all.lock"
+        output.write_text(locked)
+        command = ["uv", "pip", "compile", str(PROJECT), "--universal", "--python-version", "3.11"]
+        command += ["--fork-strategy", "fewest", "--no-annotate", "--no-header", "--quiet"]
+        command += ["--output-file", str(output), *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        listed = output.read_text()
     pins = [line for line in listed.splitlines() if "==" in line and not CUDA.match(line)]
     # markers that every Python we support fulfils say nothing
     return [re.sub(r" ; python_full_version < '3\.1[4-9]'$", "", pin) for pin in pins
             if not re.search(r"python_full_version >= '3\.1[4-9]'", pin)]  # fmt: skip
+
+
+def oldest_lock(torch: str) -> list[str]:
+    """Pin the oldest versions that the library allows, for `make test-oldest`.
+
+    Without torch, of which the oldest builds are gigabytes of CUDA: there it is the locked one.
+    """
+    command = ["uv", "pip", "compile", str(PROJECT), "--resolution", "lowest-direct"]
+    command += ["--python-version", "3.11", "--no-annotate", "--no-header", "--quiet"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    pins = [line for line in listed.splitlines() if "==" in line and not CUDA.match(line)]
+    return [torch if pin.startswith("torch==") else pin for pin in pins]
 
 
 def conda_environment(pins: list[str]) -> str:
@@ -40,17 +65,28 @@ def conda_environment(pins: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_lock(name: str, pins: list[str]) -> None:
+    """Write the pins under a line that says where they come from."""
+    head = "# Made by `make lock` from pyproject.toml; see README.md.\n"
+    (ENVS / f"{name}.lock").write_text(head + "\n".join(pins) + "\n")
+
+
 def main() -> None:
     """Resolve everything at once, then say which group needs what."""
+    upgrade = "--upgrade" in sys.argv[1:]
     extras = list(tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"])
-    resolved = compile_lock(*(f"--extra={extra}" for extra in extras))
+    present = [ENVS / f"{group}.lock" for group in ("plkd", *extras)]
+    kept = [] if upgrade else [path.read_text() for path in present if path.exists()]
+    locked = "".join(kept)
+    resolved = compile_lock(locked, *(f"--extra={extra}" for extra in extras))
     groups, seen = {}, set()
     for group, options in {"plkd": [], **{extra: [f"--extra={extra}"] for extra in extras}}.items():
-        names = {pin.split("==")[0] for pin in compile_lock(*options)}
+        names = {pin.split("==")[0] for pin in compile_lock(locked, *options)}
         groups[group] = [pin for pin in resolved if pin.split("==")[0] in names - seen]
         seen |= names
-        head = "# Made by `make lock` from pyproject.toml; see README.md.\n"
-        (ENVS / f"{group}.lock").write_text(head + "\n".join(groups[group]) + "\n")
+        write_lock(group, groups[group])
+    (torch,) = (pin for pin in groups["plkd"] if pin.startswith("torch=="))
+    write_lock("oldest", oldest_lock(torch))
     for name, parts in CONDA.items():
         pins = sorted(pin for part in parts for pin in groups[part])
         (ENVS / f"{name}.yaml").write_text(conda_environment(pins))

@@ -35,6 +35,8 @@ class Otherwise:
 # The first that matches counts; a command that none matches is run as it stands.
 OTHERWISE = (
     Otherwise("installs packages or runs everything", r"^make\b", "make -n"),
+    Otherwise("changes the environment", r"^(pip|conda)\b", None),
+    Otherwise("there may be no such device", r"--device cuda:1", "--device cpu"),
     Otherwise("asks a server", r"^snakedeploy\b", None),
     Otherwise("builds conda environments", r".*--conda-create-envs-only.*", None),
     Otherwise("conda may be absent", r"--sdm conda", "--sdm env-modules -n"),

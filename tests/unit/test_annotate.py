@@ -240,6 +240,21 @@ def test_a_text_file_is_read_once(
     assert len(calls) == 1
 
 
+def test_a_text_file_with_columns_about_the_cells(
+    model: TrainedNetwork, query: Path, tmp_path: Path
+) -> None:
+    predicted = predict_cells(model, query, progress=False)
+    cells = ad.read_h5ad(query)
+    table = cells.to_df().assign(cell_type=cells.obs["cell_type"].astype(str))
+    table.to_csv(tmp_path / "query.csv")
+    annotation = annotation_of(predicted)
+    output = tmp_path / "out.h5ad"
+    write_annotated(tmp_path / "query.csv", output, annotation, obs_columns=["cell_type"])
+    copy = ad.read_h5ad(output)
+    assert list(copy.obs["cell_type"]) == list(cells.obs["cell_type"])
+    assert list(copy.obs["plkd_label"]) == list(predicted.table["label"])
+
+
 def test_cell_ids_that_occur_twice(model: TrainedNetwork, query: Path, tmp_path: Path) -> None:
     cells = ad.read_h5ad(query)
     cells.obs_names = [f"c{i // 2}" for i in range(90)]

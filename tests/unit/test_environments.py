@@ -12,7 +12,7 @@ from packaging.version import Version
 from project import REPOSITORY
 
 ENVS = REPOSITORY / "envs"
-LOCKS = ("plkd", "workflow", "dev")
+LOCKS = ("plkd", "workflow", "dev", "docs")
 CONDA = {"plkd": ("plkd",), "workflow": ("plkd", "workflow")}
 
 
@@ -59,8 +59,19 @@ def test_locks_fulfil_the_project() -> None:
         assert pinned[requirement.name.lower()] in requirement.specifier, requirement
 
 
+def test_oldest_lock_holds_the_lowest_versions_that_the_project_allows() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    oldest, pinned = versions(lock("oldest")), versions(lock("plkd"))
+    for requirement in map(Requirement, project["dependencies"]):
+        (lowest,) = (one.version for one in requirement.specifier if one.operator == ">=")
+        if requirement.name == "torch":  # its oldest builds bring CUDA
+            assert oldest["torch"] == pinned["torch"]
+        else:
+            assert oldest[requirement.name] == Version(lowest), requirement
+
+
 def test_torch_is_pinned_and_brings_its_own_cuda() -> None:
     pinned = versions(lock("plkd"))
     assert pinned["torch"] == Version("2.13.0")
-    everything = [*lock("plkd"), *lock("workflow"), *lock("dev")]
+    everything = [pin for name in (*LOCKS, "oldest") for pin in lock(name)]
     assert not [pin for pin in everything if pin.startswith(("nvidia-", "triton", "cuda-"))]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
 
 import networkx as nx
 import numpy as np
@@ -133,6 +136,35 @@ def test_pieces_of_a_graph_are_compared_with_each_other() -> None:
         assert found.loc["a", name] > 0, name
         assert found.loc["a", name] >= found.loc["x", name] > found.loc["z", name], name
     assert (found.loc["z", ["degree", "betweenness", "eigenvector", "closeness"]] == 0).all()
+
+
+def test_every_process_finds_the_same_to_the_last_digit() -> None:
+    """Sets of texts come in another order in every process; sums must not follow them."""
+    program = """
+import networkx as nx, numpy as np
+from plkd.interpret.networks import centralities
+rng, graph = np.random.default_rng(0), nx.Graph()
+for a in range(30):
+    for b in range(a):
+        if (weight := rng.random()) > 0.8:
+            graph.add_edge(f"G{a}", f"G{b}", weight=weight, distance=1 - weight)
+print(centralities(graph).to_csv(float_format="%.17g"))
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": str(seed),
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])

@@ -16,7 +16,7 @@ TYPES = {"label": str, "n": int, "share": float, "own": bool, "rank": "Int64", "
 def a_table() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "label": ["NA", "nan", "01", "True", "", 'a "b"\tc'],
+            "label": pd.Series(["NA", "nan", "01", "True", "", 'a "b"\tc'], dtype=object),
             "n": [1, 2, 3, 4, 5, 6],
             "share": [1 / 3, np.nan, 123456.7, 2e-30, np.inf, 0.1 + 0.2],
             "own": [True, False, True, False, True, False],

@@ -1,12 +1,14 @@
 """The wheel is a product of its own: it holds what the library needs, and finds it."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import anndata as ad
 import pytest
 
 from plkd.errors import InputError
@@ -79,6 +81,50 @@ def test_the_wheel_works_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_the_commands_work_from_the_wheel_and_so_do_the_next_steps(
+    wheel: Path, tmp_path: Path
+) -> None:
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    empty.mkdir()
+
+    def plkd(*arguments: str) -> str:
+        run = subprocess.run(
+            [sys.executable, "-m", "plkd", *arguments],
+            cwd=empty,
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    small = [
+        "--cells",
+        "200",
+        "--query-cells",
+        "60",
+        "--labels",
+        "3",
+        "--genes",
+        "300",
+        "--no-progress",
+    ]
+    next_steps = plkd("simulate", "sim", *small).splitlines()
+    assert [step.split()[:2] for step in next_steps] == [["plkd", "train"], ["plkd", "annotate"]]
+    for step in next_steps:
+        plkd(*shlex.split(step)[1:])
+    labelled = ad.read_h5ad(empty / "sim" / "labelled.h5ad")
+    assert (labelled.obs["plkd_label"] == labelled.obs["label"]).mean() > 0.8
+    assert "3 labels" in plkd("info", "sim/model")
+    cell = labelled.obs_names[0]
+    assert cell in plkd("explain", "sim/query.h5ad", "--model", "sim/model", "--cell", cell)
+    plkd("explain", "sim/query.h5ad", "--model", "sim/model", "--cell", cell, "-o", "why.png")
+    assert (empty / "why.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_module_and_nothing_else_is_in_the_wheel(wheel: Path) -> None:

@@ -38,7 +38,7 @@ rule attribute_genes:
     resources:
         mem_mb=memory_mb,
     params:
-        interpretation=config["interpretation"],
+        interpretation=explaining("attributed_cells", "explainer"),
         code=code("attribute_genes.py"),
     script:
         "../scripts/attribute_genes.py"
@@ -72,7 +72,7 @@ rule key_genes:
     resources:
         mem_mb=2000,
     params:
-        interpretation=config["interpretation"],
+        interpretation=explaining("student_genes"),
         code=code("key_genes.py"),
     script:
         "../scripts/key_genes.py"
@@ -107,7 +107,7 @@ rule faithfulness:
     resources:
         mem_mb=memory_mb,
     params:
-        interpretation=config["interpretation"],
+        interpretation=explaining("tested_cells"),
         code=code("faithfulness.py"),
     script:
         "../scripts/faithfulness.py"

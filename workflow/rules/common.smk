@@ -1,9 +1,12 @@
 # The configuration, read and checked once, and the helpers that rules share.
 
 import copy
+import json
 import os
 import re
+import shlex
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
@@ -12,6 +15,7 @@ import jsonschema
 import pandas as pd
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import validate
 
 
@@ -21,6 +25,8 @@ pathvars:
     run="<results>/<run_name>",
     prepared="<results>/{dataset}/prepared",
     mask="<results>/{dataset}/{variant}/mask",
+    methods="<results>/{dataset}/methods",
+    methods_of_seed="<methods>/seed{seed}",
 
 
 # Kept here, because functions of inputs run when another workflow may be the current one.
@@ -50,22 +56,27 @@ def locate(path):
     return place if place.is_file() else None
 
 
+# Of a remote repository Snakemake fetches file by file what is asked for: the modules that are imported
+# here, with all that they import. The module that finds these out is loaded on its own first.
 sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
-for path in (
-    "plkd/errors.py",
-    "plkd/pipeline/__init__.py",
-    "plkd/pipeline/fingerprint.py",
-    "plkd/settings/__init__.py",
-    "plkd/settings/models.py",
-    "plkd/settings/datasets.py",
-    "plkd/settings/presets.py",
+spec = spec_from_file_location("fingerprint", locate("plkd/pipeline/fingerprint.py"))
+fingerprint = module_from_spec(spec)
+spec.loader.exec_module(fingerprint)
+for module in (
+    "pipeline/configuration",
+    "pipeline/console",
+    "settings/datasets",
+    "settings/presets",
 ):
-    locate(path)
+    fingerprint.reachable_modules(f"plkd/{module}.py", locate)
+    locate(f"plkd/{module.split('/')[0]}/__init__.py")
+fingerprint.reachable_modules("plkd/__init__.py", locate)
 
 from plkd.errors import InputError
-from plkd.pipeline.fingerprint import code_fingerprint
-from plkd.settings.presets import resolve
+from plkd.pipeline.configuration import suggestion, violation
+from plkd.pipeline import console
 from plkd.settings.datasets import READING, sources_in, with_paths
+from plkd.settings.presets import resolve
 
 
 def filled(path, **names):
@@ -114,21 +125,50 @@ def shown(path, item, category, caption, **options):
 
 def code(script):
     """Parameter of a rule that changes when the library code behind its script does."""
-    return code_fingerprint(script, locate)
+    return fingerprint.code_fingerprint(script, locate)
 
 
-def checked(content, schema, origin):
+# A run that a person watches: a line for each step; everything goes into the file in .snakemake/log.
+STEPS = console.StepFormatter(erase=sys.stderr.isatty())
+IS_WATCHED = (
+    workflow.is_main_process
+    and workflow.modifier.parent_modifier is None  # not a module of another workflow
+    and not workflow.output_settings.dryrun
+    and not workflow.output_settings.verbose
+)
+if IS_WATCHED:
+    for handler in logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            handler.setFormatter(STEPS)
+            handler.addFilter(console.is_shown)
+
+
+def announce():
+    """Say what will run, and about how long it takes."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.log]
+    STEPS.n_steps = len(jobs)
+    steps = [(job.rule.name, str(job.benchmark) if job.benchmark else None) for job in jobs]
+    if steps:
+        logger.info(console.plan(steps, filled("<benchmarks>"), workflow.cores or 1))
+
+
+def stop(message):
+    """End with a message to the user, who can mend this, instead of a traceback of these files."""
+    logger.error(f"Error in the configuration: {message}")
+    sys.exit(1)
+
+
+def checked(content, schema, origin=""):
     """Validate a mapping against a schema of this workflow and fill in defaults."""
+    if not isinstance(content, dict):
+        stop(f"{origin or 'it'} is not a mapping of keys to values but: {content!r}")
     try:
         validate(content, source_file(f"workflow/schemas/{schema}.schema.yaml"))
     except WorkflowError as error:
         # of the validator's error the place and the reason; not the whole schema
         cause = error.__context__
-        reason = str(error)
-        if isinstance(cause, jsonschema.ValidationError):
-            place = ".".join(map(str, cause.absolute_path))
-            reason = f"{place}: {cause.message}" if place else cause.message
-        raise WorkflowError(f"{origin} is not valid: {reason}") from None
+        reason = violation(cause) if isinstance(cause, jsonschema.ValidationError) else error
+        stop(f"{origin}: {reason}" if origin else reason)
     return content
 
 
@@ -137,7 +177,29 @@ def settings_of(name, variant):
     try:
         return resolve(checked(variant, "variant", f"variant '{name}'")).to_dict()
     except InputError as error:
-        raise WorkflowError(f"variant '{name}': {error}") from error
+        stop(f"variant '{name}': {error}")
+
+
+# Where relative paths are looked for that do not exist in the working directory: beside the files that
+# name them.
+FOLDERS = [Path(os.path.relpath(file)).parent for file in workflow.configfiles]
+
+
+def beside(path):
+    """A path as it is, or beside the configuration, if it exists there and not here."""
+    if os.path.exists(path):
+        return path
+    for folder in FOLDERS:
+        place = str(folder / path)
+        if os.path.exists(place):
+            if workflow.is_main_process and place not in TAKEN_BESIDE:
+                logger.info(f"'{path}' is taken from '{folder}', beside the configuration")
+            TAKEN_BESIDE.add(place)
+            return place
+    return path
+
+
+TAKEN_BESIDE = set()
 
 
 def read_entry(entry):
@@ -147,14 +209,27 @@ def read_entry(entry):
     Paths are looked for in the working directory first, then among those the workflow ships.
     """
     if isinstance(entry, dict):
-        return [checked(entry, "dataset", "a data set of the configuration")]
-    path = Path(entry) if os.path.exists(entry) else Path(source_file(entry))
+        return [checked(entry, "dataset", named(entry, "a data set of the configuration"))]
+    path = Path(beside(entry))
+    if not path.exists():
+        path = Path(source_file(entry))
     if not path.is_file():
-        raise WorkflowError(f"the data set '{entry}' of the configuration does not exist.")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        stop(f"the data set '{entry}' does not exist.")
+    if path.parent not in FOLDERS:
+        FOLDERS.append(path.parent)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        stop(f"'{path}' is not YAML: {error}")
     listed = content if isinstance(content, list) else [content]
     # YAML anchors give several data sets the same mapping: each gets its own before defaults go in.
-    return [checked(copy.deepcopy(one), "dataset", f"'{entry}'") for one in listed]
+    return [checked(copy.deepcopy(one), "dataset", named(one, f"'{entry}'")) for one in listed]
+
+
+def named(dataset, where):
+    """What a data set is called in messages."""
+    name = dataset.get("name") if isinstance(dataset, dict) else None
+    return f"data set '{name}'" if isinstance(name, str) else where
 
 
 def read_datasets(entries):
@@ -162,7 +237,7 @@ def read_datasets(entries):
     for entry in [entries] if isinstance(entries, (str, dict)) else entries:
         for dataset in read_entry(entry):
             if dataset["name"] in datasets:
-                raise WorkflowError(f"two data sets are named '{dataset['name']}': rename one.")
+                stop(f"two data sets are named '{dataset['name']}': rename one.")
             check_dataset(dataset)
             datasets[dataset["name"]] = dataset
     return datasets
@@ -172,23 +247,25 @@ def check_dataset(dataset):
     """What a schema cannot say."""
     name = f"data set '{dataset['name']}'"
     if "query" in dataset and "split" in dataset:
-        raise WorkflowError(f"{name} has both 'query' and 'split': keep one.")
+        stop(f"{name} has both 'query' and 'split': keep one.")
     if "query" not in dataset and "split" not in dataset:
-        raise WorkflowError(
+        stop(
             f"{name} has no query: give the file under 'query', or 'split: {{}}' to make one out of the "
             "reference."
         )
+    if not dataset["reference"].get("labels_key"):
+        stop(f"{name}: 'reference' needs a 'labels_key': the column of obs that holds the labels.")
     for side in ("reference", "query"):
         source = dataset.get(side)
         if source is None:
             continue
         if "url" not in source and "cells" not in dataset:
-            raise WorkflowError(f"{name}: '{side}' needs a 'url', or the data set 'cells'.")
+            stop(f"{name}: '{side}' needs a 'url', or the data set 'cells'.")
         if "url" not in source and "gene_activity" in source:
-            raise WorkflowError(f"{name}: 'gene_activity' of '{side}' needs a 'url' of its own.")
+            stop(f"{name}: 'gene_activity' of '{side}' needs a 'url' of its own.")
     files = [file["name"] for file in dataset.get("cells", {}).get("files", [])]
     if len(set(files)) < len(files):
-        raise WorkflowError(f"{name}: two files of 'cells' have the same name.")
+        stop(f"{name}: two files of 'cells' have the same name.")
 
 
 def collection_of(dataset):
@@ -202,14 +279,19 @@ def require_writable(folder):
     while not place.exists():
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):
-        raise WorkflowError(
+        stop(
             f"the folder '{folder}' cannot be written: '{place}' is "
             + ("not writable" if place.is_dir() else "not a folder")
             + ". Mend that, or choose another place with --directory or the key 'pathvars'."
         )
 
 
-checked(config, "config", "the configuration")
+# `interpretation: false` leaves the explanations out of the run; their rules stay, with the defaults.
+EXPLAINED = config.get("interpretation") is not False
+if isinstance(config.get("interpretation"), bool):
+    config["interpretation"] = {}
+checked(config, "config")
+INTERPRETATION = config["interpretation"]
 for pathvar in ("results", "resources", "logs", "benchmarks"):
     require_writable(filled(f"<{pathvar}>"))
 DATASETS = read_datasets(config["datasets"])
@@ -217,13 +299,12 @@ VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = pd.read_csv(METHODS_FILE, sep="\t", index_col="id")
 MODELS = ["student", "teacher"]
-BASELINES = [*config["methods"], *METHODS.index[METHODS["kind"] == "control"]]
+OTHERS = [*config["methods"], *METHODS.index[METHODS["kind"] == "control"]]
+DETERMINISTIC = METHODS.index[METHODS["deterministic"]]
 for method in config["methods"]:
     if method not in METHODS.index[METHODS["kind"] == "baseline"]:
-        raise WorkflowError(
-            f"unknown method '{method}': choose of "
-            + ", ".join(METHODS.index[METHODS["kind"] == "baseline"])
-        )
+        known = METHODS.index[METHODS["kind"] == "baseline"]
+        stop(f"unknown method '{method}': {suggestion(method, known)}")
 
 
 wildcard_constraints:
@@ -256,7 +337,7 @@ def local_path(source):
         return source_file(parts.path)
     if parts.scheme == "file":
         return unquote(parts.path)
-    return address if not parts.scheme else None
+    return beside(address) if not parts.scheme else None
 
 
 def file_name(source):
@@ -274,7 +355,7 @@ def read_sources():
         for source in sources_in(content):
             other = collection.setdefault(file_name(source), source)
             if (other["url"], other.get("member")) != (source["url"], source.get("member")):
-                raise WorkflowError(
+                stop(
                     f"data set '{dataset}': two sources would both be saved as '{file_name(source)}'; "
                     "give one of them another 'filename'."
                 )
@@ -306,7 +387,7 @@ def source_of_download(wildcards):
 
 
 def offline_folder(wildcards):
-    return config["offline_folder"] if config["offline"] else None
+    return beside(config["offline_folder"]) if config["offline"] else None
 
 
 def local_source(wildcards):
@@ -363,16 +444,22 @@ def gene_activity_cells(wildcards):
 
 
 def gene_activity_source(wildcards):
-    return source_of_side(wildcards.dataset, wildcards.side)
+    """How to read peaks or fragments and make genes of them."""
+    source = source_of_side(wildcards.dataset, wildcards.side)
+    made = part_of(
+        source["gene_activity"], ("rule", "upstream", "chromosomes", "biotypes", "min_fragments")
+    )
+    return {**part_of(source, READING), "gene_activity": made}
 
 
 def gene_activity_annotation(wildcards):
-    annotation = gene_activity_source(wildcards)["gene_activity"]["annotation"]
-    return fetched(wildcards.dataset, annotation)
+    source = source_of_side(wildcards.dataset, wildcards.side)
+    return fetched(wildcards.dataset, source["gene_activity"]["annotation"])
 
 
 def gene_activity_barcodes(wildcards):
-    barcodes = gene_activity_source(wildcards)["gene_activity"].get("barcodes")
+    source = source_of_side(wildcards.dataset, wildcards.side)
+    barcodes = source["gene_activity"].get("barcodes")
     return fetched(wildcards.dataset, barcodes) if barcodes else []
 
 
@@ -408,27 +495,45 @@ def gene_set_files(wildcards):
 # ----------------------------------------------------------------------------- settings of the rules
 
 
-def as_written(source):
-    """The configuration of a side whose file the pipeline wrote itself: it is read as it is."""
-    return {key: value for key, value in source.items() if key not in READING}
+def part_of(content, keys):
+    return {key: content[key] for key in keys if key in content}
+
+
+# Where a file is and how it was made is no concern of what reads it.
+CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels")
+GENE_TABLE_KEYS = ("from", "to", "only_listed")
 
 
 def prepared_dataset(wildcards):
-    """The data set as rule prepare sees it."""
-    dataset = dict(DATASETS[wildcards.dataset])
+    """What of a data set rule prepare uses, and no more, because a change of anything here
+    repeats all that follows."""
+    dataset = part_of(
+        DATASETS[wildcards.dataset], ("name", "reference", "query", "split", "prepare")
+    )
     for side in ("reference", "query"):
         source = dataset.get(side)
-        if source is not None and ("url" not in source or "gene_activity" in source):
-            dataset[side] = as_written(source)
+        if source is None:
+            continue
+        published = "url" in source and "gene_activity" not in source
+        dataset[side] = part_of(source, CELL_KEYS + (READING if published else ()))
+        if "gene_table" in source:
+            dataset[side]["gene_table"] = part_of(source["gene_table"], GENE_TABLE_KEYS)
     return dataset
 
 
 def annotated_source(wildcards):
-    """The configuration of the side whose file is copied with labels."""
+    """How to read the file that is copied with labels; the copy keeps the names of its genes."""
     source = source_of_side(wildcards.dataset, "query")
-    # the copy keeps the names of its genes
-    source = {key: value for key, value in source.items() if key != "gene_table"}
-    return source if has_rows(source) else as_written(source)
+    return part_of(source, READING if has_rows(source) else ())
+
+
+def expected_counts_of(wildcards):
+    return DATASETS[wildcards.dataset]["expected"]
+
+
+def explaining(*keys):
+    """The choices of `interpretation` that a rule uses."""
+    return part_of(INTERPRETATION, keys)
 
 
 def variant_of(wildcards):
@@ -468,12 +573,21 @@ EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
 SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 
+def predictions_by(method):
+    """Path of the predictions of another method: one for each data set if it is deterministic, else one
+    for each seed. No variant of ours concerns them."""
+    return (
+        f"<methods>/{method}.parquet"
+        if method in DETERMINISTIC
+        else f"<methods_of_seed>/{method}.parquet"
+    )
+
+
 def predictions_of(wildcards):
     """Predictions of our models and of every other method for the same data set and seed."""
-    others = f"<results>/{wildcards.dataset}/baselines/seed{wildcards.seed}/predictions"
-    return [filled(f"<run>/predictions/{model}.parquet", **wildcards) for model in MODELS] + [
-        f"{others}/{method}.parquet" for method in BASELINES
-    ]
+    ours = [f"<run>/predictions/{model}.parquet" for model in MODELS]
+    others = [predictions_by(method) for method in OTHERS]
+    return [filled(path, **wildcards) for path in ours + others]
 
 
 MAPPED_CELLS = 20_000  # of reference and query together; more would not be told apart on a map
@@ -488,13 +602,13 @@ def reference_to_embed(wildcards):
 
 
 def explained_cells(wildcards):
-    side = config["interpretation"]["cells"]
+    side = INTERPRETATION["cells"]
     return filled(f"<prepared>/{side}.h5ad", **wildcards)
 
 
 def explained_labels(wildcards):
     """Labels of the cells, where the file of cells does not hold them."""
-    if config["interpretation"]["cells"] == "reference":
+    if INTERPRETATION["cells"] == "reference":
         return []
     return filled("<run>/predictions/student.parquet", **wildcards)
 
@@ -521,11 +635,59 @@ STABILITY = (
     if len(config["seeds"]) > 1
     else []
 )
-# What rule summary asks for.
-GENE_FIGURES = (
-    runs("interpretation/key_genes.png")
-    + runs("interpretation/faithfulness.png")
-    + runs("interpretation/marker_recovery.png", WITH_MARKERS)
-    + runs("interpretation/pathway_recovery.png", WITH_PATHWAYS)
-    + ["<results>/benchmark/explanations.html"]
-)
+
+
+def outputs_of(*names, datasets=DATASETS):
+    """All outputs of some rules, for these data sets and every variant, seed and model."""
+    return [
+        path
+        for name in names
+        for path in expand(
+            getattr(rules, name).output,
+            dataset=datasets,
+            variant=VARIANTS,
+            seed=config["seeds"],
+            model=MODELS,
+        )
+    ]
+
+
+def explanations():
+    """All that rules of the interpretation make."""
+    made = outputs_of("pathways", "networks", "attribute_genes", "key_genes", "faithfulness")
+    made += outputs_of("marker_recovery", datasets=WITH_MARKERS)
+    made += outputs_of("pathway_recovery", datasets=WITH_PATHWAYS)
+    return made + outputs_of("explanations_table", *(["stability"] if STABILITY else []))
+
+
+def scores():
+    """All that rules of the evaluation make, where there is something to compare with."""
+    if not EVALUATED:
+        return []
+    names = {"dataset": EVALUATED, "seed": config["seeds"]}
+    made = expand([PATHVARS.apply(predictions_by(method)) for method in OTHERS], **names)
+    made += outputs_of("evaluate", "evaluate_figures", datasets=EVALUATED)
+    return made + outputs_of("benchmark_table")
+
+
+def everything():
+    """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
+    made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
+    made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
+    made += outputs_of("spatial_figure", datasets=SPATIAL)
+    return made + scores() + (explanations() if EXPLAINED else [])
+
+
+def report_command(wildcards, input, output):
+    """Command that makes the report, with the configuration of this run."""
+    given = workflow.config_settings
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
+    command += ["--cores", "1", "--nolock", "--quiet", "all"]
+    if given.configfiles:
+        command += ["--configfile", *map(str, given.configfiles)]
+    if given.config:
+        command += [
+            "--config",
+            *(f"{key}={json.dumps(value)}" for key, value in given.config.items()),
+        ]
+    return shlex.join([*command, "--report", str(output), "--", str(input)])

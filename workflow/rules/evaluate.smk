@@ -1,25 +1,39 @@
 # Only the rules of this module read the truth.
 
 
-rule baseline:
+rule method:
     input:
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
     output:
-        "<results>/{dataset}/baselines/seed{seed}/predictions/{method}.parquet",
+        predictions="<methods>/{method}.parquet",
     log:
-        "<logs>/{dataset}/baselines/seed{seed}/{method}.log",
+        "<logs>/{dataset}/methods/{method}.log",
     benchmark:
-        "<benchmarks>/{dataset}/baselines/seed{seed}/{method}.tsv"
+        "<benchmarks>/{dataset}/methods/{method}.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
         mem_mb=memory_mb,
     params:
+        seed=0,
         code=code("baseline.py"),
     script:
         "../scripts/baseline.py"
+
+
+# Methods that draw by chance, once for each seed.
+use rule method as method_of_seed with:
+    output:
+        predictions="<methods_of_seed>/{method}.parquet",
+    log:
+        "<logs>/{dataset}/methods/seed{seed}/{method}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/methods/seed{seed}/{method}.tsv"
+    params:
+        seed="{seed}",
+        code=code("baseline.py"),
 
 
 rule true_labels:
@@ -27,11 +41,11 @@ rule true_labels:
         reference="<prepared>/reference.h5ad",
         truth="<prepared>/truth.parquet",
     output:
-        "<results>/{dataset}/baselines/seed{seed}/predictions/true_labels.parquet",
+        predictions="<methods>/true_labels.parquet",
     log:
-        "<logs>/{dataset}/baselines/seed{seed}/true_labels.log",
+        "<logs>/{dataset}/methods/true_labels.log",
     benchmark:
-        "<benchmarks>/{dataset}/baselines/seed{seed}/true_labels.tsv"
+        "<benchmarks>/{dataset}/methods/true_labels.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
@@ -43,7 +57,7 @@ rule true_labels:
         "../scripts/true_labels.py"
 
 
-ruleorder: true_labels > baseline
+ruleorder: true_labels > method
 
 
 rule evaluate:
@@ -205,33 +219,6 @@ rule benchmark_table:
         code=code("benchmark_table.py"),
     script:
         "../scripts/benchmark_table.py"
-
-
-rule summary:
-    input:
-        annotated=runs("annotated.h5ad"),
-        figures=runs("figures/embedding.png") + runs("figures/history.png"),
-        interpretation=runs("interpretation/networks.png") + GENE_FIGURES,
-        evaluation=runs("figures/confusion.png", EVALUATED),
-        slides=runs("figures/slides.pdf", SPATIAL),
-        benchmark="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
-        explanations="<results>/benchmark/explanations.html",
-        counts="<results>/benchmark/datasets.tsv",
-    output:
-        "<results>/summary.txt",
-    log:
-        "<logs>/summary.log",
-    benchmark:
-        "<benchmarks>/summary.tsv"
-    conda:
-        "../../envs/plkd.yaml"
-    threads: 1
-    resources:
-        mem_mb=500,
-    params:
-        code=code("summary.py"),
-    script:
-        "../scripts/summary.py"
 
 
 rule spatial_figure:

@@ -43,7 +43,7 @@ rule pathways:
     resources:
         mem_mb=memory_mb,
     params:
-        interpretation=config["interpretation"],
+        interpretation=explaining("cells_per_label", "axis", "pathways"),
         device=config["device"],
         code=code("pathways.py"),
     script:
@@ -78,7 +78,7 @@ rule networks:
     resources:
         mem_mb=2000,
     params:
-        interpretation=config["interpretation"],
+        interpretation=explaining("genes_per_pathway", "embedding", "similarity"),
         code=code("networks.py"),
     script:
         "../scripts/networks.py"

@@ -58,9 +58,34 @@ rule mask:
         "../scripts/mask.py"
 
 
+# Before any other step, because it may stop the run; apart from prepare, because what is expected changes
+# nothing that is prepared.
+rule expected_counts:
+    input:
+        report="<prepared>/report.json",
+    output:
+        comparison="<prepared>/expected.tsv",
+    log:
+        "<logs>/{dataset}/expected_counts.log",
+    benchmark:
+        "<benchmarks>/{dataset}/expected_counts.tsv"
+    priority: 10
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+    params:
+        expected=expected_counts_of,
+        code=code("expected_counts.py"),
+    script:
+        "../scripts/expected_counts.py"
+
+
 rule counts_table:
     input:
         reports=[filled("<prepared>/report.json", dataset=dataset) for dataset in DATASETS],
+        comparisons=[filled("<prepared>/expected.tsv", dataset=dataset) for dataset in DATASETS],
         paper=source_file("resources/paper/table1.tsv"),
     output:
         tsv="<results>/benchmark/datasets.tsv",
@@ -77,7 +102,10 @@ rule counts_table:
     resources:
         mem_mb=500,
     params:
-        paper_names={name: dataset.get("paper_name") for name, dataset in DATASETS.items()},
+        about={
+            name: part_of(dataset, ("paper_name", "organism", "description"))
+            for name, dataset in DATASETS.items()
+        },
         code=code("counts_table.py"),
     script:
         "../scripts/counts_table.py"

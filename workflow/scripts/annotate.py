@@ -11,7 +11,7 @@ from plkd.prediction.annotated_copy import annotation_of, write_annotated
 from plkd.prediction.predict import PredictedCells, about_labels, label_table, provenance_of
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
-from plkd.settings.datasets import ReadingOptions
+from plkd.settings.datasets import SourceSettings
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
 
@@ -43,12 +43,14 @@ def main(snakemake) -> None:
             provenance=provenance_of(model),
         ),
     )
+    source = SourceSettings.from_config(snakemake.params.source)
     umap = umap_of_query(snakemake.input.umap, predictions["cell_id"])
     write_annotated(
         snakemake.input.query,
         snakemake.output.annotated,
         annotation_of(predicted, obsm={"umap": umap}),
-        ReadingOptions.from_config(snakemake.params.source),
+        source.reading,
+        obs_columns=source.obs_columns,
     )
 
 

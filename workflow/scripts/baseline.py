@@ -19,9 +19,9 @@ def main(snakemake) -> None:
         raise InputError(f"no baseline is called '{method}'; there are {', '.join(BASELINES)}")
     reference = PreparedCells.read(snakemake.input.reference).in_memory()
     query = PreparedCells.read(snakemake.input.query).in_memory()
-    labels, probabilities = BASELINES[method](reference, query, int(snakemake.wildcards.seed))
+    labels, probabilities = BASELINES[method](reference, query, int(snakemake.params.seed))
     table = prediction_table(query.obs_names, labels, probabilities)
-    write_predictions(table, Path(snakemake.output[0]))
+    write_predictions(table, Path(snakemake.output.predictions))
 
 
 if __name__ == "__main__":

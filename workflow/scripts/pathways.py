@@ -58,7 +58,7 @@ def main(snakemake) -> None:
     names = dict(zip(named["pathway"], named["name"], strict=True))
     ranked.insert(2, "name", ranked["pathway"].map(names))
     summary = {**summarise_names(named), "axis": choice["axis"], "cells": about}
-    logger.info("%s", summary)
+    logger.info("%d pathways of %d labels; %s", len(named), ranked["label"].nunique(), about)
 
     write_tsv(named, output.pathways)
     write_tsv(members, output.genes)

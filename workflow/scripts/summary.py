@@ -19,13 +19,13 @@ def main(snakemake) -> None:
     lines += [f"  {path}" for path in snakemake.input.annotated]
     lines += ["Figures:"]
     lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.figures})
-    lines += ["Why these labels, and are the explanations true:"]
-    lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.interpretation
-                     if "interpretation" in Path(path).parts})  # fmt: skip
-    lines += [f"  {snakemake.input.explanations}"]
-    if snakemake.input.get("benchmark"):
-        table = read_tsv(snakemake.input.benchmark, SUMMARY_COLUMNS, made_by="benchmark_table")
-        lines += [f"Scores ({snakemake.input.benchmark}):"]
+    if snakemake.input.get("explanations"):
+        lines += ["Why these labels, and are the explanations true:"]
+        lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.explained})
+        lines += [f"  {snakemake.input.explanations}"]
+    if snakemake.input.get("scores"):
+        table = read_tsv(snakemake.input.scores, SUMMARY_COLUMNS, made_by="benchmark_table")
+        lines += [f"Scores ({snakemake.input.scores}):"]
         for (dataset, variant), rows in table.groupby(["dataset", "variant"], sort=False):
             lines += [f"  {dataset}, variant {variant}:"]
             rows = rows.set_index("method")

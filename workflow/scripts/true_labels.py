@@ -19,7 +19,7 @@ def main(snakemake) -> None:
     labels, probabilities = true_labels(reference_labels, truth["label"])
     # A perfect method is certain of what it knows and flags everything else.
     table = prediction_table(truth["cell_id"], labels, probabilities, unknown_threshold=1.0)
-    write_predictions(table, snakemake.output[0])
+    write_predictions(table, snakemake.output.predictions)
 
 
 if __name__ == "__main__":

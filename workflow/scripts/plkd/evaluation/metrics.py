@@ -274,10 +274,10 @@ def embedding_metrics(
     -------
     dict
         `n_cells` (scored), `cell_type_asw` (silhouette width in [-1, 1], the form of the paper's
-        Table 3), `cell_type_asw_scaled` ((asw + 1) / 2), `batch_asw` (1 - |silhouette of the
-        batches| within a type, mean over types; 1 is perfectly mixed) and `graph_connectivity`
-        (share of a type's cells in the largest connected part of its 15-neighbour graph, mean
-        over types). NaN where there is only one type, or only one batch.
+        Table 3), `cell_type_asw_scaled` ((asw + 1) / 2), `batch_asw` (1 minus the
+        absolute silhouette of the batches within a type, mean over types; 1 is perfectly mixed)
+        and `graph_connectivity` (share of a type's cells in the largest connected part of its
+        15-neighbour graph, mean over types). NaN where there is only one type, or only one batch.
     """
     import anndata as ad
     import matplotlib

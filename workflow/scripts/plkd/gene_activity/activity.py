@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.gene_activity.annotation import read_annotation
@@ -42,6 +41,7 @@ from plkd.io.stores import slot_name
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import write_json
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 from plkd.utils.text import listed
 
 RULES = (*PEAK_RULES, "signac")
@@ -272,9 +272,8 @@ def _write_from_peaks(
             sparse.csr_matrix(weights[:, is_measured]),
             is_scaled=made_by["rule"] == "distance",
             where=f"'{sources.cells}', {slot}",
-            bar=tqdm(
+            bar=ProgressBar(
                 total=cells.n_cells, desc="gene activity", unit="cell", disable=not progress,
-                mininterval=1.0,
             ),
         )  # fmt: skip
         var = gene_table(sources.genes)[is_measured]
@@ -334,7 +333,7 @@ class _Activities:
         *,
         is_scaled: bool,
         where: str,
-        bar: tqdm,
+        bar: ProgressBar,
     ) -> None:
         self._chunks, self._weights, self._bar = chunks, weights, bar
         self._has_gene = weights.getnnz(axis=1) > 0

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.gene_activity.genome import chromosome_keys
@@ -22,6 +21,7 @@ from plkd.gene_activity.weights import gene_regions, overlapping
 from plkd.io.cells import read_obs
 from plkd.io.formats import is_hdf5, open_text
 from plkd.io.stores import existing, readable
+from plkd.utils.progress import ProgressBar
 
 CHUNK_LINES = 1_000_000
 BLOCK_CELLS = 2048
@@ -226,9 +226,8 @@ def _chunks(path: Path, title: str, progress: bool) -> Iterator[pd.DataFrame]:
     _check_is_whole(path)
     with (
         path.open("rb") as raw,
-        tqdm(
+        ProgressBar(
             total=path.stat().st_size, desc=title, unit="B", unit_scale=True, disable=not progress,
-            mininterval=1.0,
         ) as bar,
         readable(path, "the fragments"),
     ):  # fmt: skip
@@ -309,7 +308,7 @@ def _blocks(
     scratch: Path, n_cells: int, n_genes: int, progress: bool
 ) -> Iterator[sparse.csr_matrix]:
     blocks = range(0, n_cells, BLOCK_CELLS)
-    for first in tqdm(blocks, "writing", unit="block", disable=not progress, mininterval=1.0):
+    for first in ProgressBar(blocks, "writing", unit="block", disable=not progress):
         n_rows = min(BLOCK_CELLS, n_cells - first)
         path = scratch / f"block{first // BLOCK_CELLS}"
         triplets: NDArray[Any] = (

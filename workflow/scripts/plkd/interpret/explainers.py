@@ -31,7 +31,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.interpret.gene_attribution import GeneAttributions, attribute_genes, student_of
@@ -39,6 +38,7 @@ from plkd.model.background import Background
 from plkd.model.student import Student
 from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 
 Explainer = Literal["plkd", "deep", "gradient", "kernel"]
 EXPLAINERS: tuple[Explainer, ...] = get_args(Explainer)
@@ -96,7 +96,9 @@ def attribute_labels(
     chosen = logits.argmax(axis=1)[:, None] if targets is None else np.asarray(targets)
     values = np.zeros((*chosen.shape, cells.shape[1]))
     attribute = _explain_with(explainer, seed)
-    bar = tqdm(np.unique(chosen), desc=f"shap, {explainer}", unit="label", disable=not progress)
+    bar = ProgressBar(
+        np.unique(chosen), desc=f"shap, {explainer}", unit="label", disable=not progress
+    )
     with _quiet():
         for target in bar:
             rows, columns = np.nonzero(chosen == target)

@@ -44,12 +44,12 @@ import torch
 import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.model.background import Background
 from plkd.model.student import Student
 from plkd.model.trained_network import TrainedNetwork
+from plkd.utils.progress import ProgressBar
 
 SEGMENTS = 2  # one step is farther from the Shapley values; twenty are hardly closer
 TOLERANCE = 1e-9
@@ -151,9 +151,7 @@ def _attribute(
     chosen = np.empty((n_cells, width), dtype=int)
     values = np.empty((n_cells, width, n_genes), dtype=np.float32)
     error = np.empty((n_cells, width))
-    bar = tqdm(
-        range(n_cells), desc="attributing", unit="cell", disable=not progress, mininterval=1.0
-    )
+    bar = ProgressBar(range(n_cells), desc="attributing", unit="cell", disable=not progress)
     for i in bar:
         x = torch.from_numpy(cells[i].toarray()[0].astype(np.float64)).to(chain.base.device)
         entered = chain.enter(x)

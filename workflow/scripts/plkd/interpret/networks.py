@@ -311,7 +311,10 @@ def _eigenvector(graph: nx.Graph) -> dict[str, float]:
     for piece in nx.connected_components(graph):
         if len(piece) < 2:
             continue
-        part = graph.subgraph(piece)
+        # in the order of the graph: that of a set of texts is another one in every process
+        part = nx.Graph()
+        part.add_nodes_from(gene for gene in graph if gene in piece)
+        part.add_edges_from(graph.edges(list(part), data=True))
         # its iteration starts from, and shifts by, positive numbers: on a connected graph it ends
         vector = nx.eigenvector_centrality(part, max_iter=100_000, tol=1e-10, weight="weight")
         for gene in part:

@@ -18,9 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control
-from tqdm import tqdm
 
 from plkd.pathways.gene_sets import GeneSet, over_representation
+from plkd.utils.progress import ProgressBar
 from plkd.utils.tables import Columns
 
 PATHWAY_NAME_COLUMNS: Columns = {
@@ -119,12 +119,11 @@ def name_pathways(
     }
     tests = [
         over_representation(chosen, gene_sets, genes)
-        for chosen in tqdm(
+        for chosen in ProgressBar(
             sets.values(),
             desc="naming pathways",
             unit="pathway",
             disable=not progress,
-            mininterval=1.0,
         )
     ]
     adjusted = _adjust_together([test["p_value"].to_numpy() for test in tests])

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.interpret.sampling import sample_per_label
@@ -38,6 +37,7 @@ from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 from plkd.utils.tables import Columns
 
 Axis = Literal["principal", "sum"]
@@ -200,7 +200,7 @@ def token_statistics(
     products = torch.zeros(n_tokens, width, width, dtype=torch.float64, device=device)
     attention = torch.zeros(len(names), n_tokens + 1, dtype=torch.float64)
     starts = range(0, cells.shape[0], _CHUNK)
-    for start in tqdm(starts, desc="tokens", unit="chunk", disable=not progress, mininterval=1.0):
+    for start in ProgressBar(starts, desc="tokens", unit="chunk", disable=not progress):
         x = dense_batch(cells[start : start + _CHUNK], device)
         with torch.inference_mode():
             looked = teacher.cell_attention(teacher.tokens(x)).mean(dim=1)

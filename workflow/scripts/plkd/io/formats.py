@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from plkd.errors import InputError
 from plkd.io.stores import open_hdf5, readable
+from plkd.utils.progress import ProgressBar
 
 CSV_CHUNK_VALUES = 20_000_000
 LONGEST_LINE = 2**26  # characters: a value for each of ten million cells is not published as text
@@ -105,7 +105,7 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
     with (
         open_text(path) as handle,
         readable(path, "the table"),
-        tqdm(desc=f"reading {path.name}", unit=" rows", leave=False) as bar,
+        ProgressBar(desc=f"reading {path.name}", unit=" rows", leave=False) as bar,
     ):
         for frame in pd.read_csv(
             handle,

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from plkd.errors import InputError
 from plkd.model import losses
@@ -33,6 +32,7 @@ from plkd.model.trained_network import TrainedNetwork, dense_batch, outputs
 from plkd.pathways.mask import Mask
 from plkd.settings.models import Settings, TrainingSettings
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 
 # A look at the loss makes a GPU wait for the step to end. A sum stays not finite once it is.
 _STEPS_BETWEEN_LOOKS = 50
@@ -309,13 +309,12 @@ class _Training:
         first, rows = resume(resume_file, run, self.network, self.optimiser)
         if first:
             logger.info("going on from '%s' after epoch %d", resume_file, first)
-        bar = tqdm(
+        bar = ProgressBar(
             total=self.steps_per_epoch * self.epochs,
             initial=self.steps_per_epoch * first,
             desc=f"training the {kind}",
             unit="step",
             disable=not progress,
-            mininterval=1.0,
         )
         with bar:
             for epoch in range(first, self.epochs):
@@ -350,7 +349,7 @@ class _Training:
             calibration,
         )
 
-    def _epoch(self, epoch: int, bar: tqdm[Any]) -> dict[str, float]:
+    def _epoch(self, epoch: int, bar: ProgressBar) -> dict[str, float]:
         """Pass over the cells once; gives a row of the history.
 
         Raises FloatingPointError where the loss or the network's output is not finite.

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tqdm.auto import tqdm
-
 from plkd.errors import InputError
 from plkd.pipeline.checksums import ChecksumLock
 from plkd.pipeline.transfer import BLOCK_BYTES, ResumingDownloader, TransferError
 from plkd.utils.files import sha256_of, whole_file, writable_folder
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 
 REMOTE = ("http", "https", "ftp")
 UNPACKED_SIZE = 4  # times the packed one: what to expect of expression data
@@ -336,7 +335,7 @@ def _unpack(archive: Path, target: Path) -> None:
 def _packed(archive: Path, what: str) -> Iterator[gzip.GzipFile]:
     with (
         archive.open("rb") as handle,
-        tqdm.wrapattr(
+        ProgressBar.wrapattr(
             handle, "read", total=archive.stat().st_size, desc=what, leave=False
         ) as packed,
         gzip.open(packed, "rb") as content,  # type: ignore[call-overload]

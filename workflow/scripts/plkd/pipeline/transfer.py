@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
-from tqdm.auto import tqdm
 from urllib3.exceptions import HTTPError
 
 from plkd import __version__
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 
 ATTEMPTS = 4  # that bring less than ENOUGH_BYTES, one after the other
 ENOUGH_BYTES = 1 << 20
@@ -160,7 +160,7 @@ class ResumingDownloader:
         name = Path(urlsplit(url).path).name or url
         with (
             self.partial.open("ab" if start else "wb") as file,
-            tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True) as bar,
+            ProgressBar(total=total, initial=start, desc=name, unit="B", unit_scale=True) as bar,
         ):
             file.truncate(start)
             for block in blocks:

@@ -211,6 +211,8 @@ def write_annotated(
     output: str | Path,
     annotation: Annotation,
     reading: ReadingOptions = AS_IT_IS,
+    *,
+    obs_columns: Sequence[str] = (),
 ) -> None:
     """Write a copy of a file of cells with labels, whole or not at all.
 
@@ -231,15 +233,15 @@ def write_annotated(
         The h5ad (of an h5mu, the h5mu) to write; it has the cells of the annotation.
     annotation
         From :func:`annotation_of`.
-    reading
-        How to read the query.
+    reading, obs_columns
+        How to read the query, see :func:`plkd.io.cells.open_cells`.
 
     Raises
     ------
     InputError
         If the file cannot be read, or its cells are not those that were labelled.
     """
-    with open_cells(query, reading) as cells:
+    with open_cells(query, reading, obs_columns=obs_columns) as cells:
         _write(cells, output, annotation)
 
 
@@ -344,5 +346,5 @@ def _add_in_place(path: Path, group: str | None, annotation: Annotation) -> None
             if name not in store:
                 write_elem(store, name, {})
         for name, array in annotation.obsm.items():
-            write_elem(store, f"obsm/{name}", _named(array, table.index))
-        write_elem(store, f"uns/{annotation.key}", dict(annotation.uns))
+            write_elem(store["obsm"], name, _named(array, table.index))
+        write_elem(store["uns"], annotation.key, dict(annotation.uns))

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from plkd import __version__
 from plkd.errors import InputError
@@ -30,6 +29,7 @@ from plkd.preparation.side import NO_COUNTS, no_cells_left_out
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -257,9 +257,7 @@ def _predict(
     rows = [np.empty(0, dtype=np.intp)]
     probabilities: list[NDArray[np.float32]] = []
     embeddings: list[NDArray[np.float32]] = []
-    with tqdm(
-        total=n_cells, desc="annotating", unit="cell", disable=not progress, mininterval=1.0
-    ) as bar:
+    with ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar:
         for here, chunk in chunks:
             probability, embedding = model.predict(chunk)
             rows.append(here)

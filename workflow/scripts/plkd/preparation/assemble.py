@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
-from tqdm.auto import tqdm
 
 from plkd.errors import InputError
 from plkd.io.cells import read_cells
@@ -23,6 +22,7 @@ from plkd.io.stores import existing, readable
 from plkd.settings.datasets import ReadingOptions
 from plkd.utils.files import whole_file, write_json
 from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
 from plkd.utils.text import listed
 
 FILE_COLUMN = "file"
@@ -73,7 +73,7 @@ def assemble(config: Mapping[str, Any], output: str | Path, report: str | Path) 
         whole_file(output) as temporary,
         tempfile.TemporaryDirectory(prefix=".parts-", dir=Path(output).parent) as scratch,
     ):
-        for entry in tqdm(config["files"], desc="assembling", unit="file"):
+        for entry in ProgressBar(config["files"], desc="assembling", unit="file"):
             cells, about = _read_file(entry, table, config, seen)
             part = Path(scratch) / f"{len(parts)}.h5ad"
             ad.AnnData(

@@ -8,9 +8,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from plkd.io.cells import CellFile
+from plkd.utils.progress import ProgressBar
 
 
 class SomeCells(Protocol):
@@ -47,14 +47,7 @@ def chunks_of(
     """
     files = {id(side.cells): side.cells for side in sides}
     n_cells = sum(side.rows.size for side in sides)
-    with tqdm(
-        total=n_cells,
-        desc=doing,
-        unit=" cells",
-        mininterval=1.0,
-        leave=False,
-        disable=not progress,
-    ) as bar:
+    with ProgressBar(total=n_cells, desc=doing, unit=" cells", disable=not progress) as bar:
         for cells in files.values():
             users = [side for side in sides if side.cells is cells]
             wanted = np.zeros(cells.n_cells, dtype=bool)

@@ -9,10 +9,15 @@ from typing import Any
 import pandas as pd
 
 from plkd.errors import InputError
+from plkd.utils.tables import Columns
 from plkd.utils.text import listed
 
 LEVELS = ("error", "warning")
-COLUMNS = ["quantity", "level", "expected", "found", "agrees"]
+EXPECTED_COLUMNS: Columns = {
+    **dict.fromkeys(("quantity", "level", "expected", "found"), str),
+    "agrees": bool,
+}
+"""Columns of the comparison that :func:`compare_counts` makes."""
 LISTED = 10
 
 
@@ -43,7 +48,7 @@ def compare_counts(expected: Mapping[str, Any], report: Mapping[str, Any]) -> pd
             kind = {"cells_of_label": "labels"}.get(quantity, quantity)
             agrees, wanted_text, found_text = _compare(wanted, found[kind], quantity == kind)
             rows.append((quantity, level, wanted_text, found_text, agrees))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=list(EXPECTED_COLUMNS))
 
 
 def require_expected(comparison: pd.DataFrame) -> list[str]:

@@ -24,7 +24,6 @@ from plkd.io.h5ad_writer import chunked_h5ad
 from plkd.io.normalisation import TARGET_SUM, to_log_normalised
 from plkd.io.symbols import with_symbols_of_file
 from plkd.preparation.chunks import chunks_of
-from plkd.preparation.expected_counts import compare_counts, require_expected
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import Side
 from plkd.preparation.sides import Sides, open_sides, reference_side
@@ -94,9 +93,6 @@ def prepare_dataset(
         sums, has_counts = measure([sides.reference, sides.query])
         genes = choose_genes(sums, sides.reference.genes, places, settings)
         report = _report(config, settings, sides, genes, overlap, notes)
-        comparison = compare_counts(config.get("expected") or {}, report)
-        notes += require_expected(comparison)
-        report["expected"] = comparison.to_dict("records")
         for note in notes:
             logger.warning("%s", note)
         _write(sides, genes, places, has_counts, outputs, str(config.get("name", "")))
@@ -415,8 +411,6 @@ def _report(
     n_selected = int(genes["selected"].sum())
     return {
         "dataset": config.get("name"),
-        "description": config.get("description"),
-        "organism": config.get("organism"),
         "reference": _side_report(reference),
         "query": _side_report(query),
         "genes": {

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from plkd.errors import InputError
 from plkd.simulation.cells import CHUNK_VALUES, DEPTH_SPREAD, Simulation, gamma_poisson
 from plkd.simulation.design import stream
 from plkd.simulation.genome import write_bgzf
+from plkd.utils.progress import ProgressBar
 
 PROMOTER = 2_000
 PEAK_WIDTHS = (300, 900)
@@ -120,7 +120,7 @@ def simulate_atac(
     label_rows = label_peaks.toarray()
     blocks = []
     step = max(1, CHUNK_VALUES // len(peaks))
-    for first in tqdm(range(0, len(obs), step), desc="drawing peaks", disable=not progress):
+    for first in ProgressBar(range(0, len(obs), step), desc="drawing peaks", disable=not progress):
         rows = slice(first, first + step)
         logs = openness - centre + label_rows[label_codes[rows]]
         logs += simulation.activity[rows].astype(float) @ to_peaks + shifts[batch_codes[rows]]

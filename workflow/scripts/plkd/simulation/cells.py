@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from plkd.errors import InputError
 from plkd.simulation.design import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, Design, make_design, stream
 from plkd.simulation.settings import DrawSettings, split_settings
 from plkd.utils.files import whole_file, write_json
+from plkd.utils.progress import ProgressBar
 
 DEPTH_SPREAD = 0.35
 CHUNK_VALUES = 4_000_000
@@ -241,7 +241,7 @@ def draw_cells(
 
     blocks, activities = [], []
     step = max(1, CHUNK_VALUES // n_genes)
-    for start in tqdm(range(0, n_cells, step), desc="drawing cells", disable=not progress):
+    for start in ProgressBar(range(0, n_cells, step), desc="drawing cells", disable=not progress):
         rows = slice(start, start + step)
         activity = _draw_activity(shares[rows] @ design.label_activity, rng)
         logs = activity @ design.loadings + design.base + batch_effects[batch_codes[rows]]

@@ -15,11 +15,16 @@ logger = logging.getLogger("plkd")
 
 
 def start_logging(log_file: str | Path | None = None) -> None:
-    """Send the messages of the library to standard error and, if given, to `log_file` as well."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    """Send messages of the library to standard error, or to `log_file` and warnings to both.
+
+    Errors are in the file alone: the pipeline shows them from there, once.
+    """
+    terminal = logging.StreamHandler(sys.stderr)
+    handlers: list[logging.Handler] = [terminal]
     if log_file is not None:
+        terminal.addFilter(lambda record: record.levelno == logging.WARNING)
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, mode="w"))
+        handlers.append(logging.FileHandler(log_file, mode="w", encoding="utf-8"))
     logger.handlers.clear()
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
@@ -32,8 +37,8 @@ def start_logging(log_file: str | Path | None = None) -> None:
 def run_script(main: Callable[[Any], None], snakemake: Any) -> None:
     """Run a rule's `main(snakemake)`: log to the rule's log file, end cleanly on a user's mistake.
 
-    An :class:`~plkd.errors.InputError` becomes one message and exit status 1; anything else is a
-    defect of ours and keeps its traceback, in the log as well.
+    An :class:`~plkd.errors.InputError` becomes one message in the log and exit status 1; anything
+    else is a defect of ours and keeps its traceback there.
     """
     start_logging(snakemake.log[0] if snakemake.log else None)
     try:
@@ -42,5 +47,7 @@ def run_script(main: Callable[[Any], None], snakemake: Any) -> None:
         logger.error("%s", error)
         sys.exit(1)
     except Exception:
+        if not snakemake.log:
+            raise
         logger.exception("unexpected failure")
-        raise
+        sys.exit(1)

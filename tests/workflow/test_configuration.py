@@ -1,0 +1,69 @@
+"""What a configuration may say, and how its mistakes are told."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import yaml
+
+from project import Project, planned_rules
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.mark.parametrize(
+    ("dataset", "config", "told"),
+    [
+        (
+            {"reference": {"url": "reference.h5ad", "label_key": "cell_type"}},
+            {},
+            ("data set 'simulated'", "label_key", "did you mean 'labels_key'?"),
+        ),
+        ({"name": ".."}, {}, ("'..'", "cannot be used")),
+        ({"name": "benchmark"}, {}, ("'benchmark' is reserved",)),
+        ({}, {"variants": {"../up": {}}}, ("'../up'",)),
+        ({}, {"methods": ["linear_smv"]}, ("linear_smv", "did you mean 'linear_svm'?")),
+        ({}, {"interpretation": {"axes": "sum"}}, ("interpretation", "did you mean 'axis'?")),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    project: Project, dataset: dict, config: dict, told: tuple[str, ...]
+) -> None:
+    project.configure(dataset, **config)
+    ended = project.snakemake("-n")
+    assert ended.returncode == 1
+    (line,) = [one for one in ended.stdout.splitlines() if "rror" in one]
+    assert not [word for word in told if word not in line], line
+    assert "common.smk" not in ended.stdout
+
+
+def test_paths_are_found_beside_the_configuration(project: Project) -> None:
+    elsewhere = project.folder / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("reference.h5ad", "query.h5ad", "markers.gmt"):
+        shutil.move(project.folder / name, elsewhere)
+    shutil.move(project.folder / "config" / "config.yaml", elsewhere / "my.yaml")
+    ended = project.snakemake("-n", "--configfile", "elsewhere/my.yaml")
+    assert "prepare" in planned_rules(ended)
+    assert "'reference.h5ad' is taken from 'elsewhere'" in ended.stdout
+
+    # a data set's own file, in a folder of its own
+    content = yaml.safe_load((elsewhere / "my.yaml").read_text())
+    (elsewhere / "simulated.yaml").write_text(yaml.safe_dump(content["datasets"][0]))
+    project.configure()
+    path = project.folder / "config" / "config.yaml"
+    path.write_text(yaml.safe_dump({"datasets": ["elsewhere/simulated.yaml"]}))
+    assert "prepare" in planned_rules(project.snakemake("-n"))
+
+
+def test_a_failed_step_shows_its_error_once(project: Project) -> None:
+    project.configure({"query": {"url": "query.h5ad", "batch_key": "donor"}})
+    ended = project.snakemake("--", "results/simulated/prepared/report.json")
+    assert ended.returncode == 1
+    assert ended.stdout.count("obs has no column 'donor'") == 1
+    assert "FAILED: prepare" in ended.stdout
+    assert "logs/simulated/prepare.log" in ended.stdout
+    steps = [line for line in ended.stdout.splitlines() if " of 3  " in line]
+    assert len(steps) == 3
+    assert len(ended.stdout.splitlines()) < 20

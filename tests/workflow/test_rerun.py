@@ -1,0 +1,81 @@
+"""After a change a finished run plans what the change touches; what was lost is made again."""
+
+from __future__ import annotations
+
+import pytest
+
+from project import SETTINGS, Project, planned_rules
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
+
+ENDS = {"summary", "html_report", "default", "total"}
+
+
+def planned(finished: Project, dataset: dict | None = None, **config: object) -> dict[str, int]:
+    """Rules that a change of the configuration plans, without the end of every run."""
+    with finished.configured(dataset, **config):
+        rules = planned_rules(finished.snakemake("-n"))
+    assert rules.keys() >= {"summary", "html_report"} or not rules
+    return {rule: number for rule, number in rules.items() if rule not in ENDS}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "touched"),
+    [
+        (
+            "markers",
+            {"url": "markers.gmt"},
+            {"key_genes", "marker_recovery", "explanations_table"},
+        ),
+        ("description", "Cells of nobody.", {"counts_table"}),
+        ("organism", "mouse", {"counts_table"}),
+        ("spatial", True, {"spatial_figure"}),
+        ("expected", {"warning": {"cells": 7}}, {"expected_counts", "counts_table"}),
+    ],
+)
+def test_a_key_reruns_what_uses_it(
+    finished: Project, key: str, value: object, touched: set[str]
+) -> None:
+    assert planned(finished, {key: value}).keys() == touched
+
+
+def test_a_choice_of_the_interpretation_reruns_what_uses_it(finished: Project) -> None:
+    rules = planned(finished, interpretation={"tested_cells": 7})
+    assert rules.keys() == {"faithfulness", "explanations_table"}
+
+
+def test_interpretation_can_be_left_out(finished: Project, project: Project) -> None:
+    assert planned(finished, interpretation=False) == {}
+    project.configure(interpretation=False)
+    rules = planned_rules(project.snakemake("-n"))
+    assert rules.keys() >= {"annotate", "evaluate", "summary"}
+    assert not rules.keys() & {"pathways", "networks", "attribute_genes", "explanations_table"}
+
+
+def test_variants_and_seeds_do_not_repeat_other_methods(finished: Project) -> None:
+    variants = {"default": SETTINGS, "wide": {**SETTINGS, "teacher": {"width": 32}}}
+    rules = planned(finished, variants=variants, seeds=[0, 1])
+    assert rules["teacher"] == 2 * 3  # data sets, by the new runs of each
+    assert "method" not in rules
+    assert rules["method_of_seed"] == 2  # the random control of the new seed
+
+
+@pytest.mark.parametrize(
+    ("lost", "rule"),
+    [
+        ("interpretation/pathways.tsv", "pathways"),
+        ("interpretation/network_edges.tsv", "networks"),
+        ("evaluation/confusion.tsv", "evaluate"),
+        ("figures/history.pdf", "plot_history"),
+        ("../mask/pathways.png", "mask"),
+        ("../../prepared/genes.tsv", "prepare"),
+    ],
+)
+def test_a_lost_output_is_made_again(finished: Project, lost: str, rule: str) -> None:
+    path = finished.run_folder() / lost
+    kept = path.rename(path.with_name(f"{path.name}.kept"))
+    try:
+        rules = planned_rules(finished.snakemake("-n"))
+    finally:
+        kept.rename(path)
+    assert rule in rules

@@ -1,0 +1,24 @@
+"""Hold the counts of a prepared data set against those that its configuration expects."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plkd.preparation.expected_counts import compare_counts, require_expected
+from plkd.utils.logs import logger, run_script
+from plkd.utils.tables import write_tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    report = json.loads(Path(snakemake.input.report).read_text(encoding="utf-8"))
+    comparison = compare_counts(snakemake.params.expected, report)
+    for difference in require_expected(comparison):
+        logger.warning("%s: %s", snakemake.wildcards.dataset, difference)
+    write_tsv(comparison, snakemake.output.comparison)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
