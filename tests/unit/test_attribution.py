@@ -529,7 +529,9 @@ def test_explainers_of_shap_are_close_on_a_trained_student(explainer: Explainer)
     found = attribute_labels(model, cells, background, explainer=explainer, progress=False)
     ours = attribute_labels(model, cells, background, progress=False)
     np.testing.assert_array_equal(found.targets, ours.targets)
-    assert np.corrcoef(found.values.ravel(), ours.values.ravel())[0, 1] > 0.9
+    # "deep" spreads an interaction by a rule of thumb: 0.81 to 0.94 over seeds; the others 0.99
+    least = 0.75 if explainer == "deep" else 0.9
+    assert np.corrcoef(found.values.ravel(), ours.values.ravel())[0, 1] > least
     assert abs(ours.error).max() < 1e-6
 
 

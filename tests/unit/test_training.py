@@ -18,12 +18,13 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.model import training
 from plkd.model.gene_weights import separation
-from plkd.model.trained_model import Model
+from plkd.model.trained_model import Model, load_model
 from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import (
     Reference,
     TrainingDiverged,
     split_validation,
+    train_model,
     train_student,
     train_teacher,
 )
@@ -295,6 +296,36 @@ def test_gene_weights_are_those_of_the_training_cells(reference, teacher):
     ):
         np.testing.assert_array_equal(model.network.input_scale.numpy(), expected)
     assert (teacher.network.input_scale == 1).all()
+
+
+def test_both_in_one_are_one_after_the_other(reference, tmp_path):
+    mask = make_mask(reference.genes)
+    noisy = dataclasses.replace(SETTINGS, label_noise=0.1)
+    both = train_model(
+        reference, mask, noisy, seed=3, resume_folder=tmp_path, provenance={"dataset": "x"},
+        progress=False,
+    )  # fmt: skip
+    teacher = train_teacher(
+        reference, mask, noisy, seed=3, provenance={"dataset": "x"}, progress=False
+    )
+    assert teacher.student is None
+    teacher.save(tmp_path / "teacher")
+    single = train_student(reference, load_model(tmp_path / "teacher"), progress=False)
+    for kind in ("teacher", "student"):
+        assert weights_equal(both.require(kind), single.require(kind))
+        assert both.require(kind).calibration == single.require(kind).calibration
+    assert both.seed == single.seed == 3
+    assert both.provenance == single.provenance
+    assert both.provenance["dataset"] == "x"
+    assert both.history["model"].tolist() == ["teacher"] * 4 + ["student"] * 4
+    pd.testing.assert_frame_equal(both.history, single.history)
+    assert [path.name for path in tmp_path.iterdir()] == ["teacher"]  # no resume file is left
+
+
+def test_a_mask_of_other_genes_is_refused(reference):
+    mask = make_mask(reference.genes[::-1])
+    with pytest.raises(InputError, match="other genes"):
+        train_teacher(reference, mask, SETTINGS, progress=False)
 
 
 class Recorder(torch.nn.Module):

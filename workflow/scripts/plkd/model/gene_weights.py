@@ -12,7 +12,7 @@ _LEAST_WEIGHT = 0.01  # training noise is divided by the weights
 
 
 def separation(
-    cells: sparse.csr_matrix, labels: NDArray[np.integer], n_labels: int
+    cells: sparse.csr_matrix, codes: NDArray[np.integer], n_labels: int
 ) -> NDArray[np.float32]:
     """How well every gene separates the labels: an effect size, not a significance.
 
@@ -25,8 +25,9 @@ def separation(
     ----------
     cells
         Log-normalised expression, CSR of shape (cells, genes).
-    labels
-        Integer labels of shape (cells,), each of `n_labels` at least once.
+    codes
+        Label of every cell, its position among the labels, integers of shape (cells,); each of
+        `n_labels` at least once.
     n_labels
         Number of labels.
 
@@ -35,7 +36,7 @@ def separation(
     float32 array of shape (genes,)
         Weights, above zero.
     """
-    means, squares = _label_means(cells, labels, n_labels)
+    means, squares = _label_means(cells, codes, n_labels)
     variances = squares - means**2
     within = variances.clip(min=0.0).mean(axis=0)
     weights = np.ptp(means, axis=0) / np.sqrt(within + _LEAST_VARIANCE)
@@ -48,7 +49,7 @@ def separation(
 
 def label_distance(
     cells: sparse.csr_matrix,
-    labels: NDArray[np.integer],
+    codes: NDArray[np.integer],
     n_labels: int,
     weights: NDArray[np.floating] | None = None,
 ) -> float:
@@ -59,18 +60,18 @@ def label_distance(
     """
     if n_labels < 2:
         return 0.0
-    means, _ = _label_means(cells, labels, n_labels)
+    means, _ = _label_means(cells, codes, n_labels)
     distances = squareform(pdist(means if weights is None else means * weights))
     np.fill_diagonal(distances, np.inf)
-    return float(distances.min(axis=1)[labels].mean())
+    return float(distances.min(axis=1)[codes].mean())
 
 
 def _label_means(
-    cells: sparse.csr_matrix, labels: NDArray[np.integer], n_labels: int
+    cells: sparse.csr_matrix, codes: NDArray[np.integer], n_labels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means of values and of squares per label, each of shape (n_labels, genes)."""
-    counts = np.bincount(labels, minlength=n_labels).astype(np.float64)
-    rows = np.arange(len(labels))
-    member = sparse.csr_array((1.0 / counts[labels], (labels, rows)), shape=(n_labels, len(labels)))
+    counts = np.bincount(codes, minlength=n_labels).astype(np.float64)
+    rows = np.arange(len(codes))
+    member = sparse.csr_array((1.0 / counts[codes], (codes, rows)), shape=(n_labels, len(codes)))
     values = sparse.csr_array(cells, dtype=np.float64)
     return (member @ values).toarray(), (member @ values.power(2)).toarray()

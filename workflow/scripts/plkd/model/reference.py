@@ -74,14 +74,14 @@ class Reference:
 
 
 def split_validation(
-    labels: np.ndarray, fraction: float, seed: int
+    codes: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hold out cells of every label.
 
     Parameters
     ----------
-    labels
-        Integer labels of shape (cells,).
+    codes
+        Label of every cell, its position among the labels, integers of shape (cells,).
     fraction
         Share of each label to hold out, rounded to the nearest cell; a label keeps at least one
         cell for training, and labels of one or two cells are not held out.
@@ -93,10 +93,10 @@ def split_validation(
     """
     rng = np.random.default_rng([seed, 1])
     held_out = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for label in np.unique(codes):
+        members = np.flatnonzero(codes == label)
         n_held = min(round(len(members) * fraction), len(members) - 1) if len(members) > 2 else 0
         held_out.append(rng.permutation(members)[:n_held])
     validation = np.sort(np.concatenate(held_out))
-    training = np.setdiff1d(np.arange(len(labels)), validation)
+    training = np.setdiff1d(np.arange(len(codes)), validation)
     return training, validation

@@ -125,6 +125,7 @@ class TrainingSettings:
     """How one model is trained."""
 
     epochs: int = _setting(10, "Passes over the reference.", minimum=1)
+    # with fewer steps, or as many of smaller batches, small references are learnt less well
     min_steps: int = _setting(
         600, "A small reference is passed over more often, until so many steps are made.", minimum=0
     )
