@@ -10,6 +10,8 @@ from importlib.metadata import version as installed_version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from nbclient import NotebookClient
+
 REPOSITORY = Path(__file__).parent.parent
 LIBRARY = REPOSITORY / "workflow" / "scripts"
 BUILD = Path(__file__).parent / "_build"
@@ -63,6 +65,8 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+# what a command prints arrives in pieces of 100 characters
+NotebookClient.coalesce_streams.default_value = True
 nb_ipywidgets_js = {}
 # nothing to see: the notebooks switch progress off
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
