@@ -287,8 +287,10 @@ def require_writable(folder):
 
 
 # `interpretation: false` leaves the explanations out of the run; their rules stay, with the defaults.
-EXPLAINED = config.get("interpretation") is not False
-if isinstance(config.get("interpretation"), bool):
+# (--config gives a truth value as text.)
+switch = str(config.get("interpretation")).lower()
+EXPLAINED = switch != "false"
+if switch in ("true", "false"):
     config["interpretation"] = {}
 checked(config, "config")
 INTERPRETATION = config["interpretation"]
