@@ -145,7 +145,9 @@ if IS_WATCHED:
 
 def announce():
     """Say what will run, and about how long it takes."""
+    order = [rule.name for rule in workflow.rules]
     jobs = [job for job in workflow.dag.needrun_jobs() if job.log]
+    jobs.sort(key=lambda job: order.index(job.rule.name))
     STEPS.n_steps = len(jobs)
     steps = [(job.rule.name, str(job.benchmark) if job.benchmark else None) for job in jobs]
     if steps:
