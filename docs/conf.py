@@ -64,6 +64,8 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
 nb_ipywidgets_js = {}
+# nothing to see: the notebooks switch progress off
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 os.environ["PLKD_REPOSITORY"] = str(REPOSITORY)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 

@@ -10,6 +10,8 @@ import pytest
 
 # Tests run side by side: threads of their own would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The jobs of a workflow may have two: those that wait must not keep a core busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -21,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}.{item.path.stem}"))
     items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import sparse
 
 import baseline as baseline_script
 import true_labels as true_labels_script
+from job import job
 from plkd.errors import InputError
 from plkd.evaluation.baselines import (
     BASELINES,
@@ -241,13 +241,13 @@ def with_long_indices(cells: ad.AnnData) -> ad.AnnData:
 def predict_with(method: str, files: PreparedPaths, folder: Path) -> pd.DataFrame:
     """The prediction table of any method of the registry, made by its script."""
     output = folder / f"{method}.parquet"
-    given = {"reference": files.reference, "query": files.query, "truth": files.truth}
-    job = SimpleNamespace(
-        input=SimpleNamespace(**given),
-        output=[output],
-        wildcards=SimpleNamespace(method=method, seed="0"),
+    made = job(
+        input={"reference": files.reference, "query": files.query, "truth": files.truth},
+        output={"predictions": output},
+        wildcards={"method": method},
+        params={"seed": 0},
     )
-    (true_labels_script if method == "true_labels" else baseline_script).main(job)
+    (true_labels_script if method == "true_labels" else baseline_script).main(made)
     return read_predictions(output)
 
 

@@ -85,11 +85,12 @@ def metrics(run, prepared) -> dict[str, Path]:
     baseline.main(
         job(
             input=prepared,
-            wildcards={"method": "logistic_regression", "seed": "0"},
-            output={"table": predictions[0]},
+            wildcards={"method": "logistic_regression"},
+            params={"seed": 0},
+            output={"predictions": predictions[0]},
         )
     )
-    true_labels.main(job(input=prepared, output={"table": predictions[1]}))
+    true_labels.main(job(input=prepared, output={"predictions": predictions[1]}))
     names = ("metrics", "per_label", "abundance", "confusion", "confidence")
     output = {name: run / f"{name}.tsv" for name in names}
     evaluate_script.main(
@@ -305,8 +306,8 @@ def test_an_unknown_baseline_is_refused(prepared, tmp_path):
         baseline.main(
             job(
                 input=prepared,
-                wildcards={"method": "none", "seed": "0"},
-                output={"table": tmp_path / "p.parquet"},
+                wildcards={"method": "none"},
+                output={"predictions": tmp_path / "p.parquet"},
             )
         )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
 from plkd.pipeline.fingerprint import code_fingerprint, reachable_modules
+from project import REPOSITORY
 
 SOURCES = {
     "script.py": """

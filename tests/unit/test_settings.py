@@ -9,11 +9,11 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from conftest import REPOSITORY
 from plkd.errors import InputError
 from plkd.settings.models import Settings, from_dict
 from plkd.settings.preset_sources import SOURCES, markdown, settings_of
 from plkd.settings.presets import PRESETS, json_schema, resolve
+from project import REPOSITORY
 
 
 def validator() -> Draft202012Validator:

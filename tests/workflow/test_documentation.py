@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import REPOSITORY
 from documentation import (
     OTHERWISE,
     blocks_in,
@@ -30,7 +29,7 @@ from documentation import (
 )
 from plkd.simulation import plant_annotation, simulate_atac, simulate_cells, write_gtf
 from plkd.simulation.cells import write_cells
-from project import SETTINGS, copy_workflow, write_sets
+from project import REPOSITORY, SETTINGS, copy_workflow, write_sets
 from simulated import MARKERS, make_cells
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("documentation")]
