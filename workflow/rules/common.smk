@@ -325,12 +325,14 @@ wildcard_constraints:
 
 
 def address_of(url):
-    """URL or path of a source, its variables filled in, its beginning exchanged where asked."""
+    """URL or path of a source, its variables filled in, its beginning exchanged where asked; a path that
+    exists, here or beside the configuration."""
     url = url.replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
     for beginning, other in config["url_rewrites"].items():
         if url.startswith(beginning):
-            return other + url.removeprefix(beginning)
-    return url
+            url = other + url.removeprefix(beginning)
+            break
+    return url if urlparse(url).scheme else beside(url)
 
 
 def local_path(source):
@@ -341,7 +343,7 @@ def local_path(source):
         return source_file(parts.path)
     if parts.scheme == "file":
         return unquote(parts.path)
-    return beside(address) if not parts.scheme else None
+    return address if not parts.scheme else None
 
 
 def file_name(source):
