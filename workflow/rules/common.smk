@@ -145,7 +145,9 @@ if IS_WATCHED:
 
 def announce():
     """Say what will run, and about how long it takes."""
+    order = [rule.name for rule in workflow.rules]
     jobs = [job for job in workflow.dag.needrun_jobs() if job.log]
+    jobs.sort(key=lambda job: order.index(job.rule.name))
     STEPS.n_steps = len(jobs)
     steps = [(job.rule.name, str(job.benchmark) if job.benchmark else None) for job in jobs]
     if steps:
@@ -287,8 +289,10 @@ def require_writable(folder):
 
 
 # `interpretation: false` leaves the explanations out of the run; their rules stay, with the defaults.
-EXPLAINED = config.get("interpretation") is not False
-if isinstance(config.get("interpretation"), bool):
+# (--config gives a truth value as text.)
+switch = str(config.get("interpretation")).lower()
+EXPLAINED = switch != "false"
+if switch in ("true", "false"):
     config["interpretation"] = {}
 checked(config, "config")
 INTERPRETATION = config["interpretation"]
