@@ -145,7 +145,9 @@ if IS_WATCHED:
 
 def announce():
     """Say what will run, and about how long it takes."""
+    order = [rule.name for rule in workflow.rules]
     jobs = [job for job in workflow.dag.needrun_jobs() if job.log]
+    jobs.sort(key=lambda job: order.index(job.rule.name))
     STEPS.n_steps = len(jobs)
     steps = [(job.rule.name, str(job.benchmark) if job.benchmark else None) for job in jobs]
     if steps:
@@ -287,8 +289,10 @@ def require_writable(folder):
 
 
 # `interpretation: false` leaves the explanations out of the run; their rules stay, with the defaults.
-EXPLAINED = config.get("interpretation") is not False
-if isinstance(config.get("interpretation"), bool):
+# (--config gives a truth value as text.)
+switch = str(config.get("interpretation")).lower()
+EXPLAINED = switch != "false"
+if switch in ("true", "false"):
     config["interpretation"] = {}
 checked(config, "config")
 INTERPRETATION = config["interpretation"]
@@ -321,12 +325,14 @@ wildcard_constraints:
 
 
 def address_of(url):
-    """URL or path of a source, its variables filled in, its beginning exchanged where asked."""
+    """URL or path of a source, its variables filled in, its beginning exchanged where asked; a path that
+    exists, here or beside the configuration."""
     url = url.replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
     for beginning, other in config["url_rewrites"].items():
         if url.startswith(beginning):
-            return other + url.removeprefix(beginning)
-    return url
+            url = other + url.removeprefix(beginning)
+            break
+    return url if urlparse(url).scheme else beside(url)
 
 
 def local_path(source):
@@ -337,7 +343,7 @@ def local_path(source):
         return source_file(parts.path)
     if parts.scheme == "file":
         return unquote(parts.path)
-    return beside(address) if not parts.scheme else None
+    return address if not parts.scheme else None
 
 
 def file_name(source):

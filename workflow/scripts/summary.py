@@ -35,6 +35,8 @@ def main(snakemake) -> None:
                 for method in SHOWN
                 if method in rows.index
             ]
+    # made last of all, by rule html_report
+    lines += [f"Report: {Path(snakemake.output[0]).with_name('report.html')}"]
     with whole_file(snakemake.output[0]) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
 

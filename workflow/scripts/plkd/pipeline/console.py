@@ -71,7 +71,8 @@ def is_shown(record: logging.LogRecord) -> bool:
         return "CalledProcessError" not in text and "At least one job did not" not in text
     if event:
         return event not in SILENT
-    return bool(record.msg) and not str(record.msg).startswith(NOISE)
+    text = str(record.msg or "").strip()
+    return bool(text) and not text.startswith(NOISE)
 
 
 def step_name(rule: str, wildcards: Mapping[str, object]) -> str:
