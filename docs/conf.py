@@ -65,8 +65,8 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
-# what a command prints arrives in pieces of 100 characters
-NotebookClient.coalesce_streams.default_value = True
+# what a command prints arrives in pieces of 100 characters, which are to be joined as they are
+NotebookClient.coalesce_streams = True
 nb_ipywidgets_js = {}
 # nothing to see: the notebooks switch progress off
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
