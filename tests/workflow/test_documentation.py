@@ -139,10 +139,16 @@ def test_python(clone: Path, tmp_path: Path, code: str) -> None:
     """Code for a notebook, in which `reference` and `query` are AnnData objects."""
     for name in ("reference.h5ad", "query.h5ad", "reactome.gmt"):
         (tmp_path / name).symlink_to(clone / name)
-    cells = "import anndata\n" + "".join(
-        f'{side} = anndata.read_h5ad("{side}.h5ad")\n' for side in ("reference", "query")
-    )
-    (tmp_path / "notebook.py").write_text(cells + code)
+    (tmp_path / "labelled").mkdir()
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "queries" / "query.h5ad").symlink_to(clone / "query.h5ad")
+    before = ["from pathlib import Path", "import anndata as ad", "import plkd"]
+    before += [f'{side} = ad.read_h5ad("{side}.h5ad")' for side in ("reference", "query")]
+    before += ['query.var["my_symbols"] = query.var_names']
+    if "plkd.load" in code:
+        before += ['plkd.train(reference, labels_key="cell_type").save("my_model")']
+    code = code.replace("cuda:1", "cpu")  # a second GPU is not everywhere
+    (tmp_path / "notebook.py").write_text("\n".join([*before, code]))
     done = shell("python notebook.py", tmp_path, library=clone)
     assert done.returncode == 0, done.stdout
 
