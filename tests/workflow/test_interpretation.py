@@ -81,9 +81,7 @@ def test_known_markers_are_looked_for(finished: Project, tmp_path: Path) -> None
     with copy.configured({"markers": {"url": "markers_of_clusters.gmt"}}):
         run = copy.snakemake("--rerun-triggers", "mtime", "--", target)
     assert run.returncode == 0, run.stdout
-    overall = table(copy, "marker_recovery_summary").query(
-        "label == 'all labels' and top == 10"
-    )
+    overall = table(copy, "marker_recovery_summary").query("label == 'all labels' and top == 10")
     overall = overall.set_index("ranking")
     assert (
         overall.loc["attribution_present", "precision"]
