@@ -12,7 +12,7 @@ margin                 float32   its probability minus that of the next label, i
 entropy                float32   of the probabilities, in nats: 0 (certain) to ln k (no idea)
 unknown                bool      confidence below the threshold that the method was given
 prediction_set         list      labels that cannot be ruled out, the most probable one first
-probability:<class>    float32   one column per label; each row sums to 1
+probability:<label>    float32   one column per label; each row sums to 1
 =====================  ========  ==================================================================
 """
 
