@@ -181,7 +181,7 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
     missing = [name for name in _SCHEMA if name not in table.columns]
     names = label_names(table)
     if missing or not names:
-        what = missing or [f"{PROBABILITY}<class>"]
+        what = missing or [f"{PROBABILITY}<label>"]
         raise InputError(
             f"{source} lack the column(s) {listed(what)}; found: {listed(table.columns)}"
         )
@@ -191,7 +191,7 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
     if extra:
         raise InputError(
             f"{source} have unexpected column(s) {listed(extra)}; allowed are "
-            f"{', '.join(_SCHEMA)} and {PROBABILITY}<class>"
+            f"{', '.join(_SCHEMA)} and {PROBABILITY}<label>"
         )
     if not table["cell_id"].is_unique:
         twice = table.loc[table["cell_id"].duplicated(), "cell_id"]
@@ -209,7 +209,7 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
         (~np.isfinite(matrix).all(axis=1), "a probability is not a finite number"),
         (matrix.min(axis=1) < 0, "a probability is negative"),
         (abs(sums - 1) > SUM_TOLERANCE, "the probabilities do not sum to 1 (within 1e-4)"),
-        (np.isnan(labels), f"`label` is no label (a column {PROBABILITY}<class>)"),
+        (np.isnan(labels), f"`label` is no label (a column {PROBABILITY}<label>)"),
         (matrix[np.arange(len(matrix)), column] < best, "`label` is not the most probable label"),
         (~np.isclose(table["confidence"], best, atol=1e-6), "`confidence` is not the maximum"),
         (first != table["label"].to_numpy(), "`prediction_set` does not begin with `label`"),
