@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.io.feature_names import is_quality, warnings_on_features
 from plkd.io.formats import (
     is_hdf5,
+    is_packed_hdf5,
     open_text,
     read_10x_h5,
     read_10x_mtx,
@@ -32,6 +34,7 @@ from plkd.io.normalisation import SAMPLED_ROWS, MatrixScale, detect_scale
 from plkd.io.stores import (
     CHUNK_ROWS,
     RNA_MODALITIES,
+    Notices,
     check_shape,
     existing,
     find_matrix,
@@ -71,14 +74,15 @@ class _Source:
     feature_type: str | None
     read_spatial: Callable[[], np.ndarray | None]
     read_scales: Callable[[], dict[str, MatrixScale]]
+    notice: Notices = field(default_factory=Notices)
 
     @cached_property
     def matrix(self) -> Any:
-        return held(self.stored, self.path)
+        return held(self.stored, self.path, self.notice)
 
     @cached_property
     def scale(self) -> MatrixScale:
-        return detect_scale(sample_of(self.matrix, self.path, SAMPLED_ROWS))
+        return detect_scale(sample_of(self.matrix, self.path, SAMPLED_ROWS, self.notice))
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,11 @@ class CellFile:
         """What the values are, from rows sampled over the file."""
         return self._source.scale
 
+    @property
+    def warnings(self) -> list[str]:
+        """What was noticed so far, and logged as a warning each."""
+        return list(self._source.notice.texts)
+
     @cached_property
     def spatial(self) -> np.ndarray | None:
         """``obsm['spatial']`` as float32 (n_cells, n_dimensions), if there is one."""
@@ -155,7 +164,8 @@ class CellFile:
         With `wanted`, a bool array (n_cells,), chunks without a wanted cell are not read.
         """
         scale = self.scale if self._columns.n_merged else None
-        for rows, chunk in row_chunks(self._source.matrix, self.path, chunk_size, wanted):
+        source = self._source
+        for rows, chunk in row_chunks(source.matrix, self.path, chunk_size, wanted, source.notice):
             yield rows, self._columns.merge(_compact(chunk, self.path), scale)
 
     def take(self, cells: NDArray[np.intp]) -> sparse.csr_matrix:
@@ -215,7 +225,8 @@ def open_cells(
         with open_store(path, reading.modality) as store:
             yield _named(_store_source(store, path, reader, reading), reading)
     else:
-        adata = _read_at_once(path, reader, reading, obs_columns)
+        notice = Notices()
+        adata = _read_at_once(path, reader, reading, obs_columns, notice)
         yield _named(
             _Source(
                 path,
@@ -226,6 +237,7 @@ def open_cells(
                 reading.modality,
                 lambda: coordinates_of(adata),
                 dict,
+                notice,
             ),
             reading,
         )
@@ -285,7 +297,7 @@ def detect_reader(path: str | Path) -> str:
             f"'{path}' is an HDF5 file of an unknown kind (found {', '.join(sorted(keys))}); "
             "expected h5ad, h5mu, loom or 10x"
         )
-    if path.suffix in (".h5ad", ".h5mu", ".h5", ".hdf5", ".loom"):
+    if path.suffix in (".h5ad", ".h5mu", ".h5", ".hdf5", ".loom") or is_packed_hdf5(path):
         with open_hdf5(path):  # not HDF5: raises
             pass
     with open_text(path) as handle, readable(path, "the text"):
@@ -351,7 +363,11 @@ def _anndata_source(adata: ad.AnnData, reading: ReadingOptions) -> _Source:
 
 
 def _read_at_once(
-    path: Path, reader: str, reading: ReadingOptions, obs_columns: Sequence[str]
+    path: Path,
+    reader: str,
+    reading: ReadingOptions,
+    obs_columns: Sequence[str],
+    notice: Notices,
 ) -> ad.AnnData:
     if reader == "10x_h5":
         return read_10x_h5(path)
@@ -359,7 +375,7 @@ def _read_at_once(
         return read_10x_mtx(path)
     if reader == "loom":
         return read_loom(path, reading.layer)
-    return read_csv(path, reading.transpose, obs_columns)
+    return read_csv(path, reading.transpose, obs_columns, notice)
 
 
 def _named(
@@ -371,6 +387,7 @@ def _named(
     table = None if reading.gene_table is None else GeneTable.from_config(reading.gene_table)
     if names is None:
         names = _feature_names(source, reading.gene_symbols_key)
+    names = _without_measures(names, source)
     resolved, report = resolve_gene_names(names, table)
     columns = GeneColumns.from_names(resolved)
     report["merged"] = columns.n_merged
@@ -381,9 +398,24 @@ def _named(
             columns.n_merged,
             columns.n_unnamed,
         )
+    if "feature_types" not in source.var:
+        for text in warnings_on_features(columns.genes):
+            source.notice(f"'{source.path}': {text}")
     var = source.var.iloc[columns.first_columns].copy()
     var.index = pd.Index(columns.genes, dtype=object)
     return CellFile(var, report, reading, columns, source)
+
+
+def _without_measures(names: Sequence[object], source: _Source) -> Sequence[object]:
+    """Take the names away from columns that measure cells (nCount_RNA): they are no genes."""
+    measures = [name for name in map(as_text, names) if is_quality(name)]
+    if not measures:
+        return names
+    source.notice(
+        f"'{source.path}': {listed(measures)} are no genes but measures of the cells, by their "
+        "names; they are left out"
+    )
+    return ["" if is_quality(as_text(name)) else name for name in names]
 
 
 def _feature_names(source: _Source, gene_symbols_key: str | None) -> list[object]:

@@ -255,7 +255,7 @@ def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
         copy = cells.to_anndata()
         copy = copy if all_cells else copy[annotation.rows].copy()
         _add_to(copy, annotation)
-        copy.write_h5ad(temporary)
+        _write_h5ad(copy, temporary)
 
 
 def _obs_columns(
@@ -295,7 +295,8 @@ def _copy_store(cells: CellFile, copy: Path, annotation: Annotation, all_cells: 
     query = cells.path
     with open_hdf5(query) as store:
         group = modality_group(store, query, cells.reading.modality)
-    if all_cells:
+        has_columns = hasattr(store[f"{group or ''}/obs"], "keys")  # not before anndata 0.7
+    if all_cells and has_columns:
         shutil.copyfile(query, copy)
         _add_in_place(copy, group, annotation)
         return
@@ -303,10 +304,11 @@ def _copy_store(cells: CellFile, copy: Path, annotation: Annotation, all_cells: 
         if group is None:
             some = ad.read_h5ad(query)[annotation.rows].copy()
             _add_to(some, annotation)
-            some.write_h5ad(copy)
+            _write_h5ad(some, copy)
         else:
             some_of_several = _some_of_several(query, group.removeprefix("mod/"), annotation)
-            some_of_several.write_h5mu(copy)
+            with ad.settings.override(allow_write_nullable_strings=True):
+                some_of_several.write_h5mu(copy)
 
 
 def _some_of_several(query: Path, modality: str, annotation: Annotation) -> Any:
@@ -319,6 +321,12 @@ def _some_of_several(query: Path, modality: str, annotation: Annotation) -> Any:
     chosen = everything[place_of_row[n_absent:][annotation.rows]].copy()
     _add_to(chosen.mod[modality], annotation)
     return chosen
+
+
+def _write_h5ad(cells: ad.AnnData, path: Path) -> None:
+    """Write texts with missing values too, which anndata refuses unless it is told to."""
+    with ad.settings.override(allow_write_nullable_strings=True):
+        cells.write_h5ad(path)
 
 
 def _named(values: NDArray[Any] | pd.DataFrame, index: pd.Index) -> NDArray[Any] | pd.DataFrame:
@@ -335,16 +343,22 @@ def _add_to(cells: ad.AnnData, annotation: Annotation) -> None:
 
 
 def _add_in_place(path: Path, group: str | None, annotation: Annotation) -> None:
-    """Add to an h5ad, or to a modality of an h5mu; its matrices are not touched."""
+    """Add to an h5ad, or to a modality of an h5mu; what is there is not touched."""
     with h5py.File(path, "r+") as file:
         store = file if group is None else file[group]
-        table = read_elem(store["obs"])
+        columns = list(store["obs"].attrs["column-order"])
         for name, values in annotation.obs.items():
-            table[name] = values.array
-        write_elem(store, "obs", table)
+            categories = isinstance(values.dtype, pd.CategoricalDtype)
+            column = values.array if categories else values.to_numpy()
+            write_elem(store["obs"], str(name), column)
+        store["obs"].attrs["column-order"] = [
+            *columns,
+            *annotation.obs.columns.difference(columns, sort=False),
+        ]
+        cell_ids = read_elem(store["obs"]).index
         for name in ("obsm", "uns"):
             if name not in store:
                 write_elem(store, name, {})
         for name, array in annotation.obsm.items():
-            write_elem(store["obsm"], name, _named(array, table.index))
+            write_elem(store["obsm"], name, _named(array, cell_ids))
         write_elem(store["uns"], annotation.key, dict(annotation.uns))

@@ -13,9 +13,9 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
-from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
 from plkd.io.normalisation import MatrixScale, require_usable, to_log_normalised
-from plkd.io.symbols import with_symbols_of_file
+from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
@@ -136,7 +136,7 @@ def _check_overlap(
 ) -> None:
     found = f"'{cells.path}' has {overlap.n_found} of the model's {overlap.n_wanted} genes"
     if overlap.n_found == 0 or overlap.share < minimum:
-        hint = naming_hint(cells.genes, model_genes, (f"'{cells.path}'", "the model"))
+        hint = advice_on_names(cells, model_genes, (f"'{cells.path}'", "the model"), None)
         raise InputError(f"{found}; at least {minimum:.0%} are needed. {hint}")
     if overlap.share < GOOD_OVERLAP:
         logger.warning("%s (%.0f %%); the others count as zero", found, 100 * overlap.share)

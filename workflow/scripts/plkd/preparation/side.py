@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -27,12 +28,14 @@ from plkd.io.normalisation import (
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import chunks_of
 from plkd.settings.datasets import SourceSettings
+from plkd.utils.logs import logger
 from plkd.utils.text import counted, listed
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
 LISTED_VALUES = 20
 NO_COUNTS = "no counts at all"
+LOOK_MISSING = ("na", "n/a", "none", "null", "<na>", "unassigned", "unlabelled", "unlabeled")
 
 
 @dataclass
@@ -169,7 +172,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     batches = _column(obs, settings.batch_key, "batch_key", cells.path)
     n_nameless = int(pd.isna(batches).sum()) if settings.batch_key else 0
     batches[pd.isna(batches)] = MISSING_BATCH if settings.batch_key else ONLY_BATCH
-    ids, n_renamed = _unique_ids(obs.index.rename(None), batches)
+    ids = unique_cell_ids(obs.index.rename(None), cells.path)
     side = Side(
         role,
         cells,
@@ -187,10 +190,12 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             "genes_read": len(cells.genes),
             "gene_names": cells.names_report,
             "dropped": _dropped(kept, "not in `keep`, or in `drop`"),
-            "cell_ids_made_unique": n_renamed,
+            "cell_ids_made_unique": int(obs.index.duplicated().sum()),
         },
         no_cells_left_out(),
     )
+    if settings.labels_key:
+        side.warnings.extend(f"{role}: {text}" for text in _on_labels(obs[settings.labels_key]))
     if n_nameless:
         side.warnings.append(
             f"{role}: {n_nameless:,} cells without a value in '{settings.batch_key}' form the "
@@ -295,6 +300,23 @@ def no_cells_left_out() -> pd.DataFrame:
     return pd.DataFrame({"source_row": np.empty(0, np.intp), "cell_id": [], "reason": []})
 
 
+def unique_cell_ids(names: pd.Index, path: str | Path) -> pd.Index:
+    """Names of cells; where one occurs again it gets a number, with a warning.
+
+    Cells keep their place, so that an annotated copy of the file has them under their own names.
+    """
+    if names.is_unique:
+        return names
+    twice = names[names.duplicated()]
+    logger.warning(
+        "'%s': %d cells have the name of another (%s); in tables they get a number",
+        *(path, len(twice), listed(twice, 3)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that end with numbers: any unique one will do
+        return make_index_unique(names.astype(object))
+
+
 def clean_labels(values: pd.Series) -> NDArray[np.object_]:
     """Labels as stripped str; None for a missing one, an empty one and the text ``nan``.
 
@@ -309,6 +331,24 @@ def clean_labels(values: pd.Series) -> NDArray[np.object_]:
     labels = text.astype(object).to_numpy(copy=True)
     labels[missing.to_numpy(dtype=bool)] = None
     return labels
+
+
+def _on_labels(values: pd.Series) -> list[str]:
+    """Sentences on labels that may not be meant as they are written."""
+    found = []
+    texts = {text for text in values.dropna().unique() if isinstance(text, str)}
+    blank = sorted(text for text in texts if text != text.strip() and text.strip() in texts)
+    if blank:
+        found.append(
+            f"labels that differ by blanks at their ends alone are taken as one: {listed(blank)}"
+        )
+    doubtful = sorted(text for text in texts if text.strip().casefold() in LOOK_MISSING)
+    if doubtful:
+        found.append(
+            f"{listed(doubtful)} in '{values.name}' are taken as labels like all others; leave "
+            "such cells out by `drop_labels`, or `drop`, if they have none"
+        )
+    return found
 
 
 def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDArray[np.bool_]:
@@ -363,14 +403,6 @@ def _genes_per_cell(X: sparse.csr_matrix) -> NDArray[np.intp]:
         return stored
     rows = np.repeat(np.arange(X.shape[0]), stored)
     return stored - np.bincount(rows[X.data == 0], minlength=X.shape[0])
-
-
-def _unique_ids(names: pd.Index, batches: NDArray[np.object_]) -> tuple[pd.Index, int]:
-    """Cell ids; if some occur twice, all of them begin with their batch."""
-    if names.is_unique:
-        return names, 0
-    with_batch = [f"{batch}:{name}" for batch, name in zip(batches, names, strict=True)]
-    return make_index_unique(pd.Index(with_batch)), int(names.duplicated().sum())
 
 
 def _dropped(kept: NDArray[np.bool_], reason: str) -> list[dict[str, Any]]:
