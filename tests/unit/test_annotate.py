@@ -31,6 +31,7 @@ from plkd.prediction.table import prediction_table
 from plkd.settings.presets import resolve
 from plkd.utils.files import sha256_of
 from simulated import make_cells
+from written import WRITERS
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,76 @@ def test_copy_keeps_everything_and_the_input_stays(
     assert list(copy.obs["plkd_label"]) == list(predictions["label"])
     assert copy.obs["plkd_unknown"].dtype == bool
     assert copy.obsm["X_plkd"].shape == (90, 8)
+
+
+def published_as(path: Path) -> None:
+    """The same cells with all that an AnnData can hold, in the format that the name says."""
+    cells = make_cells(90, 100, batches=["new"], seed=2)
+    cells.layers["halves"] = cells.X * 0.5
+    cells.obsm["X_pca"] = np.arange(180, dtype=np.float32).reshape(90, 2)
+    if path.suffix == ".loom":
+        cells.X = cells.X.toarray()
+        cells.layers["halves"] = cells.layers["halves"].toarray()
+        ad.io.write_loom(path, cells, write_obsm_varm=True)
+        return
+    cells.raw = cells
+    cells.obsp["distances"] = sparse.eye(90, format="csr", dtype=np.float32)
+    cells.uns["kept"] = "as it was"
+    cells.write_zarr(path)
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".loom"])
+@pytest.mark.parametrize("some", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_a_copy_of_another_format_keeps_everything(
+    model: TrainedNetwork, query: Path, tmp_path: Path, suffix: str, some: bool
+) -> None:
+    published_as(tmp_path / f"query{suffix}")
+    predicted = predict_cells(model, tmp_path / f"query{suffix}", progress=False)
+    assert list(predicted.table["label"]) == list(
+        predict_cells(model, query, progress=False).table["label"]
+    )
+    rows = [3, 40, 41] if some else list(range(90))
+    annotation = annotation_of(some_of(predicted, rows))
+    write_annotated(tmp_path / f"query{suffix}", tmp_path / "out.h5ad", annotation)
+    copy, source = ad.read_h5ad(tmp_path / "out.h5ad"), ad.read_h5ad(query)[rows]
+    assert list(copy.obs_names) == list(source.obs_names)
+    assert list(copy.var_names) == list(source.var_names)
+    assert list(copy.obs["cell_type"]) == list(source.obs["cell_type"])
+    assert list(copy.obs["plkd_label"]) == list(predicted.table["label"].iloc[rows])
+    np.testing.assert_array_equal(copy.X.toarray(), source.X.toarray())
+    np.testing.assert_array_equal(copy.layers["halves"].toarray(), source.X.toarray() * 0.5)
+    np.testing.assert_array_equal(copy.obsm["X_pca"], np.arange(180).reshape(90, 2)[rows])
+    if suffix == ".zarr":
+        np.testing.assert_array_equal(copy.raw.X.toarray(), source.X.toarray())
+        assert copy.obsp["distances"].nnz == len(rows)
+        assert copy.uns["kept"] == "as it was"
+
+
+def test_a_copy_of_10x_keeps_what_is_not_a_gene(model: TrainedNetwork, tmp_path: Path) -> None:
+    cells = make_cells(90, 100, batches=["new"], seed=2)
+    genes = [*cells.var_names, "CD3_antibody"]
+    X = sparse.hstack([cells.X, np.full((90, 1), 7.0)], format="csr")
+    WRITERS["10x mtx"](X, list(cells.obs_names), genes, tmp_path / "mtx")
+    features = tmp_path / "mtx" / "features.tsv"
+    last = features.read_text().splitlines()[-1]
+    features.write_text(
+        features.read_text().replace(last, last.replace("Gene Expression", "Antibody Capture"))
+    )
+    annotate_file(model, tmp_path / "mtx", tmp_path / "out.h5ad", progress=False)
+    copy = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert list(copy.var_names) == genes
+    np.testing.assert_array_equal(copy.X.toarray(), X.toarray())
+    assert copy.var["feature_types"].iloc[-1] == "Antibody Capture"
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.zarr", "out.h5mu", "out"])
+def test_no_copy_has_a_name_of_another_format(
+    model: TrainedNetwork, query: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InputError, match=rf"{name}.*must end in .h5ad"):
+        annotate_file(model, query, tmp_path / "new" / name, progress=False)
+    assert not (tmp_path / "new").exists()
 
 
 def some_of(predicted: PredictedCells, rows: list[int]) -> PredictedCells:

@@ -56,7 +56,7 @@ REFUSED = {
     "annotate: zarr": ("annotate query.h5ad --model model -o out.zarr", "must end in .h5ad"),
     "annotate: h5mu of an h5ad": (
         "annotate query.h5ad --model model -o out.h5mu",
-        "the copy of this file must end in .h5ad",
+        "the annotated copy of this file must end in .h5ad",
     ),
     "annotate: into the model": (
         "annotate query.h5ad --model model -o model/out.h5ad",

@@ -137,3 +137,26 @@ def test_an_annotated_h5mu_is_one(
     )
     assert "plkd_label" not in peaks.obs
     assert detect_reader(output) == "h5mu"
+
+
+def test_an_annotated_h5ad_of_an_h5mu_is_its_modality(
+    rna: ad.AnnData, multiome: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    table = prediction_table(
+        rna.obs_names,
+        ["a", "b"],
+        rng.dirichlet([1, 1], rna.n_obs),
+        unknown_threshold=0.5,
+        conformal_threshold=0.9,
+    )
+    predicted = PredictedCells(
+        table,
+        rng.normal(size=(rna.n_obs, 4)),
+        np.arange(rna.n_obs),
+        np.asarray(rna.obs_names, dtype=object),
+    )
+    write_annotated(multiome, tmp_path / "out.h5ad", annotation_of(predicted))
+    copy = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert list(copy.obs["plkd_label"]) == list(table["label"])
+    np.testing.assert_array_equal(copy.X.toarray(), rna.X.toarray())

@@ -169,7 +169,7 @@ def annotate(
     model
         From :func:`train`, or the folder of one.
     output
-        For a file: the annotated copy, an h5ad (of an h5mu, an h5mu).
+        For a file: the annotated copy, an h5ad (of an h5mu also h5mu).
     key_added
         Stands for ``plkd`` in the names of what is added.
     copy

@@ -18,7 +18,6 @@ from plkd.cli.options import (
     reading_of,
     shows_progress,
 )
-from plkd.errors import InputError
 from plkd.utils.logs import logger
 
 
@@ -45,7 +44,7 @@ def add(commands: Commands) -> None:
         type=Path,
         required=True,
         metavar="OUT.h5ad",
-        help="annotated copy to write (of an h5mu: OUT.h5mu)",
+        help="annotated copy to write (of an h5mu also OUT.h5mu)",
     )
     command.add_argument(
         "--table", type=Path, metavar="FILE", help="also write the labels as .tsv or .parquet"
@@ -78,16 +77,14 @@ def run(options: argparse.Namespace) -> None:
 
     from plkd.io.cells import detect_reader
     from plkd.model.trained_model import load_model
-    from plkd.prediction.annotated_copy import annotate_file
+    from plkd.prediction.annotated_copy import annotate_file, require_copy_name
     from plkd.prediction.predict import label_table, provenance_of
     from plkd.prediction.table import save_predictions
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
 
     reader = detect_reader(options.query) if reading.reader == "auto" else reading.reader
-    suffix = ".h5mu" if reader == "h5mu" else ".h5ad"
-    if options.output.suffix != suffix:
-        raise InputError(f"-o '{options.output}': the copy of this file must end in {suffix}.")
+    require_copy_name(options.output, reader)
     model = load_model(options.model)
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):

@@ -44,6 +44,7 @@ from plkd.io.stores import (
     open_store,
     read_annotations,
     read_coordinates,
+    read_everything,
     readable,
     row_chunks,
     same_modality,
@@ -74,6 +75,7 @@ class _Source:
     feature_type: str | None
     read_spatial: Callable[[], np.ndarray | None]
     read_scales: Callable[[], dict[str, MatrixScale]]
+    read_everything: Callable[[], ad.AnnData]
     notice: Notices = field(default_factory=Notices)
 
     @cached_property
@@ -190,6 +192,10 @@ class CellFile:
         obsm = {} if self.spatial is None else {"spatial": self.spatial}
         return ad.AnnData(X, obs=self.obs, var=self.var, obsm=obsm)
 
+    def everything(self) -> ad.AnnData:
+        """All that is stored about the cells, as it stands in the file; of modalities the one."""
+        return self._source.read_everything()
+
 
 @contextmanager
 def open_cells(
@@ -216,7 +222,13 @@ def open_cells(
         the modality.
     """
     if isinstance(source, ad.AnnData):
-        yield _named(_anndata_source(source, reading), reading)
+        path = name_of(source)
+        if reading.reader not in ("auto", "h5ad"):
+            raise InputError(
+                f"'{path}' is an AnnData, not a file for the reader '{reading.reader}'"
+            )
+        _check_options(path, "h5ad", reading)
+        yield _named(_anndata_source(source, path, "anndata", reading), reading)
         return
     path = existing(source)
     reader = _chosen_reader(path, reading.reader)
@@ -227,20 +239,7 @@ def open_cells(
     else:
         notice = Notices()
         adata = _read_at_once(path, reader, reading, obs_columns, notice)
-        yield _named(
-            _Source(
-                path,
-                reader,
-                adata.obs.copy(),
-                adata.var,
-                adata.X,
-                reading.modality,
-                lambda: coordinates_of(adata),
-                dict,
-                notice,
-            ),
-            reading,
-        )
+        yield _named(_anndata_source(adata, path, reader, reading, notice), reading)
 
 
 def read_cells(
@@ -340,25 +339,30 @@ def _store_source(store: Any, path: Path, reader: str, reading: ReadingOptions) 
         reading.modality if store.name == "/" else None,
         lambda: read_coordinates(store, path),
         lambda: scales_of(matrices, path),
+        lambda: read_everything(store, path),
     )
 
 
-def _anndata_source(adata: ad.AnnData, reading: ReadingOptions) -> _Source:
-    path = name_of(adata)
-    if reading.reader not in ("auto", "h5ad"):
-        raise InputError(f"'{path}' is an AnnData, not a file for the reader '{reading.reader}'")
-    _check_options(path, "h5ad", reading)
+def _anndata_source(
+    adata: ad.AnnData,
+    path: Path,
+    reader: str,
+    reading: ReadingOptions,
+    notice: Notices | None = None,
+) -> _Source:
     matrices = matrices_of_anndata(adata)
     matrix = find_matrix(matrices, path, reading.layer, reading.use_raw)
     return _Source(
         path,
-        "anndata",
+        reader,
         adata.obs.copy(),
         adata.raw.var if reading.use_raw else adata.var,
         matrix,
         reading.modality,
         lambda: coordinates_of(adata),
         lambda: scales_of(matrices, path),
+        adata.to_memory,
+        notice or Notices(),
     )
 
 
@@ -374,7 +378,7 @@ def _read_at_once(
     if reader == "10x_mtx":
         return read_10x_mtx(path)
     if reader == "loom":
-        return read_loom(path, reading.layer)
+        return read_loom(path)
     return read_csv(path, reading.transpose, obs_columns, notice)
 
 

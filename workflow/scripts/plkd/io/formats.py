@@ -30,6 +30,8 @@ CSV_CHUNK_VALUES = 20_000_000
 _MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+LOOM_CELLS = ("CellID", "obs_names", "cell_names", "barcode", "barcodes", "index")
+LOOM_GENES = ("Gene", "var_names", "gene_names", "gene_name", "gene_symbol", "symbol", "index")
 LONGEST_LINE = 2**26  # characters: a value for each of ten million cells is not published as text
 
 
@@ -86,16 +88,31 @@ def _10x_table(folder: Path, prefix: str, names: Sequence[str]) -> pd.DataFrame:
     raise InputError(f"'{folder}' lacks the file {prefix}{names[0]}[.gz] beside the matrix")
 
 
-def read_loom(path: Path, layer: str | None) -> ad.AnnData:
-    """Read the main matrix of a loom file, or a layer of it."""
+def read_loom(path: Path) -> ad.AnnData:
+    """Read a loom file: main matrix, layers, and the attributes of cells and genes.
+
+    Loom fixes no name for the names of cells and genes: those of loompy, anndata, scanpy and SCope
+    are known.
+    """
     with open_hdf5(path) as store:
-        layers = sorted(store["layers"]) if "layers" in store else []
-    if layer is not None and layer not in layers:
-        raise InputError(f"'{path}' has no layer '{layer}'; its layers are: {layers or 'none'}")
+        cells, genes = (
+            _loom_names(store[axis], known)
+            for axis, known in (("col_attrs", LOOM_CELLS), ("row_attrs", LOOM_GENES))
+        )
     with readable(path, "the loom file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # anndata would prefer a layer 'spliced' to the main matrix if it were not told.
-        return ad.io.read_loom(path, sparse=True, X_name=layer or "")
+        adata = ad.io.read_loom(path, sparse=True, X_name="", obs_names=cells, var_names=genes)
+    adata.obs_names, adata.var_names = (
+        names.astype(str).rename(None) for names in (adata.obs_names, adata.var_names)
+    )
+    return adata
+
+
+def _loom_names(attributes: h5py.Group, known: Sequence[str]) -> str:
+    """The attribute with the names of an axis; the first of the known ones if there is none."""
+    found = {name.casefold(): name for name in attributes}
+    return next((found[name.casefold()] for name in known if name.casefold() in found), known[0])
 
 
 def read_csv(

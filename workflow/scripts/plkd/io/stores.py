@@ -470,6 +470,14 @@ def read_coordinates(store: Any, path: Path) -> np.ndarray | None:
         return np.asarray(read_elem(obsm["spatial"]), dtype=np.float32)
 
 
+def read_everything(store: Any, path: Path) -> ad.AnnData:
+    """Read an open store (see :func:`open_store`) with all that it holds."""
+    with readable(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old = store.name == "/" and "encoding-type" not in store["obs"].attrs  # anndata before 0.7
+        return ad.read_h5ad(path) if old else read_elem(store)
+
+
 def scales_of(matrices: Matrices, path: Path) -> dict[str, MatrixScale]:
     """Scale of every matrix, by the setting that selects it (``layer: counts``).
 

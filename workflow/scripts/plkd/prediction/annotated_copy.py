@@ -17,19 +17,20 @@ from numpy.typing import NDArray
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, open_cells
-from plkd.io.stores import modality_group, open_hdf5, readable
+from plkd.io.stores import modality_group, open_hdf5, open_store, readable
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import PredictedCells, predict_opened
 from plkd.prediction.table import label_names, label_probabilities, prediction_sets_as_json
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
-from plkd.utils.files import whole_file
+from plkd.utils.files import whole_file, writable_folder
 from plkd.utils.logs import logger
 
 KEY_ADDED = "plkd"
 """Start of the names of what is added to cells."""
 LOW_CONFIDENCE = "low confidence"
-COPIED_STORES = ("h5ad", "h5mu")
+SUFFIXES = (".h5ad", ".h5mu")
+"""Of the names of annotated copies."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,8 @@ def annotate_file(
     if Path(output).resolve() == Path(query).resolve():
         raise InputError(f"'{output}' is the query itself: choose another name for the output.")
     with open_cells(query, reading) as cells:
+        require_copy_name(output, cells.reader)
+        writable_folder(Path(output).parent)
         predicted = predict_opened(
             model,
             cells,
@@ -216,8 +219,9 @@ def write_annotated(
 ) -> None:
     """Write a copy of a file of cells with labels, whole or not at all.
 
-    An h5ad keeps everything it holds; so does an h5mu, whose modality is annotated. Other formats
-    become an h5ad of matrix, cells and genes. Added are, for ``plkd``:
+    The copy holds all that the query does, with the names it has there. An h5mu may be copied as a
+    whole, or the labelled modality alone as an h5ad; all other formats become an h5ad. Added are,
+    for ``plkd``:
 
     - in `obs` ``plkd_label``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
       ``plkd_unknown``, ``plkd_prediction_set`` (the labels as a JSON list) and ``plkd_reason``;
@@ -230,7 +234,7 @@ def write_annotated(
     query
         The file that was predicted.
     output
-        The h5ad (of an h5mu, the h5mu) to write; it has the cells of the annotation.
+        The h5ad (of an h5mu also h5mu) to write; it has the cells of the annotation.
     annotation
         From :func:`annotation_of`.
     reading, obs_columns
@@ -239,23 +243,72 @@ def write_annotated(
     Raises
     ------
     InputError
-        If the file cannot be read, or its cells are not those that were labelled.
+        If the file cannot be read, its cells are not those that were labelled, or `output` has
+        another suffix.
     """
     with open_cells(query, reading, obs_columns=obs_columns) as cells:
         _write(cells, output, annotation)
 
 
+def require_copy_name(output: str | Path, reader: str) -> None:
+    """Refuse a name of the annotated copy that says another format than it will have.
+
+    Parameters
+    ----------
+    output
+        The name.
+    reader
+        Format of the query, one of :data:`plkd.io.cells.READERS`.
+
+    Raises
+    ------
+    InputError
+        If it ends neither in ``.h5ad`` nor, for a query of that format, in ``.h5mu``.
+    """
+    suffixes = SUFFIXES if reader == "h5mu" else SUFFIXES[:1]
+    if Path(output).suffix not in suffixes:
+        raise InputError(
+            f"'{output}': the annotated copy of this file must end in {' or '.join(suffixes)}"
+        )
+
+
 def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
+    require_copy_name(output, cells.reader)
     annotation.require_cells(cells.obs.index, str(cells.path))
     all_cells = len(annotation.rows) == cells.n_cells
-    with whole_file(output) as temporary:
-        if cells.reader in COPIED_STORES:
-            _copy_store(cells, temporary, annotation, all_cells)
-            return
-        copy = cells.to_anndata()
-        copy = copy if all_cells else copy[annotation.rows].copy()
-        _add_to(copy, annotation)
-        _write_h5ad(copy, temporary)
+    whole_store = f".{cells.reader}" == Path(output).suffix
+    nullable_texts = ad.settings.override(allow_write_nullable_strings=True)
+    with whole_file(output) as temporary, nullable_texts:
+        if whole_store and all_cells and _has_columns(cells):
+            shutil.copyfile(cells.path, temporary)
+            _add_in_place(temporary, _modality(cells), annotation)
+        elif whole_store and cells.reader == "h5mu":
+            with readable(cells.path):
+                some = _some_of_several(cells.path, str(_modality(cells)), annotation)
+            some.write_h5mu(temporary)
+        else:
+            if cells.reader == "h5mu":
+                logger.info(
+                    "of '%s' the copy holds the labelled modality alone; a name that ends in .h5mu "
+                    "keeps the others",
+                    cells.path,
+                )
+            copy = cells.everything()
+            copy = copy if all_cells else copy[annotation.rows].copy()
+            _add_to(copy, annotation)
+            copy.write_h5ad(temporary)
+
+
+def _modality(cells: CellFile) -> str | None:
+    """Name of the group (``mod/rna``) that was labelled; None in a file without modalities."""
+    with open_hdf5(cells.path) as store:
+        return modality_group(store, cells.path, cells.reading.modality)
+
+
+def _has_columns(cells: CellFile) -> bool:
+    """Whether `obs` can be added to where it is: before anndata 0.7 it was one array of records."""
+    with open_store(cells.path, cells.reading.modality) as store:
+        return hasattr(store["obs"], "keys")
 
 
 def _obs_columns(
@@ -290,43 +343,17 @@ def _obs_columns(
     )
 
 
-def _copy_store(cells: CellFile, copy: Path, annotation: Annotation, all_cells: bool) -> None:
-    """Copy an h5ad or h5mu, all of its cells or some."""
-    query = cells.path
-    with open_hdf5(query) as store:
-        group = modality_group(store, query, cells.reading.modality)
-        has_columns = hasattr(store[f"{group or ''}/obs"], "keys")  # not before anndata 0.7
-    if all_cells and has_columns:
-        shutil.copyfile(query, copy)
-        _add_in_place(copy, group, annotation)
-        return
-    with readable(query):
-        if group is None:
-            some = ad.read_h5ad(query)[annotation.rows].copy()
-            _add_to(some, annotation)
-            _write_h5ad(some, copy)
-        else:
-            some_of_several = _some_of_several(query, group.removeprefix("mod/"), annotation)
-            with ad.settings.override(allow_write_nullable_strings=True):
-                some_of_several.write_h5mu(copy)
-
-
-def _some_of_several(query: Path, modality: str, annotation: Annotation) -> Any:
+def _some_of_several(query: Path, group: str, annotation: Annotation) -> Any:
     """Some cells of a modality; of the other modalities the values of the same cells."""
     import mudata
 
+    modality = group.removeprefix("mod/")
     everything = mudata.read_h5mu(query)
     place_of_row = np.argsort(everything.obsmap[modality].ravel(), kind="stable")
     n_absent = everything.n_obs - everything.mod[modality].n_obs  # these have 0 in obsmap
     chosen = everything[place_of_row[n_absent:][annotation.rows]].copy()
     _add_to(chosen.mod[modality], annotation)
     return chosen
-
-
-def _write_h5ad(cells: ad.AnnData, path: Path) -> None:
-    """Write texts with missing values too, which anndata refuses unless it is told to."""
-    with ad.settings.override(allow_write_nullable_strings=True):
-        cells.write_h5ad(path)
 
 
 def _named(values: NDArray[Any] | pd.DataFrame, index: pd.Index) -> NDArray[Any] | pd.DataFrame:
