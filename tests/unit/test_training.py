@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.model import training
+from plkd.model import loop, training
 from plkd.model.gene_weights import separation
 from plkd.model.trained_model import Model, load_model
 from plkd.model.trained_network import TrainedNetwork
@@ -407,8 +407,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     torch.manual_seed(12345)
     with pytest.MonkeyPatch.context() as patch:
         trained: list[int] = []
-        batches = training._batches
-        patch.setattr(training, "_batches", lambda *a: trained.append(1) or batches(*a))
+        batches = loop._batches
+        patch.setattr(loop, "_batches", lambda *a: trained.append(1) or batches(*a))
         found, history = train(reference, resume_file=resume_file)
     assert len(trained) == 4 - epoch  # it went on and did not start anew
     assert weights_equal(found, expected[0])
@@ -421,7 +421,7 @@ def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
     reference, train, expected, tmp_path
 ):
     resume_file = tmp_path / "teacher.resume.pt"
-    batches, calls = training._batches, []
+    batches, calls = loop._batches, []
 
     def break_in_third(*arguments: Any) -> Iterator[np.ndarray]:
         calls.append(1)
@@ -431,7 +431,7 @@ def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
             yield cells
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_batches", break_in_third)
+        patch.setattr(loop, "_batches", break_in_third)
         with pytest.raises(KeyboardInterrupt):
             train(reference, resume_file=resume_file)
     found, _ = train(reference, resume_file=resume_file)
@@ -664,7 +664,7 @@ def drawn(sampling: str, counts: list[int], epochs: int) -> np.ndarray:
     cells = np.arange(len(labels))[1:]  # not every cell is a training cell
     found = []
     for epoch in range(epochs):
-        batches = list(training._batches(cells, labels, 16, sampling, np.random.default_rng(epoch)))
+        batches = list(loop._batches(cells, labels, 16, sampling, np.random.default_rng(epoch)))
         assert sum(map(len, batches)) == len(cells)
         assert [len(batch) for batch in batches[:-1]] == [16] * (len(batches) - 1)
         assert 0 not in np.concatenate(batches)
@@ -674,7 +674,7 @@ def drawn(sampling: str, counts: list[int], epochs: int) -> np.ndarray:
 
 def test_cells_are_drawn_as_promised():
     counts = [401, 100, 25]
-    natural = training._batches(
+    natural = loop._batches(
         np.arange(526), np.repeat(np.arange(3), counts), 16, "natural", np.random.default_rng(0)
     )
     assert np.array_equal(np.sort(np.concatenate(list(natural))), np.arange(526))
@@ -688,7 +688,7 @@ def test_cells_are_drawn_as_promised():
 def test_gene_dropout_hides_an_even_share_of_the_genes_up_to_the_largest():
     torch.manual_seed(0)
     x = 1.0 + torch.rand(400, 2000)
-    hidden = training._corrupt(x, 0.6, None)
+    hidden = loop._corrupt(x, 0.6, None)
     gone = hidden == 0
     shares = gone.float().mean(dim=1).numpy()
     # an even distribution between 0 and 0.6, in its mean, spread and ends
@@ -697,14 +697,14 @@ def test_gene_dropout_hides_an_even_share_of_the_genes_up_to_the_largest():
     assert shares.min() < 0.03
     assert 0.57 < shares.max() < 0.65
     assert torch.equal(hidden[~gone], x[~gone])
-    assert training._corrupt(x, 0.0, None) is x
+    assert loop._corrupt(x, 0.0, None) is x
 
 
 def test_noise_is_even_over_the_weighted_genes_and_a_share_of_the_distance(reference):
     """A share of the labels' distance, once the genes are multiplied by their weights."""
     weights = torch.rand(len(reference.genes)) + 0.5
     everything = np.arange(len(reference.codes))
-    noise = training._noise(reference, everything, weights, 0.25)
+    noise = loop._noise(reference, everything, weights, 0.25)
     dense = reference.cells.toarray() * weights.numpy()
     means = np.stack([dense[reference.codes == label].mean(axis=0) for label in range(4)])
     nearest = [
@@ -715,12 +715,12 @@ def test_noise_is_even_over_the_weighted_genes_and_a_share_of_the_distance(refer
 
     torch.manual_seed(0)
     x = torch.zeros(4000, len(reference.genes))
-    np.testing.assert_allclose(training._corrupt(x, 0.0, noise).std(dim=0), noise, rtol=0.06)
+    np.testing.assert_allclose(loop._corrupt(x, 0.0, noise).std(dim=0), noise, rtol=0.06)
 
 
 def test_every_step_is_made_at_its_own_rate(reference, monkeypatch):
     rates = []
-    make = training._optimiser
+    make = loop._optimiser
 
     def watched(*arguments: Any) -> torch.optim.Optimizer:
         optimiser = make(*arguments)
@@ -730,7 +730,7 @@ def test_every_step_is_made_at_its_own_rate(reference, monkeypatch):
 
     monkeypatch.setattr(training, "_optimiser", watched)
     teach(reference)
-    rate = training._schedule(SETTINGS.teacher_training, 20)  # four epochs of five steps
+    rate = loop._schedule(SETTINGS.teacher_training, 20)  # four epochs of five steps
     assert rates == pytest.approx([rate(step) for step in range(20)])
 
 
@@ -738,13 +738,13 @@ def test_the_cosine_falls_from_the_rate_to_its_share():
     choice = dataclasses.replace(
         SETTINGS.teacher_training, learning_rate=0.2, final_learning_rate=0.1
     )
-    rate = training._schedule(choice, 100)
+    rate = loop._schedule(choice, 100)
     values = [rate(step) for step in range(101)]
     assert values[0] == pytest.approx(0.2)
     assert values[50] == pytest.approx(0.5 * (0.2 + 0.02))
     assert values[100] == pytest.approx(0.02)
     assert (np.diff(values) < 0).all()
-    constant = training._schedule(dataclasses.replace(choice, schedule="constant"), 100)
+    constant = loop._schedule(dataclasses.replace(choice, schedule="constant"), 100)
     assert {constant(step) for step in range(100)} == {0.2}
 
 

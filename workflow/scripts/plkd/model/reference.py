@@ -24,16 +24,19 @@ class Reference:
         Label of every cell, its position in `labels`, int array of shape (cells,).
     genes, labels
         Names.
+    batches
+        Batch of every cell, its position among the batches, int array (cells,); None for one batch.
     """
 
     cells: sparse.csr_matrix
     codes: np.ndarray
     genes: list[str]
     labels: list[str]
+    batches: np.ndarray | None = None
 
     @classmethod
-    def from_names(cls, cells: Any, labels: Any, genes: Any) -> Reference:
-        """Build from label names of shape (cells,); they are sorted by name.
+    def from_names(cls, cells: Any, labels: Any, genes: Any, batches: Any = None) -> Reference:
+        """Build from names of labels, and of batches, of shape (cells,); both are sorted by name.
 
         Raises
         ------
@@ -56,7 +59,31 @@ class Reference:
             codes,
             [str(g) for g in genes],
             label_names.tolist(),
+            None
+            if batches is None
+            else np.unique(np.asarray(batches, dtype=str), return_inverse=True)[1],
         )
+
+    def take(self, rows: np.ndarray) -> Reference:
+        """Some of the cells, under the same labels."""
+        batches = None if self.batches is None else self.batches[rows]
+        return replace(self, cells=self.cells[rows], codes=self.codes[rows], batches=batches)
+
+    def only(self, rows: np.ndarray) -> tuple[Reference, np.ndarray]:
+        """Some of the cells under the labels that they have, and the places of these labels."""
+        places, codes = np.unique(self.codes[rows], return_inverse=True)
+        part = self.take(rows)
+        return replace(part, codes=codes, labels=[self.labels[i] for i in places]), places
+
+    def some(self, n_cells: int, seed: int) -> np.ndarray:
+        """Ascending rows of at most `n_cells` cells, drawn by chance from every label alike."""
+        n_all = len(self.codes)
+        if n_all <= n_cells:
+            return np.arange(n_all)
+        rng = np.random.default_rng([seed, 8])
+        order = rng.permutation(n_all)
+        order = order[np.argsort(self.codes[order], kind="stable")]  # by label, each shuffled
+        return np.sort(order[np.linspace(0, n_all - 1, n_cells).round().astype(int)])
 
     def with_label_noise(self, share: float, seed: int) -> Reference:
         """The same cells, a share of them (rounded) with another label, each as likely as the next.

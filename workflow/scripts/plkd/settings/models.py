@@ -117,7 +117,8 @@ class StudentSettings:
     """Architecture of the Student."""
 
     hidden: tuple[int, ...] = _setting((256, 128), "Widths of the hidden layers.")
-    dropout: float = _setting(0.4, "Dropout of hidden layers.", minimum=0, exclusiveMaximum=1)
+    # what it imitates is smooth already, and dropout would keep it from following
+    dropout: float = _setting(0.0, "Dropout of hidden layers.", minimum=0, exclusiveMaximum=1)
 
 
 @dataclass(frozen=True)
@@ -188,18 +189,25 @@ class StudentLossSettings:
     """L3 and L4."""
 
     distillation_weight: float = _setting(1.0, "Weight of L3, distillation.", minimum=0)
-    # a Teacher trained on corrupted cells is soft already
-    temperature: float = _setting(2.0, "Temperature T of L3.", exclusiveMinimum=0)
+    # a jury is soft already
+    temperature: float = _setting(1.0, "Temperature T of L3.", exclusiveMinimum=0)
     temperature_squared: bool = _setting(False, "Multiply L3 by T^2.")
     teacher_sees: Literal["whole_cell", "same_cell"] = _setting(
         "same_cell",
         "whole_cell: soft labels are computed once, from all genes of a cell; same_cell: at every "
         "step, from the cell as the Student sees it, genes hidden and noise included.",
     )
-    hard_label_weight: float = _setting(
-        0.5, "Weight of cross-entropy with the reference labels.", minimum=0
+    recombination: float = _setting(
+        0.5,
+        "Largest share of genes that a cell takes from another one of its batch before Student and "
+        "Teacher see it (which needs teacher_sees: same_cell and no hard labels).",
+        minimum=0,
+        maximum=1,
     )
-    self_entropy_weight: float = _setting(1.0, "Weight of L4, self-entropy.", minimum=0)
+    hard_label_weight: float = _setting(
+        0.0, "Weight of cross-entropy with the reference labels.", minimum=0
+    )
+    self_entropy_weight: float = _setting(0.0, "Weight of L4, self-entropy.", minimum=0)
     self_entropy: Literal["maximise", "minimise"] = _setting(
         "maximise",
         "L4: maximise the entropy of the mean prediction (keeps all labels in use) or minimise it "
@@ -207,6 +215,26 @@ class StudentLossSettings:
     )
     self_entropy_mean: Literal["logits", "softmax"] = _setting(
         "softmax", "L4: average logits and take the softmax, or average probabilities."
+    )
+
+
+@dataclass(frozen=True)
+class JurySettings:
+    """From whom the Student learns, and how it is judged on cells that it has not seen."""
+
+    members: Literal["all", "teacher"] = _setting(
+        "all",
+        "all: the Teacher, a network of the Student's shape and linear models, weighed on held-out "
+        "cells of the reference; teacher: the Teacher alone, in a third of the time.",
+    )
+    folds: int = _setting(
+        3,
+        "Parts of the reference that are held out in turn: whole batches where there are several, "
+        "else cells of every label.",
+        minimum=2,
+    )
+    max_cells: int = _setting(
+        20_000, "Of a larger reference so many cells take part in the cross-fitting.", minimum=100
     )
 
 
@@ -219,8 +247,11 @@ class Settings:
     teacher_training: TrainingSettings = field(default_factory=TrainingSettings)
     teacher_loss: TeacherLossSettings = field(default_factory=TeacherLossSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
-    student_training: TrainingSettings = field(default_factory=TrainingSettings)
+    student_training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(learning_rate=2e-3)
+    )
     student_loss: StudentLossSettings = field(default_factory=StudentLossSettings)
+    jury: JurySettings = field(default_factory=JurySettings)
     gene_weights: Literal["equal", "separation"] = _setting(
         "separation",
         "Weight of a gene at the entrance of the models. separation: learnt on the reference, how "

@@ -15,6 +15,7 @@ from typing import Any
 
 from plkd.errors import InputError
 from plkd.settings.models import (
+    JurySettings,
     MaskSettings,
     Settings,
     StudentLossSettings,
@@ -26,6 +27,7 @@ from plkd.settings.models import (
     schema_of,
 )
 
+_TEACHER_ALONE = JurySettings(members="teacher")
 # What the default preset does to the cells that are learnt from, and the others do not.
 _UNCHANGED_CELLS: dict[str, Any] = {"min_steps": 0, "gene_dropout": 0.0, "input_noise": 0.0}
 
@@ -78,13 +80,16 @@ PAPER = Settings(
         **_UNCHANGED_CELLS,
     ),
     student_loss=StudentLossSettings(
-        teacher_sees="whole_cell",  # 2.3
+        teacher_sees="whole_cell",
+        recombination=0.0,
+        self_entropy_weight=1.0,  # 2.3
         hard_label_weight=0.0,
         temperature=3.0,  # 2.3 "T = 3"
         self_entropy="maximise",  # the sign is lost in the text; this one keeps labels in use
         self_entropy_mean="logits",  # 2.3 "the average of y_i"
     ),
     gene_weights="equal",
+    jury=_TEACHER_ALONE,
 )
 
 # The settings of the authors' published code, with its mask laid out as the text says. Its batches
@@ -136,6 +141,8 @@ AUTHORS_CODE = Settings(
     ),
     student_loss=StudentLossSettings(
         teacher_sees="whole_cell",
+        recombination=0.0,
+        self_entropy_weight=1.0,
         distillation_weight=0.5,
         temperature=4.0,
         temperature_squared=True,
@@ -144,11 +151,23 @@ AUTHORS_CODE = Settings(
         self_entropy_mean="logits",
     ),
     gene_weights="equal",
+    jury=_TEACHER_ALONE,
     validation_fraction=0.3,
+)
+
+# The default without the jury: the Student learns from the Teacher and the labels of the reference.
+FAST = Settings(
+    jury=_TEACHER_ALONE,
+    student=StudentSettings(dropout=0.4),
+    student_training=TrainingSettings(),
+    student_loss=StudentLossSettings(
+        recombination=0.0, hard_label_weight=0.5, temperature=2.0, self_entropy_weight=1.0
+    ),
 )
 
 PRESETS: dict[str, Settings] = {
     "default": Settings(),
+    "fast": FAST,
     "paper": PAPER,
     "authors_code": AUTHORS_CODE,
 }
@@ -178,6 +197,12 @@ def resolve(variant: Mapping[str, Any]) -> Settings:
         raise InputError(
             f"teacher.heads = {settings.teacher.heads} does not divide teacher.width = "
             f"{settings.teacher.width}: choose a divisor."
+        )
+    loss = settings.student_loss
+    if loss.recombination and (loss.hard_label_weight or loss.teacher_sees != "same_cell"):
+        raise InputError(
+            "student_loss.recombination makes cells that are nobody's: set it to 0, or "
+            "hard_label_weight to 0 and teacher_sees to same_cell."
         )
     for name in ("teacher_loss", "student_loss"):
         weights = {

@@ -1,0 +1,407 @@
+"""Evidence from the reference itself: every cell is judged by models that have not seen it.
+
+Whole batches are held out where there are several, because a query is another batch; folds of
+cells where there is one. What comes out decides how the members of the jury are weighed, and
+calibrates the Student: for every fold a Student learns from the members that were fitted on the
+others, so that every cell of the reference says how far a Student can be trusted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from scipy.special import log_softmax
+from torch import nn
+
+from plkd.errors import InputError
+from plkd.model.distillation import distil
+from plkd.model.calibration import fit_temperature
+from plkd.model.jury import (
+    ACROSS_STUDIES,
+    MEMBERS,
+    NETWORK,
+    Juror,
+    Jury,
+    NetworkMember,
+    empty_member,
+    fit_members,
+    weigh,
+)
+from plkd.model.reference import Reference
+from plkd.model.shift import is_other_batch, measure_shift
+from plkd.model.trained_network import dense_batch
+from plkd.settings.models import Settings
+from plkd.utils.files import whole_file
+from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
+
+By = Literal["batch", "cell"]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Which cells are held out together.
+
+    Attributes
+    ----------
+    of_cell
+        Fold of every cell, int array (cells,).
+    by
+        Whole batches, or cells.
+    """
+
+    of_cell: NDArray[np.intp]
+    by: By
+
+    def __iter__(self):
+        """Yield (rows to fit, rows held out), fold by fold."""
+        for fold in np.unique(self.of_cell):
+            held_out = self.of_cell == fold
+            yield np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def make_folds(reference: Reference, n_folds: int, seed: int) -> Folds:
+    """Whole batches where they hold the labels between them, else cells of every label.
+
+    Parameters
+    ----------
+    reference
+        With or without batches.
+    n_folds
+        How many; more batches than that are put together, the largest ones apart.
+    seed
+        Seed of the choice of cells.
+    """
+    by_batch = _batches_in_folds(reference, n_folds)
+    if by_batch is not None:
+        return Folds(by_batch, "batch")
+    rng = np.random.default_rng([seed, 9])
+    of_cell = np.empty(len(reference.codes), dtype=np.intp)
+    for label in range(len(reference.labels)):
+        members = rng.permutation(np.flatnonzero(reference.codes == label))
+        of_cell[members] = (np.arange(len(members)) + rng.integers(n_folds)) % n_folds
+    return Folds(of_cell, "cell")
+
+
+def _batches_in_folds(reference: Reference, n_folds: int) -> NDArray[np.intp] | None:
+    """Fold of every cell by its batch; None if that would leave few labels to learn from."""
+    if reference.batches is None:
+        return None
+    sizes = np.bincount(reference.batches)
+    if len(sizes) < 2:
+        return None
+    filled = np.zeros(min(n_folds, len(sizes)))
+    fold_of = np.empty(len(sizes), dtype=np.intp)
+    for batch in np.argsort(-sizes, kind="stable"):
+        fold_of[batch] = filled.argmin()
+        filled[fold_of[batch]] += sizes[batch]
+    folds = fold_of[reference.batches]
+    seen = 0
+    for fold in range(len(filled)):
+        elsewhere = np.unique(reference.codes[folds != fold])
+        if len(elsewhere) < 2:
+            return None
+        seen += int(np.isin(reference.codes[folds == fold], elsewhere).sum())
+    return folds if seen >= _LEAST_SEEN * len(folds) else None
+
+
+_LEAST_SEEN = 0.5  # share of cells whose label the other batches have
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """What the reference says of the models that learn from it.
+
+    Attributes
+    ----------
+    jurors
+        The members, fitted on the whole reference, with temperatures and weights.
+    rows
+        The cells that took part, ascending (cells,): all, or as many as the settings allow.
+    folds
+        Of these cells.
+    logits
+        What Students that had not seen them say of these cells, float32 (cells, labels); a label
+        that no other fold has gets next to nothing.
+    members
+        One row per member: `member`, `accuracy`, `macro_f1`, `log_loss` on held-out cells, its
+        `temperature` and its `weight`; last the Students (`student`), who have no weight.
+    shift
+        How far the query lies from the reference (:func:`plkd.model.shift.measure_shift`); None
+        without a query.
+    """
+
+    jurors: dict[str, Juror]
+    rows: NDArray[np.intp]
+    folds: Folds
+    logits: NDArray[np.float32]
+    members: pd.DataFrame
+    shift: float | None = None
+
+    def save(self, path: str | Path) -> None:
+        """Write one file, whole or not at all; :func:`load_cross_fit` reads it."""
+        tensors = {
+            f"{name}/{key}": tensor.contiguous()
+            for name, one in self.jurors.items()
+            for key, tensor in one.member.cpu().state_dict().items()
+        }
+        arrays = {"rows": self.rows, "folds": self.folds.of_cell, "logits": self.logits}
+        tensors |= {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+        about = {
+            "by": self.folds.by,
+            "shift": self.shift,
+            "jurors": {name: [one.temperature, one.weight] for name, one in self.jurors.items()},
+            "members": self.members.to_dict("list"),
+        }
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+
+    def known(self, reference: Reference) -> NDArray[np.bool_]:
+        """Which of the cells have a label that other folds have too, bool array (cells,)."""
+        return _known(self.logits, reference.codes[self.rows])
+
+    def describe(self) -> dict[str, Any]:
+        """What was measured and chosen, ready for JSON."""
+        return {
+            "held_out": self.folds.by,
+            "folds": int(self.folds.of_cell.max()) + 1,
+            "cells": len(self.rows),
+            "shift": self.shift,
+            "members": self.members.to_dict("records"),
+        }
+
+
+def cross_fit(
+    reference: Reference,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    query: sparse.csr_matrix | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> CrossFit:
+    """Fit and weigh the members of the jury, and let Students label cells that they have not seen.
+
+    Where batches were held out their evidence decides. Cells of one batch cannot say what holds
+    across batches: their evidence counts as far as the query is of the same sample, and else, or
+    without a query, what is right across studies.
+
+    Parameters
+    ----------
+    reference
+        Labelled cells, with their batches.
+    settings
+        All choices.
+    seed
+        Seed of folds, networks and choices of cells.
+    query
+        Some cells of the query, log-normalised, in the reference's genes.
+    device
+        A torch device.
+    progress
+        Show a progress bar.
+    """
+    reference = reference.with_label_noise(settings.label_noise, seed)
+    rows = reference.some(settings.jury.max_cells, seed)
+    taking_part = reference.take(rows)
+    folds = make_folds(taking_part, settings.jury.folds, seed)
+    n_fits = 2 * len(np.unique(folds.of_cell)) + 1
+    bar = ProgressBar(total=n_fits, desc="cross-fitting", unit="fit", disable=not progress)
+    with bar:
+        fitted = []
+        logits = {name: _nothing(taking_part) for name in MEMBERS}
+        for fit, held_out in folds:
+            part, labels = taking_part.only(fit)
+            members = fit_members(part, settings, seed=seed, device=device)
+            for name, member in members.items():
+                logits[name][np.ix_(held_out, labels)] = _logits(
+                    member, taking_part.cells[held_out]
+                )
+            fitted.append(members)
+            bar.update()
+        temperatures, evidence = _evidence(logits, taking_part)
+        whole = fit_members(reference, settings, seed=seed, device=device)
+        bar.update()
+        prior = np.array([ACROSS_STUDIES.get(name, 0.0) for name in MEMBERS])
+        shift = None
+        if query is not None:
+            jury = Jury(_jurors(whole, temperatures, prior))
+            shift = measure_shift(
+                reference.cells, query, reference.codes, _logits(jury, query).argmax(axis=1), seed
+            )
+        weights = evidence
+        if folds.by == "cell":
+            away = 1.0 if shift is None else is_other_batch(shift)
+            weights = away * prior + (1 - away) * evidence
+        of_student = _nothing(taking_part)
+        for members, (fit, held_out) in zip(fitted, folds, strict=True):
+            part, labels = taking_part.only(fit)
+            jury = Jury(_jurors(members, temperatures, weights), device)
+            student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False)
+            of_student[np.ix_(held_out, labels)] = _logits(
+                NetworkMember(student.network), taking_part.cells[held_out]
+            )
+            bar.update()
+    found = {**logits, "student": of_student}
+    table = pd.DataFrame([_scores(name, one, taking_part) for name, one in found.items()])
+    table["temperature"] = [*temperatures, np.nan]
+    table["weight"] = [*weights, np.nan]
+    _report(table, folds, shift)
+    jurors = _jurors(whole, temperatures, weights)
+    return CrossFit(jurors, rows, folds, of_student, table, shift)
+
+
+def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether the true label of each cell was among those that its judges knew."""
+    return logits[np.arange(len(codes)), codes] > _UNSEEN
+
+
+def load_cross_fit(path: str | Path, reference: Reference, settings: Settings) -> CrossFit:
+    """Read what :meth:`CrossFit.save` wrote for this reference and these settings.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or of another reference.
+    """
+    try:
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            about = json.loads(opened.metadata()["about"])
+        n_genes, n_labels = len(reference.genes), len(reference.labels)
+        jurors = {}
+        for name, (temperature, weight) in about["jurors"].items():
+            member = empty_member(name, n_genes, n_labels, settings)
+            start = f"{name}/"
+            member.load_state_dict(
+                {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
+            )
+            jurors[name] = Juror(member.eval(), temperature, weight)
+        rows, of_cell, logits = (tensors[name].numpy() for name in ("rows", "folds", "logits"))
+        if len(rows) != len(logits) or rows.max() >= len(reference.codes):
+            raise ValueError(f"{len(rows)} cells of a reference of {len(reference.codes)}")
+        members = pd.DataFrame(about["members"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"'{path}' cannot be read as the cross-fitting of this reference ({error}): delete it "
+            "and run the pipeline again, rule cross_fit makes it anew."
+        ) from error
+    return CrossFit(jurors, rows, Folds(of_cell, about["by"]), logits, members, about["shift"])
+
+
+def _nothing(reference: Reference) -> NDArray[np.float32]:
+    """Logits (cells, labels) for labels that a fold has not seen."""
+    return np.full((len(reference.codes), len(reference.labels)), _UNSEEN, dtype=np.float32)
+
+
+_UNSEEN = -30.0
+_CELLS = 2048  # made dense at a time
+
+
+def _logits(
+    member: Callable[[torch.Tensor], torch.Tensor], cells: sparse.csr_matrix
+) -> NDArray[np.float32]:
+    """What a member, on the CPU, says of cells: (cells, labels)."""
+    with torch.inference_mode():
+        parts = [
+            member(dense_batch(cells[start : start + _CELLS])).numpy()
+            for start in range(0, cells.shape[0], _CELLS)
+        ]
+    return np.concatenate(parts)
+
+
+def _evidence(
+    logits: dict[str, NDArray[np.float32]], reference: Reference
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Temperatures and weights of the members by what they said of held-out cells.
+
+    Cells whose label no other fold has say nothing. A label counts by the root of its size: rare
+    labels are heard, and do not drown out the others.
+    """
+    codes = reference.codes
+    known = _known(logits[NETWORK], codes)
+    importance = 1 / np.sqrt(np.bincount(codes)[codes])[known]
+    uniform = np.full(len(MEMBERS), 1 / len(MEMBERS))
+    if not known.any():
+        return np.ones(len(MEMBERS)), uniform
+    chosen = {name: logits[name][known].astype(np.float64) for name in MEMBERS}
+    truth, weight = torch.from_numpy(codes[known]), torch.from_numpy(importance)
+    temperatures = np.array(
+        [fit_temperature(torch.from_numpy(chosen[name]), truth, weight) for name in MEMBERS]
+    )
+    of_truth = np.array(
+        [
+            np.exp(log_softmax(chosen[name] / temperature, axis=1))[
+                np.arange(int(known.sum())), codes[known]
+            ]
+            for name, temperature in zip(MEMBERS, temperatures, strict=True)
+        ]
+    )
+    return temperatures, weigh(of_truth.clip(min=_LEAST_LIKELY), importance)
+
+
+_LEAST_LIKELY = 0.02  # a few cells whose label is wrong do not decide
+
+
+def _jurors(
+    members: dict[str, nn.Module],
+    temperatures: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> dict[str, Juror]:
+    return {
+        name: Juror(members[name], float(temperature), float(weight))
+        for name, temperature, weight in zip(MEMBERS, temperatures, weights, strict=True)
+    }
+
+
+def _scores(name: str, logits: NDArray[np.float32], reference: Reference) -> dict[str, Any]:
+    """How well held-out cells were labelled, those whose label other folds have."""
+    from sklearn.metrics import f1_score
+
+    codes = reference.codes
+    known = _known(logits, codes)
+    truth, said = codes[known], logits[known]
+    if not known.any():
+        return {"member": name, "accuracy": np.nan, "macro_f1": np.nan, "log_loss": np.nan}
+    found = said.argmax(axis=1)
+    likelihood = log_softmax(said.astype(np.float64), axis=1)[np.arange(len(truth)), truth]
+    return {
+        "member": name,
+        "accuracy": float((found == truth).mean()),
+        "macro_f1": float(f1_score(truth, found, average="macro", labels=np.unique(truth))),
+        "log_loss": float(-likelihood.mean()),
+    }
+
+
+def _report(table: pd.DataFrame, folds: Folds, shift: float | None) -> None:
+    held_out = "whole batches" if folds.by == "batch" else "cells"
+    by_name = table.set_index("member")
+    student = by_name.loc["student"]
+    logger.info(
+        "cross-fitting (%s held out): the Student labels %.1f %% rightly, macro F1 %.3f",
+        held_out,
+        100 * student["accuracy"],
+        student["macro_f1"],
+    )
+    if shift is not None:
+        logger.info(
+            "query and reference are told apart with an area under the curve of %.2f (.5: cells of "
+            "one sample)",
+            shift,
+        )
+    heard = by_name["weight"].dropna().sort_values(ascending=False)
+    logger.info(
+        "the Student learns from: %s",
+        ", ".join(f"{name} {weight:.2f}" for name, weight in heard.items() if weight >= 0.005),
+    )

@@ -1,0 +1,146 @@
+"""The Student: what a small network learns from the soft labels of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from plkd.model import losses
+from plkd.model.loop import Objective, Training, gene_weights
+from plkd.model.reference import Reference
+from plkd.model.student import Student
+from plkd.model.trained_network import TrainedNetwork, dense_batch
+from plkd.settings.models import Settings
+
+SoftLabels = Callable[[Tensor], Tensor]
+"""Log-normalised cells (cells, genes), dense -> logits (cells, labels) to learn from."""
+
+_CELLS = 2048  # of which soft labels are computed at a time
+
+
+def distil(
+    reference: Reference,
+    teach: SoftLabels | None,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    resume_file: Path | None = None,
+    progress: bool = True,
+) -> tuple[TrainedNetwork, pd.DataFrame]:
+    """Train a Student with L3 and L4.
+
+    Parameters
+    ----------
+    reference
+        Labelled cells.
+    teach
+        Whose soft labels it learns from; None for the labels of the reference alone.
+    settings, seed, device, resume_file, progress
+        As for :func:`plkd.model.training.train_student`.
+
+    Returns
+    -------
+    student : TrainedNetwork
+    history : DataFrame
+        One row per epoch.
+    """
+    torch.manual_seed(seed)
+    scale = gene_weights(reference, settings, seed)
+    network = Student(len(reference.genes), len(reference.labels), settings.student, scale)
+    if teach is None:
+        objective, soft = hard_label_objective(network, reference, device), np.empty(0)
+    else:
+        soft = _soft_labels(reference, teach, device)
+        objective = _distillation_objective(network, teach, soft, reference, settings, device)
+    training = Training(
+        network,
+        reference,
+        settings,
+        settings.student_training,
+        objective,
+        seed=seed,
+        device=device,
+    )
+    history = training.run(resume_file, [np.asarray(soft)], progress=progress)
+    return training.trained([]), history
+
+
+def hard_label_objective(network: Student, reference: Reference, device: str) -> Objective:
+    """Cross-entropy with the labels of the reference."""
+    codes = torch.from_numpy(reference.codes).to(device)
+
+    def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
+        chosen = codes[torch.from_numpy(cells)]
+        return {"cross_entropy": losses.cross_entropy_loss(network(x)[0], chosen)}
+
+    return objective
+
+
+def _soft_labels(reference: Reference, teach: SoftLabels, device: str) -> Tensor:
+    """What is said of the whole cells, (cells, labels), on the CPU."""
+    parts = []
+    for start in range(0, reference.cells.shape[0], _CELLS):
+        with torch.inference_mode():
+            parts.append(teach(dense_batch(reference.cells[start : start + _CELLS], device)).cpu())
+    return torch.cat(parts).clone()
+
+
+def _distillation_objective(
+    network: Student,
+    teach: SoftLabels,
+    soft: Tensor,
+    reference: Reference,
+    settings: Settings,
+    device: str,
+) -> Objective:
+    """L3 and L4 of a batch; `soft` is what is said of the whole cells (cells, labels)."""
+    soft, codes = soft.to(device), torch.from_numpy(reference.codes).to(device)
+    choice = settings.student_loss
+
+    def soft_labels(x: Tensor, chosen: Tensor) -> Tensor:
+        if choice.teacher_sees == "whole_cell":
+            return soft[chosen]
+        with torch.no_grad():
+            return teach(x)
+
+    def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
+        if choice.recombination:
+            x = _recombined(x, choice.recombination)
+        logits, _ = network(x)
+        chosen = torch.from_numpy(cells)
+        terms = {}
+        if choice.distillation_weight:
+            terms["distillation"] = choice.distillation_weight * losses.distillation_loss(
+                logits,
+                soft_labels(x, chosen),
+                temperature=choice.temperature,
+                temperature_squared=choice.temperature_squared,
+            )
+        if choice.hard_label_weight:
+            terms["cross_entropy"] = choice.hard_label_weight * losses.cross_entropy_loss(
+                logits, codes[chosen]
+            )
+        if choice.self_entropy_weight:
+            terms["self_entropy"] = choice.self_entropy_weight * losses.self_entropy_loss(
+                logits, direction=choice.self_entropy, mean_of=choice.self_entropy_mean
+            )
+        return terms
+
+    return objective
+
+
+def _recombined(x: Tensor, most: float) -> Tensor:
+    """Cells (cells, genes), each with a share of its genes from another cell of the batch.
+
+    Whoever teaches says what they are. With as many of them as there are steps, the Student learns
+    what it is taught between and around the reference's cells too, and so on a query.
+    """
+    share = most * torch.rand(len(x), 1, device=x.device)
+    others = x[torch.randperm(len(x), device=x.device)]
+    return torch.where(torch.rand_like(x) < share, others, x)

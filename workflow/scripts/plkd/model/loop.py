@@ -1,0 +1,275 @@
+"""The loop in which every network learns from a labelled reference.
+
+The reference stays a sparse matrix; a batch is made dense when it is used, so memory does not grow
+with cells x genes. Every epoch draws from generators seeded by (seed, epoch), so a training that
+goes on from a resume file ends with the weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from plkd.errors import InputError
+from plkd.model.calibration import Calibration, calibrate
+from plkd.model.gene_weights import label_distance, separation
+from plkd.model.reference import Reference, split_validation
+from plkd.model.resume import fingerprint_of_run, resume, save_progress
+from plkd.model.student import Student
+from plkd.model.teacher import Teacher
+from plkd.model.trained_network import TrainedNetwork, dense_batch, outputs
+from plkd.settings.models import Settings, TrainingSettings
+from plkd.utils.logs import logger
+from plkd.utils.progress import ProgressBar
+
+# A look at the loss makes a GPU wait for the step to end. A sum stays not finite once it is.
+_STEPS_BETWEEN_LOOKS = 50
+
+Objective = Callable[[Tensor, np.ndarray], dict[str, Tensor]]
+"""(expression, cell indices) of a batch -> named loss terms with their weights applied."""
+
+
+class TrainingDiverged(InputError):
+    """The loss or the model's output became infinite or not a number."""
+
+
+class Training:
+    """A network on its way: what it learns from, and its optimiser."""
+
+    def __init__(
+        self,
+        network: Teacher | Student,
+        reference: Reference,
+        settings: Settings,
+        choice: TrainingSettings,
+        objective: Objective,
+        *,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.network = network.to(device)
+        self.reference = reference
+        self.settings = settings
+        self.choice = choice
+        self.objective = objective
+        self.seed = seed
+        self.device = device
+        self.cells, self.held_out = split_validation(
+            reference.codes, settings.validation_fraction, seed
+        )
+        # training cells whose accuracy is shown beside that of the held-out ones
+        order = np.random.default_rng([seed, 4]).permutation(self.cells)
+        self.probe = order[: max(len(self.held_out), 1000)]
+        self.noise = None
+        if choice.input_noise:
+            self.noise = _noise(reference, self.cells, network.input_scale, choice.input_noise)
+        self.optimiser = _optimiser(self.network, choice)
+        self.steps_per_epoch = math.ceil(len(self.cells) / choice.batch_size)
+        self.epochs = max(choice.epochs, math.ceil(choice.min_steps / self.steps_per_epoch))
+        self.rate = _schedule(choice, self.steps_per_epoch * self.epochs)
+
+    def run(
+        self, resume_file: Path | None, learns_from: Sequence[np.ndarray], *, progress: bool
+    ) -> pd.DataFrame:
+        """Train, from where the resume file of an interrupted run left off; gives the history.
+
+        `learns_from` is what, beside the reference, makes this training differ from others.
+        """
+        kind, run = self.network.kind, ""
+        if resume_file is not None:
+            run = fingerprint_of_run(kind, self.settings, self.reference, learns_from, self.seed)
+        first, rows = resume(resume_file, run, self.network, self.optimiser)
+        if first:
+            logger.info("going on from '%s' after epoch %d", resume_file, first)
+        bar = ProgressBar(
+            total=self.steps_per_epoch * self.epochs,
+            initial=self.steps_per_epoch * first,
+            desc=f"training the {kind}",
+            unit="step",
+            disable=not progress,
+        )
+        with bar:
+            for epoch in range(first, self.epochs):
+                try:
+                    row = self._epoch(epoch, bar)
+                except FloatingPointError as error:
+                    raise self._diverged(epoch, str(error), resume_file) from None
+                rows.append(row)
+                bar.set_postfix_str(f"epoch {epoch + 1}, held out {row['validation_accuracy']:.3f}")
+                save_progress(resume_file, run, self.network, self.optimiser, epoch + 1, rows)
+        if resume_file is not None:
+            resume_file.unlink(missing_ok=True)
+        history = pd.DataFrame(rows)
+        history.insert(0, "model", kind)
+        return history
+
+    def trained(self, tokens: list[str]) -> TrainedNetwork:
+        """The network, moved to the CPU and calibrated on the held-out cells."""
+        calibration = Calibration()
+        if len(self.held_out):
+            calibration = calibrate(
+                self._logits(self.held_out),
+                torch.from_numpy(self.reference.codes[self.held_out]),
+                self.settings.alpha,
+            )
+        if not calibration.can_flag:
+            logger.warning(
+                "no cell of the reference was held out (every label keeps its cells if it has "
+                "fewer than three, see also `validation_fraction`): the confidence of the %s is "
+                "not calibrated, and it will flag no cell as unknown",
+                self.network.kind,
+            )
+        return TrainedNetwork(
+            self.network.cpu().eval(),
+            self.reference.genes,
+            self.reference.labels,
+            self.settings,
+            tokens,
+            calibration,
+        )
+
+    def _epoch(self, epoch: int, bar: ProgressBar) -> dict[str, float]:
+        """Pass over the cells once; gives a row of the history.
+
+        Raises FloatingPointError where the loss or the network's output is not finite.
+        """
+        torch.manual_seed(_epoch_seed(self.seed, epoch))
+        rng = np.random.default_rng([self.seed, 2, epoch])
+        batches = _batches(
+            self.cells, self.reference.codes, self.choice.batch_size, self.choice.sampling, rng
+        )
+        self.network.train()
+        sums: dict[str, Tensor | float] = {}
+        for step, cells in enumerate(batches):
+            terms = self._step(cells, self.rate(epoch * self.steps_per_epoch + step))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().double()
+            last = step + 1 == self.steps_per_epoch
+            if (last or step % _STEPS_BETWEEN_LOOKS == 0) and not math.isfinite(sums["loss"]):
+                values = ", ".join(
+                    f"{name} = {term.item():g}" for name, term in terms.items() if name != "loss"
+                )
+                raise FloatingPointError(f"by step {step + 1}: {values}")
+            bar.update()
+        row = {"epoch": epoch + 1, "learning_rate": self.rate(epoch * self.steps_per_epoch)}
+        row |= {name: float(total) / self.steps_per_epoch for name, total in sums.items()}
+        row["accuracy"] = self._accuracy(self.probe)
+        row["validation_accuracy"] = self._accuracy(self.held_out)
+        if math.isnan(row["accuracy"]):
+            raise FloatingPointError("the model's output is not finite after its last step")
+        return row
+
+    def _step(self, cells: np.ndarray, rate: float) -> dict[str, Tensor]:
+        """Learn from a batch at a learning rate; gives the loss and its terms."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        x = dense_batch(self.reference.cells[cells]).to(self.device)
+        terms = self.objective(_corrupt(x, self.choice.gene_dropout, self.noise), cells)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.choice.clip_gradient is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.choice.clip_gradient)
+        self.optimiser.step()
+        return {"loss": loss, **terms}
+
+    def _logits(self, cells: np.ndarray) -> Tensor:
+        found = outputs(self.network, self.reference.cells[cells])
+        return torch.cat([logits for logits, _ in found])
+
+    def _accuracy(self, cells: np.ndarray) -> float:
+        """Share of cells labelled rightly; NaN without cells or with logits that are not finite."""
+        if len(cells) == 0:
+            return math.nan
+        logits = self._logits(cells)
+        if not torch.isfinite(logits).all():
+            return math.nan
+        return float((logits.argmax(dim=1).numpy() == self.reference.codes[cells]).mean())
+
+    def _diverged(self, epoch: int, found: str, resume_file: Path | None) -> TrainingDiverged:
+        kept = f" The last good epoch is in '{resume_file}'." if resume_file and epoch else ""
+        kind, rate = self.network.kind, self.choice.learning_rate
+        return TrainingDiverged(
+            f"training of the {kind} diverged in epoch {epoch + 1}, {found}. Lower "
+            f"{kind}_training.learning_rate (now {rate:g}) or set clip_gradient.{kept}"
+        )
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1)[0])
+
+
+def _batches(
+    training: np.ndarray, codes: np.ndarray, size: int, sampling: str, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Cell indices of an epoch's batches; as many cells as there are, however they are drawn."""
+    if sampling == "natural":
+        order = rng.permutation(training)
+    else:
+        counts = np.bincount(codes[training])[codes[training]].astype(float)
+        weights = 1.0 / counts if sampling == "balanced" else 1.0 / np.sqrt(counts)
+        order = rng.choice(training, size=len(training), p=weights / weights.sum())
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def gene_weights(reference: Reference, settings: Settings, seed: int) -> Tensor | None:
+    """Weight of every gene (genes,), learnt on the cells that are trained on; None for ones."""
+    if settings.gene_weights == "equal":
+        return None
+    training, _ = split_validation(reference.codes, settings.validation_fraction, seed)
+    weights = separation(
+        reference.cells[training], reference.codes[training], len(reference.labels)
+    )
+    return torch.from_numpy(weights)
+
+
+def _noise(reference: Reference, training: np.ndarray, weights: Tensor, share: float) -> Tensor:
+    """Standard deviation of the noise on every gene (genes,), even over the weighted genes."""
+    distance = label_distance(
+        reference.cells[training],
+        reference.codes[training],
+        len(reference.labels),
+        weights.cpu().numpy(),
+    )
+    return share * distance / weights
+
+
+def _corrupt(x: Tensor, gene_dropout: float, noise: Tensor | None) -> Tensor:
+    """What a training step shows of cells (cells, genes): some genes hidden, all of them noisy.
+
+    Small shifts of many genes are what a batch effect looks like; the noise drowns them, and leaves
+    the genes that tell labels apart by much.
+    """
+    if gene_dropout:
+        share = gene_dropout * torch.rand(len(x), 1, device=x.device)
+        x = x * (torch.rand_like(x) >= share)
+    return x if noise is None else x + noise * torch.randn_like(x)
+
+
+def _optimiser(network: torch.nn.Module, choice: TrainingSettings) -> torch.optim.Optimizer:
+    weights, rate, decay = network.parameters(), choice.learning_rate, choice.weight_decay
+    if choice.optimiser == "sgd":
+        return torch.optim.SGD(
+            weights, lr=rate, momentum=choice.momentum, weight_decay=decay, fused=True
+        )
+    if choice.optimiser == "adam":
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
+
+
+def _schedule(choice: TrainingSettings, n_steps: int) -> Callable[[int], float]:
+    def rate(step: int) -> float:
+        if choice.schedule == "constant":
+            return choice.learning_rate
+        floor = choice.final_learning_rate
+        cosine = 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
+        return choice.learning_rate * (floor + (1.0 - floor) * cosine)
+
+    return rate
