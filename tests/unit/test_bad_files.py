@@ -18,6 +18,8 @@ from plkd.settings.datasets import ReadingOptions
 from simulated import make_cells
 from written import WRITERS
 
+UNSAMPLED = 145
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -41,7 +43,7 @@ def prepare(path: Path) -> ad.AnnData:
 def unsampled_value(path: Path) -> int:
     """Place of a value in a row between the sampled blocks."""
     with h5py.File(path) as store:
-        return int(store["X/indptr"][130])
+        return int(store["X/indptr"][UNSAMPLED])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_one_bad_value_anywhere(path: Path, value: float, words: str) -> None:
 def test_an_integer_that_overflowed(path: Path, dtype: type) -> None:
     cells = ad.read_h5ad(path)
     counts = cells.X.astype(dtype)
-    counts.data[counts.indptr[130]] = np.iinfo(dtype).max
+    counts.data[counts.indptr[UNSAMPLED]] = np.iinfo(dtype).max
     cells.X = counts
     cells.write_h5ad(path)
     with pytest.raises(InputError, match=r"cells\.h5ad', X,.*overflowed"):

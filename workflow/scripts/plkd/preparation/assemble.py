@@ -17,7 +17,7 @@ from anndata.io import write_elem
 from plkd.errors import InputError
 from plkd.io.cells import read_cells
 from plkd.io.formats import open_text, separator_of
-from plkd.io.normalisation import detect_scale
+from plkd.io.scale import detect_scale
 from plkd.io.stores import existing, readable
 from plkd.settings.datasets import ReadingOptions
 from plkd.utils.files import whole_file, write_json
@@ -140,7 +140,7 @@ def _read_file(
     cells.obs[FILE_COLUMN] = name
     cells.obs_names = [f"{name}:{one}" for one in own_ids]
     cells = cells[kept].copy()
-    seen.kinds[name] = detect_scale(cells.X).kind
+    seen.kinds[name] = detect_scale(cells.X, told=entry.get("scale") or "auto").kind
     seen.placed[name] = "spatial" in cells.obsm
     for found, what in ((seen.kinds, "hold values of the same kind"), (seen.placed, "have places")):
         if len(set(found.values())) > 1:
