@@ -11,6 +11,7 @@ from plkd.prediction.annotated_copy import annotation_of, write_annotated
 from plkd.prediction.predict import PredictedCells, about_labels, label_table, provenance_of
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
+from plkd.preparation.side import NO_MODEL_GENES
 from plkd.settings.datasets import SourceSettings
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
@@ -25,7 +26,6 @@ def main(snakemake) -> None:
     predictions = prepared.in_order(
         read_predictions(snakemake.input.predictions), f"'{snakemake.input.predictions}'"
     )
-    write_tsv(label_table(predictions), snakemake.output.labels)
     embedded = ad.read_h5ad(snakemake.input.embedding)
     embedded = embedded[embedded.obs["role"] == "query"]
     place = embedded.obs.reset_index(drop=True).reset_index(names="place")
@@ -42,9 +42,10 @@ def main(snakemake) -> None:
             scale=str(prepared.about["scale"]["description"]),
             provenance=provenance_of(model),
         ),
-    )
+    ).without(prepared.genes_per_cell() == 0, NO_MODEL_GENES)
+    write_tsv(label_table(predicted.table), snakemake.output.labels)
     source = SourceSettings.from_config(snakemake.params.source)
-    umap = umap_of_query(snakemake.input.umap, predictions["cell_id"])
+    umap = umap_of_query(snakemake.input.umap, predicted.table["cell_id"])
     write_annotated(
         snakemake.input.query,
         snakemake.output.annotated,
