@@ -22,7 +22,7 @@ def main(snakemake) -> None:
     attributed = attribute_query(
         load_model(Path(snakemake.input.model).parent),
         snakemake.input.query,
-        read_predictions(snakemake.input.predictions),
+        read_predictions(snakemake.input.predictions, made_by="predict"),
         per_label=snakemake.params.interpretation["attributed_cells"],
         seed=int(snakemake.wildcards.seed),
         explainer=snakemake.params.interpretation["explainer"],

@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from plkd.evaluation.tables import evaluate, label_counts, read_methods
+from plkd.evaluation.tables import evaluate, label_counts, read_methods, read_truth
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, write_tsv
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     tables = evaluate(
         read_methods(snakemake.input.predictions),
-        pd.read_parquet(snakemake.input.truth),
+        read_truth(snakemake.input.truth),
         label_counts(snakemake.input.reference),
     )
     for column, name in enumerate(("dataset", "variant", "seed")):

@@ -16,6 +16,7 @@ from plkd.evaluation.metrics import (
 )
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
+from plkd.utils.files import intact
 from plkd.utils.tables import Columns, read_tsv
 
 RUN_COLUMNS: Columns = {
@@ -94,7 +95,27 @@ def label_counts(reference: str | Path) -> dict[str, int]:
 
 def read_methods(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
     """Read the prediction tables of several methods; a method's id is its file's name."""
-    return {Path(path).stem: read_predictions(path) for path in paths}
+    rules = {"student": "predict", "teacher": "predict", "true_labels": "true_labels"}
+    names = {Path(path).stem: path for path in paths}
+    return {
+        name: read_predictions(path, made_by=rules.get(name, "method"))
+        for name, path in names.items()
+    }
+
+
+def read_truth(path: str | Path) -> pd.DataFrame:
+    """Read the labels of a query (``prepared/truth.parquet``): `cell_id`, `label`, `batch`.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, damaged, or not as rule prepare writes it.
+    """
+    with intact(path, "prepare"):
+        table = pd.read_parquet(path, columns=["cell_id", "label", "batch"])
+        if not table["cell_id"].is_unique:
+            raise ValueError("a cell stands there twice")
+    return table
 
 
 def read_registry(path: str | Path) -> pd.DataFrame:

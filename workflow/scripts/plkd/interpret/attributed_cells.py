@@ -16,7 +16,7 @@ from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
 from plkd.model.trained_model import Model
 from plkd.preparation.prepared import PreparedCells
-from plkd.utils.files import whole_file
+from plkd.utils.files import intact, whole_file
 from plkd.utils.text import listed
 
 if TYPE_CHECKING:
@@ -77,21 +77,35 @@ class AttributedCells:
 
     @classmethod
     def load(cls, path: str | Path) -> AttributedCells:
-        """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is absent or damaged, or its parts do not belong together.
+        """
+        with intact(path, "attribute_genes"), np.load(path, allow_pickle=False) as file:
             shape = file["attributions"].shape
             parts = (file["expression"], file["expression_genes"], file["expression_starts"])
-            return cls(
+            cells = sparse.csr_matrix(parts, shape=shape)
+            cells.check_format(full_check=True)
+            read = cls(
                 cell_ids=file["cell_ids"],
                 genes=file["genes"].tolist(),
                 labels=file["labels"].tolist(),
                 codes=file["codes"],
                 values=file["attributions"],
-                cells=sparse.csr_matrix(parts, shape=shape),
+                cells=cells,
                 background_mean=file["background_mean"],
                 base=file["base_logits"],
                 error=file["additivity_error"],
             )
+            sizes = (len(read.cell_ids), len(read.genes)), (len(read.codes), read.error.size)
+            if sizes != (shape, (shape[0], shape[0])) or read.background_mean.size != shape[1]:
+                raise ValueError("its parts are of different sizes")
+            if not np.isin(read.codes, np.arange(len(read.labels))).all():
+                raise ValueError("a cell has a label that is none of the labels")
+        return read
 
     def to_shap(self, label: str | None = None) -> shap.Explanation:
         """Give the attributions as the package shap knows them, for its plots.

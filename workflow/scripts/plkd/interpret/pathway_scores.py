@@ -148,7 +148,9 @@ def labelled_cells(
     if predictions is None:
         known, kind = pd.Series(prepared.labels), "reference cells by their labels"
     else:
-        table = prepared.in_order(read_predictions(predictions), f"'{predictions}'")
+        table = prepared.in_order(
+            read_predictions(predictions, made_by="predict"), f"'{predictions}'"
+        )
         known = table["label"].where(~table["unknown"].astype(bool))
         kind = "query cells by their predicted labels"
     usable = np.flatnonzero(known.notna().to_numpy())

@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from plkd.errors import InputError
 from plkd.pipeline.checksums import ChecksumLock
 from plkd.pipeline.transfer import BLOCK_BYTES, ResumingDownloader, TransferError
-from plkd.utils.files import sha256_of, whole_file, writable_folder
+from plkd.utils.files import scratch_folder, sha256_of, whole_file
 from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
 
@@ -130,9 +129,8 @@ def _obtained(
     """The file as published, and whether it is ours to move."""
     scheme, _, rest = address.partition(":")
     if scheme in REMOTE:
-        folder = writable_folder(target.parent)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as scratch:
-            yield _download(address, published, target, Path(scratch), pause), True
+        with scratch_folder(target.parent) as scratch:
+            yield _download(address, published, target, scratch, pause), True
     elif scheme == "package":
         yield _existing(_package_file(address, rest), address), False
     elif scheme == "repository":
