@@ -387,7 +387,7 @@ def source_of_download(wildcards):
     """A source with addresses to try, for the script; the URL itself is its name in the lock file."""
     source = source_of(wildcards)
     return {
-        **{key: source.get(key) for key in ("url", "sha256", "size", "member")},
+        **{key: source.get(key) for key in ("url", "sha256", "size", "member", "max_unpacked_size")},
         "addresses": [address_of(url) for url in (source["url"], *source["mirrors"])],
     }
 
