@@ -58,6 +58,33 @@ def test_paths_are_found_beside_the_configuration(project: Project) -> None:
     assert "mask" in planned_rules(project.snakemake("-n"))
 
 
+def test_paths_of_a_data_set_are_found_beside_its_own_file(project: Project) -> None:
+    """Not beside that of another one; what is found twice is told."""
+    config = yaml.safe_load((project.folder / "config" / "config.yaml").read_text())
+    for name in ("one", "other"):
+        (project.folder / name).mkdir()
+        for file in ("reference.h5ad", "query.h5ad", "markers.gmt"):
+            shutil.copy(project.folder / file, project.folder / name)
+        dataset = {**config["datasets"][0], "name": name}
+        (project.folder / name / "data.yaml").write_text(yaml.safe_dump(dataset))
+    (project.folder / "markers.gmt").unlink()
+    (project.folder / "reference.h5ad").unlink()
+    (project.folder / "other" / "reference.h5ad").unlink()
+    config["datasets"] = ["one/data.yaml"]
+    (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    planned = project.snakemake("-n")
+    assert "mask" in planned_rules(planned)
+    assert planned.stdout.count("'markers.gmt' is taken from 'one'") == 1
+    told = "'query.h5ad' is taken from the working directory, not 'one/query.h5ad'"
+    assert planned.stdout.count(told) == 1
+
+    config["datasets"].append("other/data.yaml")
+    (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    missing = project.snakemake("-n")
+    assert missing.returncode == 1
+    assert "Missing input files" in missing.stdout
+
+
 def test_a_failed_step_shows_its_error_once(project: Project) -> None:
     project.configure({"query": {"url": "query.h5ad", "batch_key": "donor"}})
     ended = project.snakemake("--", "results/simulated/prepared/report.json")

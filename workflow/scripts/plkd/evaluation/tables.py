@@ -17,7 +17,7 @@ from plkd.evaluation.metrics import (
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import intact
-from plkd.utils.tables import Columns, read_tsv
+from plkd.utils.tables import Columns
 
 RUN_COLUMNS: Columns = {
     "dataset": str, "variant": str, "seed": int, "method": str,
@@ -56,12 +56,6 @@ ABUNDANCE_COLUMNS: Columns = {
     "method": str, "abundance": str, "n_labels": int, "f1": float, "recall": float,
     "precision": float,
 }  # fmt: skip
-
-METHOD_COLUMNS: Columns = {
-    "id": str, "name": str, "kind": str, "task": str, "env": str, "device": str, "input": str,
-    "deterministic": bool, "description": str,
-}  # fmt: skip
-"""Columns of the registry of methods, ``config/methods.tsv``."""
 
 # What a person compares methods by; all other scores are in the table of all runs.
 _READ_FIRST = ("accuracy", "macro_f1")
@@ -116,16 +110,6 @@ def read_truth(path: str | Path) -> pd.DataFrame:
         if not table["cell_id"].is_unique:
             raise ValueError("a cell stands there twice")
     return table
-
-
-def read_registry(path: str | Path) -> pd.DataFrame:
-    """Read the registry of methods: the other :data:`METHOD_COLUMNS` by `id`."""
-    return read_tsv(path, METHOD_COLUMNS).set_index("id")
-
-
-def controls_of(registry: pd.DataFrame) -> list[str]:
-    """Ids of the methods that are no rivals but show what scores are worth."""
-    return list(registry.index[registry["kind"] == "control"])
 
 
 def evaluate(

@@ -116,7 +116,8 @@ def fetch(
         _deliver(file, published, target, is_ours=False)
         return
     failures = []
-    for address in published.addresses or (published.url,):
+    addresses = published.addresses or (published.url,)
+    for address in addresses:
         try:
             with _obtained(address, published, target, repository, pause) as (file, is_ours):
                 _accept(file, published, target, lock)
@@ -124,7 +125,8 @@ def fetch(
             return
         except InputError as error:
             failures.append(str(error))
-            logger.warning("%s", error)
+            if len(failures) < len(addresses):
+                logger.warning("%s", error)
     raise InputError(
         failures[0]
         if len(failures) == 1

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from plkd.errors import InputError
 
 _PARTIAL = ".partial-"
@@ -79,6 +77,8 @@ def scratch_folder(folder: str | Path) -> Iterator[Path]:
     InputError
         If the folder cannot be created or written.
     """
+    from filelock import FileLock  # not needed by Snakemake, which imports this module itself
+
     folder = writable_folder(folder)
     _sweep(folder)
     handle, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=".lock", dir=folder)
@@ -97,6 +97,8 @@ def scratch_folder(folder: str | Path) -> Iterator[Path]:
 
 def _sweep(folder: Path) -> None:
     """Remove what dead processes left in a folder."""
+    from filelock import FileLock, Timeout
+
     for left in folder.glob(f"{_PARTIAL}*"):
         if not left.is_dir():
             continue
