@@ -52,6 +52,12 @@ def test_interpretation_can_be_left_out(finished: Project, project: Project) -> 
     assert not rules.keys() & {"pathways", "networks", "attribute_genes", "explanations_table"}
 
 
+def test_a_setting_of_the_student_does_not_repeat_the_teacher(finished: Project) -> None:
+    rules = planned(finished, variants={"default": {**SETTINGS, "student": {"hidden": [16]}}})
+    assert "student" in rules
+    assert not rules.keys() & {"mask", "teacher"}
+
+
 def test_variants_and_seeds_do_not_repeat_other_methods(finished: Project) -> None:
     variants = {"default": SETTINGS, "wide": {**SETTINGS, "teacher": {"width": 32}}}
     rules = planned(finished, variants=variants, seeds=[0, 1])

@@ -316,6 +316,12 @@ METHODS = read_registry(METHODS_FILE)
 MODELS = ["student", "teacher"]
 OTHERS = [*config["methods"], *METHODS.index[METHODS["kind"] == "control"]]
 DETERMINISTIC = METHODS.index[METHODS["deterministic"]]
+for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.items()):
+    if settings["mask"]["kind"] == "pathways" and not dataset["gene_sets"]:
+        stop(
+            f"data set '{name}' has no gene sets, which variant '{variant}' makes its pathways of: name a "
+            "GMT file under 'gene_sets', or choose 'mask: {kind: dense}' or 'random'."
+        )
 for method in config["methods"]:
     if method not in METHODS.index[METHODS["kind"] == "baseline"]:
         known = METHODS.index[METHODS["kind"] == "baseline"]
@@ -495,7 +501,7 @@ def gene_table_of(side):
 
     def table(wildcards):
         table = DATASETS[wildcards.dataset].get(side, {}).get("gene_table")
-        return fetched(wildcards.dataset, table) if table else []
+        return fetched(wildcards.dataset, table) if isinstance(table, dict) else []
 
     return table
 
@@ -546,8 +552,10 @@ def prepared_dataset(wildcards):
             continue
         published = "url" in source and "gene_activity" not in source
         dataset[side] = part_of(source, CELL_KEYS + (READING if published else ()))
-        if "gene_table" in source:
-            dataset[side]["gene_table"] = part_of(source["gene_table"], GENE_TABLE_KEYS)
+        table = source.get("gene_table")
+        if table:
+            named = isinstance(table, str)  # human or mouse
+            dataset[side]["gene_table"] = table if named else part_of(table, GENE_TABLE_KEYS)
     return dataset
 
 
@@ -568,6 +576,12 @@ def explaining(*keys):
 
 def variant_of(wildcards):
     return VARIANTS[wildcards.variant]
+
+
+def teacher_settings(wildcards):
+    """What the Teacher needs of a variant; its mask comes as files."""
+    others = ("mask", "student", "student_training", "student_loss")
+    return {key: value for key, value in variant_of(wildcards).items() if key not in others}
 
 
 def mask_of(wildcards):

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from plkd.figures.attribution import plot_beeswarm, plot_top_genes
 from plkd.figures.style import save_figure, style
-from plkd.interpret.attributed_cells import attribute_query
 from plkd.interpret.key_genes import gene_table
+from plkd.interpret.query_attribution import attribute_query
 from plkd.model.trained_model import load_model
 from plkd.prediction.table import read_predictions
 from plkd.utils.devices import choose_device

@@ -1,4 +1,4 @@
-"""Map reference and query in the raw and in the learnt spaces, and score the spaces."""
+"""Draw reference and query in the raw and in the learnt space, and score the spaces."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ from plkd.evaluation.embeddings import (
     sample_cells,
     score_spaces,
     stack_maps,
-    umap_coordinates,
 )
 from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.embedding import plot_embedding
@@ -36,7 +35,7 @@ def main(snakemake) -> None:
     shown = cells.iloc[chosen]
     write_tsv(score_spaces(spaces, shown, seed), snakemake.output.metrics)
     maps = {
-        "pca": umap_coordinates(spaces["pca"], seed),
+        "pca": read_umap(snakemake.input.umap_pca, shown),
         "teacher": read_umap(snakemake.input.umap, shown),
     }
     labels = "the query bears its true labels"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from plkd.evaluation.tables import evaluate, label_counts, read_methods, read_truth
 from plkd.utils.logs import run_script
-from plkd.utils.tables import EXACT, write_tsv
+from plkd.utils.tables import EXACT, READABLE, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -19,8 +19,9 @@ def main(snakemake) -> None:
     for column, name in enumerate(("dataset", "variant", "seed")):
         tables["metrics"].insert(column, name, snakemake.params[name])
     for name, table in tables.items():
-        # the benchmark's means and the figures are made of these
-        write_tsv(table, snakemake.output[name], digits=EXACT)
+        # means over runs are made of the metrics, the others are for people and figures
+        digits = EXACT if name == "metrics" else READABLE
+        write_tsv(table, snakemake.output[name], digits=digits)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from plkd.evaluation.columns import AREA_COLUMNS
 from plkd.evaluation.explanations import explanations_table
-from plkd.evaluation.faithfulness import AREA_COLUMNS
 from plkd.evaluation.marker_recovery import RECOVERY_COLUMNS
 from plkd.interpret.key_genes import STABILITY_COLUMNS
 from plkd.utils.files import read_json

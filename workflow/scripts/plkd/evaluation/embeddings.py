@@ -164,27 +164,25 @@ def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]
     return np.asarray(adata.X, dtype=np.float32)
 
 
-def umap_table(path: str | Path, max_cells: int, seed: int) -> pd.DataFrame:
-    """Map of an embedding: its cells, or some of many, on the plane.
+def umap_table(cells: pd.DataFrame, embedding: NDArray[np.float32], seed: int) -> pd.DataFrame:
+    """Map of an embedding.
 
     Parameters
     ----------
-    path
-        As of :func:`read_embedding`.
-    max_cells
-        Cells that are mapped, see :func:`sample_cells`.
+    cells
+        `cell_id` and `role` of the cells.
+    embedding
+        Of shape (n_cells, n_dimensions).
     seed
-        Of their choice and of UMAP.
+        Of UMAP.
 
     Returns
     -------
     DataFrame
-        Columns :data:`UMAP_COLUMNS`, in the order of the embedding.
+        Columns :data:`UMAP_COLUMNS`, in the order of the cells.
     """
-    adata = read_embedded_cells(path)
-    chosen = sample_cells(adata.n_obs, max_cells, seed)
-    plane = umap_coordinates(np.asarray(adata.X[chosen], dtype=np.float32), seed)
-    table = adata.obs[["cell_id", "role"]].astype(str).iloc[chosen].reset_index(drop=True)
+    plane = umap_coordinates(embedding, seed)
+    table = cells[["cell_id", "role"]].astype(str).reset_index(drop=True)
     return table.assign(umap1=plane[:, 0], umap2=plane[:, 1])
 
 
