@@ -97,10 +97,23 @@ def test_csv_tables_and_derived_columns(tmp_path: Path) -> None:
     cells, report = run(config, tmp_path)
     assert list(cells.obs_names) == ["a:AAAC-1", "a:AAAG-1", "a:AAAT-1", "b:CCCC-1"]
     assert list(cells.obs["cell_type"]) == ["Type/0+", "Type/1+", "Type/2+", "Type/1+"]
-    assert list(cells.obs["n_counts"]) == [0, 1, 2, 1]
+    assert list(cells.obs["n_counts"]) == ["0", "1", "2", "1"]  # text as it is written
     assert [file["cells_repeated"] for file in report["files"]] == [0, 1]
     expected = np.log1p(expected_frame("inner")).drop("b:AAAC-1")
     np.testing.assert_allclose(cells.to_df()[expected.columns], expected, rtol=1e-6)
+
+
+def test_tables_stay_text(config: dict[str, Any], tmp_path: Path) -> None:
+    """Labels that look like numbers or missing ones, and a cell that is called 0001."""
+    cells = ad.read_h5ad(config["files"][0]["path"])
+    cells.obs_names = ["0001", "1", "NA"]
+    cells.write_h5ad(config["files"][0]["path"])
+    rows = ["cell,cluster", "0001,01", "1,1", "NA,None"]
+    about = {"path": written(tmp_path, "about.csv", "\n".join(rows) + "\n")}
+    config["files"] = [{**config["files"][0], "table": about}]
+    found, _ = run(config, tmp_path)
+    assert list(found.obs_names) == ["a:0001", "a:1", "a:NA"]
+    assert list(found.obs["cluster"]) == ["01", "1", "None"]
 
 
 def test_one_table_of_all_files_and_places(config: dict[str, Any], tmp_path: Path) -> None:

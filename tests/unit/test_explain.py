@@ -186,6 +186,18 @@ def test_what_cannot_be_explained(folder, choice, message, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
+def test_cells_without_counts_are_not_explained(query):
+    cells = query.copy()
+    X = cells.X.toarray()
+    X[[0, 5]] = 0
+    cells.X = X
+    with pytest.raises(InputError, match=f"{cells.obs_names[5]}: there are no counts of any gene"):
+        explain_file(trained_model(), cells, cell=cells.obs_names[5])
+    found = explain_file(trained_model(), cells, obs=("batch", "new"))
+    assert found.about == "batch=new (without 2 cells that have no counts)"
+    assert found.n_explained + 2 <= found.n_cells == 80
+
+
 def test_models_that_do_not_fit(folder, query):
     model = load_model(folder / "model")
     with pytest.raises(InputError, match="no background"):

@@ -762,3 +762,14 @@ def test_the_cosine_falls_from_the_rate_to_its_share():
     assert (np.diff(values) < 0).all()
     constant = training._schedule(dataclasses.replace(choice, schedule="constant"), 100)
     assert {constant(step) for step in range(100)} == {0.2}
+
+
+def test_a_reference_too_small_to_calibrate_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    cells = make_cells(8, 110, types=4, seed=1)[[0, 1, 2, 3]].copy()
+    genes = list(cells.var_names)
+    reference = Reference.from_names(cells.X.log1p(), cells.obs["cell_type"], genes)
+    mask = Mask(genes, ["all"], sparse.csc_array(np.ones((110, 1), dtype=bool)), pd.DataFrame())
+    model = train_model(reference, mask, fast({}), progress=False)
+    assert caplog.text.count("no cell of the reference was held out") == 2
+    assert "not calibrated: no cell can be flagged unknown" in repr(model)
+    assert model.summary()["unknown_threshold"] == 0

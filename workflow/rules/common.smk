@@ -550,8 +550,8 @@ def prepared_dataset(wildcards):
         source = dataset.get(side)
         if source is None:
             continue
-        published = "url" in source and "gene_activity" not in source
-        dataset[side] = part_of(source, CELL_KEYS + (READING if published else ()))
+        of_file = READING if "url" in source else ("scale",)
+        dataset[side] = part_of(source, CELL_KEYS + (() if "gene_activity" in source else of_file))
         table = source.get("gene_table")
         if table:
             named = isinstance(table, str)  # human or mouse

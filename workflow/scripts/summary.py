@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.tables import SUMMARY_COLUMNS
+from plkd.io.stores import open_store
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv
@@ -16,7 +17,8 @@ SHOWN = ("student", "teacher", "logistic_regression", "majority")
 
 def main(snakemake) -> None:
     lines = ["Labels (annotated copies of the query):"]
-    lines += [f"  {path}" for path in snakemake.input.annotated]
+    for path in snakemake.input.annotated:
+        lines += [f"  {path}", *(f"    {text}" for text in _remarks(path))]
     lines += ["Figures:"]
     lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.figures})
     if snakemake.input.get("explanations"):
@@ -39,6 +41,15 @@ def main(snakemake) -> None:
     lines += [f"Report: {Path(snakemake.output[0]).with_name('report.html')}"]
     with whole_file(snakemake.output[0]) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
+
+
+def _remarks(annotated: str) -> list[str]:
+    """What one should know before the labels are used."""
+    with open_store(annotated) as store:
+        threshold = store.get("uns/plkd/unknown_threshold")
+        if threshold is not None and threshold[()] == 0:
+            return ["not calibrated (no reference cell could be held out): flags no cell unknown"]
+    return []
 
 
 if __name__ == "__main__":

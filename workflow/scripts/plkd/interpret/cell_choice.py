@@ -68,7 +68,8 @@ def choose_cells(
     Raises
     ------
     InputError
-        If there is no such cell, label, column or value, or not one of the three was given.
+        If there is no such cell, label, column or value, not one of the three was given, or the
+        cells have no counts.
     """
     if sum(choice is not None for choice in (cell, label, obs)) != 1:
         raise InputError("say which cells to explain: a cell, a label or a column with a value.")
@@ -80,12 +81,22 @@ def choose_cells(
     lot = np.random.default_rng(seed).random(cells.n_cells)
     drawn = np.sort(np.argsort(lot[rows])[:most])
     matrix = cells.take(rows[drawn])
+    about = cell or label or "=".join(obs or ())
+    measured = matrix.getnnz(axis=1) > 0
+    if not measured.any():
+        raise InputError(
+            f"'{cells.name}', {about}: there are no counts of any gene of the model, so nothing "
+            "can be said and nothing explained. Choose other cells."
+        )
+    if not measured.all():
+        about += f" (without {np.count_nonzero(~measured):,} cells that have no counts)"
+    drawn, matrix = drawn[measured], matrix[measured]
     return ChosenCells(
         cells.obs.index[rows[drawn]].to_numpy(dtype=str),
         matrix,
         student.predict(matrix)[0] if probabilities is None else probabilities[drawn],
         len(rows),
-        cell or label or "=".join(obs or ()),
+        about,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.io.feature_names import is_quality, warnings_on_features
 from plkd.io.formats import (
     is_hdf5,
+    is_packed_hdf5,
     open_text,
     read_10x_h5,
     read_10x_mtx,
@@ -28,10 +30,19 @@ from plkd.io.formats import (
 from plkd.io.gene_names import GeneTable, resolve_gene_names
 from plkd.io.genes import GeneColumns, as_text
 from plkd.io.in_memory import coordinates_of, matrices_of_anndata, name_of
-from plkd.io.normalisation import SAMPLED_ROWS, MatrixScale, detect_scale
+from plkd.io.normalisation import other_matrices, require_usable
+from plkd.io.scale import (
+    LARGEST_COUNT,
+    OVERFLOWED,
+    SAMPLED_ROWS,
+    MatrixScale,
+    detect_scale,
+    outlying_rows,
+)
 from plkd.io.stores import (
     CHUNK_ROWS,
     RNA_MODALITIES,
+    Notices,
     check_shape,
     existing,
     find_matrix,
@@ -47,6 +58,7 @@ from plkd.io.stores import (
     same_modality,
     sample_of,
     scales_of,
+    slot_name,
 )
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
@@ -73,14 +85,15 @@ class _Source:
     read_spatial: Callable[[], np.ndarray | None]
     read_scales: Callable[[], dict[str, MatrixScale]]
     read_everything: Callable[[], ad.AnnData]
+    notice: Notices = field(default_factory=Notices)
 
     @cached_property
     def matrix(self) -> Any:
-        return held(self.stored, self.path)
+        return held(self.stored, self.path, self.notice)
 
     @cached_property
-    def scale(self) -> MatrixScale:
-        return detect_scale(sample_of(self.matrix, self.path, SAMPLED_ROWS))
+    def sample(self) -> sparse.csr_matrix:
+        return sample_of(self.matrix, self.path, SAMPLED_ROWS, self.notice)
 
 
 @dataclass(frozen=True)
@@ -130,9 +143,102 @@ class CellFile:
         return len(self.obs)
 
     @property
+    def slot(self) -> str:
+        """The matrix, for messages: file and slot."""
+        return f"'{self.path}', {slot_name(self.reading.layer, self.reading.use_raw)}"
+
+    @cached_property
     def scale(self) -> MatrixScale:
         """What the values are, from rows sampled over the file."""
-        return self._source.scale
+        return self.scale_of(self._source.sample)
+
+    def scale_of(self, rows: sparse.csr_matrix) -> MatrixScale:
+        """What the values are, from some rows of the matrix, or what the user says.
+
+        Raises
+        ------
+        InputError
+            If they cannot be what the user says.
+        """
+        try:
+            return detect_scale(rows, told=self.reading.scale)
+        except InputError as error:
+            raise InputError(f"{self.slot}: {error}") from error
+
+    def require_usable(self, scale: MatrixScale) -> None:
+        """Refuse a scale that log1p(CP10k) cannot be made of.
+
+        Raises
+        ------
+        InputError
+            With the matrices of the file that could be used.
+        """
+        if scale.usable:  # looking at the other matrices takes time
+            return
+        where = self.slot
+        if scale.kind == "invalid":
+            found = (
+                self._wrong_value(np.arange(rows.start, rows.stop), X, scale)
+                for rows, X in self.chunks()
+            )
+            first = next(filter(None, found), None)
+            where += f", {first}; it" if first else ""
+        require_usable(scale, where, self.other_scales())
+
+    def outlying(
+        self, places: NDArray[np.intp], X: sparse.csr_matrix, scale: MatrixScale
+    ) -> NDArray[np.bool_]:
+        """Which cells cannot be on the scale that most of their file is on, (n_cells,).
+
+        Parameters
+        ----------
+        places
+            Their places in the file.
+        X
+            Their values (n_cells, n_genes).
+        scale
+            What most values are.
+
+        Raises
+        ------
+        InputError
+            If a value is missing, infinite, negative, or too large for a count; it is named.
+        """
+        wrong = self._wrong_value(places, X, scale)
+        if wrong is not None:
+            raise InputError(
+                f"{self.slot}, {wrong}, where most cells hold {scale.describe()}. "
+                f"{other_matrices(self.other_scales())}"
+            )
+        return outlying_rows(X, scale)
+
+    def _wrong_value(
+        self, places: NDArray[np.intp], X: sparse.csr_matrix, scale: MatrixScale
+    ) -> str | None:
+        """The first value that none can be, in words; `places` are those of the cells."""
+        whole = scale.kind in ("counts", "invalid")
+        wrong = ~np.isfinite(X.data) | (X.data < 0) | (whole and X.data > LARGEST_COUNT)
+        if not wrong.any():
+            return None
+        first = int(np.flatnonzero(wrong)[0])
+        row = int(np.searchsorted(X.indptr, first, side="right")) - 1
+        place, value = places[row], X.data[first]
+        what = OVERFLOWED
+        if np.isnan(value):
+            what = "missing (NaN)"
+        elif np.isinf(value):
+            what = "infinite"
+        elif value < 0:
+            what = "negative"
+        return (
+            f"cell '{self.obs.index[place]}' (row {place}), gene '{self.genes[X.indices[first]]}': "
+            f"the value {value:g} is {what}"
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was noticed so far, and logged as a warning each."""
+        return list(self._source.notice.texts)
 
     @cached_property
     def spatial(self) -> np.ndarray | None:
@@ -146,7 +252,7 @@ class CellFile:
         return coordinates
 
     def other_scales(self) -> dict[str, MatrixScale]:
-        """Scale of every matrix of the file, by the setting that selects it."""
+        """Scale of the other matrices of the file, by the setting that selects each."""
         return self._source.read_scales()
 
     def chunks(
@@ -157,7 +263,8 @@ class CellFile:
         With `wanted`, a bool array (n_cells,), chunks without a wanted cell are not read.
         """
         scale = self.scale if self._columns.n_merged else None
-        for rows, chunk in row_chunks(self._source.matrix, self.path, chunk_size, wanted):
+        source = self._source
+        for rows, chunk in row_chunks(source.matrix, self.path, chunk_size, wanted, source.notice):
             yield rows, self._columns.merge(_compact(chunk, self.path), scale)
 
     def take(self, cells: NDArray[np.intp]) -> sparse.csr_matrix:
@@ -227,8 +334,9 @@ def open_cells(
         with open_store(path, reading.modality) as store:
             yield _named(_store_source(store, path, reader, reading), reading)
     else:
-        adata = _read_at_once(path, reader, reading, obs_columns)
-        yield _named(_anndata_source(adata, path, reader, reading), reading)
+        notice = Notices()
+        adata = _read_at_once(path, reader, reading, obs_columns, notice)
+        yield _named(_anndata_source(adata, path, reader, reading, notice), reading)
 
 
 def read_cells(
@@ -285,7 +393,7 @@ def detect_reader(path: str | Path) -> str:
             f"'{path}' is an HDF5 file of an unknown kind (found {', '.join(sorted(keys))}); "
             "expected h5ad, h5mu, loom or 10x"
         )
-    if path.suffix in (".h5ad", ".h5mu", ".h5", ".hdf5", ".loom"):
+    if path.suffix in (".h5ad", ".h5mu", ".h5", ".hdf5", ".loom") or is_packed_hdf5(path):
         with open_hdf5(path):  # not HDF5: raises
             pass
     with open_text(path) as handle, readable(path, "the text"):
@@ -327,12 +435,18 @@ def _store_source(store: Any, path: Path, reader: str, reading: ReadingOptions) 
         matrix,
         reading.modality if store.name == "/" else None,
         lambda: read_coordinates(store, path),
-        lambda: scales_of(matrices, path),
+        lambda: scales_of(matrices, path, slot_name(reading.layer, reading.use_raw)),
         lambda: read_everything(store, path),
     )
 
 
-def _anndata_source(adata: ad.AnnData, path: Path, reader: str, reading: ReadingOptions) -> _Source:
+def _anndata_source(
+    adata: ad.AnnData,
+    path: Path,
+    reader: str,
+    reading: ReadingOptions,
+    notice: Notices | None = None,
+) -> _Source:
     matrices = matrices_of_anndata(adata)
     matrix = find_matrix(matrices, path, reading.layer, reading.use_raw)
     return _Source(
@@ -343,13 +457,18 @@ def _anndata_source(adata: ad.AnnData, path: Path, reader: str, reading: Reading
         matrix,
         reading.modality,
         lambda: coordinates_of(adata),
-        lambda: scales_of(matrices, path),
+        lambda: scales_of(matrices, path, slot_name(reading.layer, reading.use_raw)),
         adata.to_memory,
+        notice or Notices(),
     )
 
 
 def _read_at_once(
-    path: Path, reader: str, reading: ReadingOptions, obs_columns: Sequence[str]
+    path: Path,
+    reader: str,
+    reading: ReadingOptions,
+    obs_columns: Sequence[str],
+    notice: Notices,
 ) -> ad.AnnData:
     if reader == "10x_h5":
         return read_10x_h5(path)
@@ -357,7 +476,7 @@ def _read_at_once(
         return read_10x_mtx(path)
     if reader == "loom":
         return read_loom(path)
-    return read_csv(path, reading.transpose, obs_columns)
+    return read_csv(path, reading.transpose, obs_columns, notice)
 
 
 def _named(
@@ -369,6 +488,7 @@ def _named(
     table = None if reading.gene_table is None else GeneTable.from_config(reading.gene_table)
     if names is None:
         names = _feature_names(source, reading.gene_symbols_key)
+    names = _without_measures(names, source)
     resolved, report = resolve_gene_names(names, table)
     columns = GeneColumns.from_names(resolved)
     report["merged"] = columns.n_merged
@@ -379,9 +499,24 @@ def _named(
             columns.n_merged,
             columns.n_unnamed,
         )
+    if "feature_types" not in source.var:
+        for text in warnings_on_features(columns.genes):
+            source.notice(f"'{source.path}': {text}")
     var = source.var.iloc[columns.first_columns].copy()
     var.index = pd.Index(columns.genes, dtype=object)
     return CellFile(var, report, reading, columns, source)
+
+
+def _without_measures(names: Sequence[object], source: _Source) -> Sequence[object]:
+    """Take the names away from columns that measure cells (nCount_RNA): they are no genes."""
+    measures = [name for name in map(as_text, names) if is_quality(name)]
+    if not measures:
+        return names
+    source.notice(
+        f"'{source.path}': {listed(measures)} are no genes but measures of the cells, by their "
+        "names; they are left out"
+    )
+    return ["" if is_quality(as_text(name)) else name for name in names]
 
 
 def _feature_names(source: _Source, gene_symbols_key: str | None) -> list[object]:

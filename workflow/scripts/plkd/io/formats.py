@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -18,10 +20,16 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.stores import open_hdf5, readable
+from plkd.io.feature_names import TOTAL, is_quality
+from plkd.io.stores import Notice, open_hdf5, readable
+from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
+from plkd.utils.text import listed
 
 CSV_CHUNK_VALUES = 20_000_000
+_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 LOOM_CELLS = ("CellID", "obs_names", "cell_names", "barcode", "barcodes", "index")
 LOOM_GENES = ("Gene", "var_names", "gene_names", "gene_name", "gene_symbol", "symbol", "index")
 LONGEST_LINE = 2**26  # characters: a value for each of ten million cells is not published as text
@@ -107,18 +115,28 @@ def _loom_names(attributes: h5py.Group, known: Sequence[str]) -> str:
     return next((found[name.casefold()] for name in known if name.casefold() in found), known[0])
 
 
-def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnData:
+def read_csv(
+    path: Path, transpose: bool, obs_columns: Sequence[str], notice: Notice = logger.warning
+) -> ad.AnnData:
     """Read a table with names in the first row and column, in chunks, packed or not.
 
-    Commas, tabs or semicolons; genes may occur twice; the corner may be absent (R). Of the columns
-    only `obs_columns` may hold text.
+    Commas, tabs or semicolons; genes may occur twice; the corner may be absent (R). Names and
+    `obs_columns`, which alone may hold text, stay as they are written: 01, NA, None.
+
+    What is no count is taken out of the matrix, with a notice: measures of the cells become columns
+    of `obs`, and totals of the rows or columns are left out.
     """
     separator, names = _csv_header(path)
-    about_cells = [i for i, name in enumerate(names) if name in obs_columns and not transpose]
+    about_cells = [
+        i
+        for i, name in enumerate(names)
+        if not transpose and (name in obs_columns or is_quality(name))
+    ]
     values = [i for i in range(len(names)) if i not in set(about_cells)]
     blocks: list[sparse.csr_matrix] = []
     tables: list[pd.DataFrame] = []
-    # Own column labels, because pandas would rename genes that occur twice.
+    # Own column labels, because pandas would rename genes that occur twice; texts, because it
+    # takes numbers for places.
     with (
         open_text(path) as handle,
         readable(path, "the table"),
@@ -129,11 +147,13 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
             sep=separator,
             header=None,
             skiprows=1,
-            names=[-1, *range(len(names))],
+            names=["names", *map(str, range(len(names)))],
             index_col=0,
             chunksize=max(1, CSV_CHUNK_VALUES // len(names)),
-            dtype={-1: str},
+            dtype=dict.fromkeys(["names", *map(str, about_cells)], str),
+            na_filter=False,
         ):
+            frame.columns = pd.RangeIndex(len(names))
             blocks.append(_csv_values(frame[values], names, path))
             tables.append(frame[about_cells])
             bar.update(len(frame))
@@ -142,9 +162,45 @@ def read_csv(path: Path, transpose: bool, obs_columns: Sequence[str]) -> ad.AnnD
     rows.columns = [names[i] for i in about_cells]
     rows.index = rows.index.astype(str).rename(None)
     columns = pd.DataFrame(index=pd.Index([names[i] for i in values], dtype=object))
+    row_kept, column_kept = _no_totals(X, rows.index, columns.index)
+    totals = [*rows.index[~row_kept], *columns.index[~column_kept]]
+    if totals:
+        notice(f"'{path}': {listed(totals)} holds the totals of the others and is left out")
+    X, rows, columns = X[row_kept][:, column_kept], rows[row_kept], columns[column_kept]
     if transpose:
-        return ad.AnnData(X.T.tocsr(), obs=columns, var=rows)
-    return ad.AnnData(X, obs=rows, var=columns)
+        cells = ad.AnnData(X.T.tocsr(), obs=columns, var=rows)
+        measures = np.array([is_quality(name) for name in rows.index], dtype=bool)
+        for place in np.flatnonzero(measures):
+            cells.obs[rows.index[int(place)]] = X[[place]].toarray().ravel()
+        cells = cells[:, ~measures].copy()
+    else:
+        measures = np.array([name not in obs_columns for name in rows.columns], dtype=bool)
+        for name in rows.columns[measures]:
+            with suppress(ValueError):
+                rows[name] = pd.to_numeric(rows[name])
+        cells = ad.AnnData(X, obs=rows, var=columns)
+    if measures.any():
+        named = (rows.index if transpose else rows.columns)[measures]
+        notice(
+            f"'{path}': {listed(named)} are no genes but measures of the cells, by their names; "
+            "they are put into obs"
+        )
+    return cells
+
+
+def _no_totals(
+    X: sparse.csr_matrix, rows: pd.Index, columns: pd.Index
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows and columns to keep: all but those that are called a total and are one."""
+    kept = []
+    for matrix, names in ((X, rows), (X.T.tocsr(), columns)):
+        keep = np.ones(len(names), dtype=bool)
+        for place in [i for i, name in enumerate(names) if TOTAL.fullmatch(name)]:
+            own = matrix[[place]].toarray().ravel()
+            others = np.asarray(matrix.sum(axis=0)).ravel() - own
+            keep[place] = not np.allclose(own, others, rtol=1e-3)
+        kept.append(keep)
+    return kept[0], kept[1]
 
 
 def _csv_header(path: Path) -> tuple[str | None, list[str]]:
@@ -166,30 +222,38 @@ def _csv_header(path: Path) -> tuple[str | None, list[str]]:
 
 def _csv_values(frame: pd.DataFrame, names: Sequence[str], path: Path) -> sparse.csr_matrix:
     """Some rows of a table as numbers; its columns are places among the names."""
-    for column in frame.select_dtypes(exclude=["number", "bool"]).columns:
+    for place in frame.select_dtypes(exclude=["number", "bool"]).columns:
+        column = frame[place]
+        number = pd.to_numeric(column, errors="coerce").isna()
+        row, text = column.index[number][0], str(column[number].iloc[0])
+        where = f"'{path}', row '{row}', column '{names[cast(int, place)]}'"
+        if text.strip().casefold() in _MISSING:
+            raise InputError(
+                f"{where}: a value is missing ('{text}'), or the row has fewer fields than the "
+                "header. Expected a number; write 0 where nothing was counted."
+            )
+        if _DECIMAL_COMMA.fullmatch(text):
+            raise InputError(
+                f"{where}: '{text}' has a decimal comma. Write the table with decimal points (in R "
+                "by write.csv, not write.csv2)."
+            )
         raise InputError(
-            f"'{path}', column '{names[cast(int, column)]}': expected numbers, found "
-            f"'{_first_text(frame[column])}'. A column that describes the cells can be "
+            f"{where}: expected numbers, found '{text}'. A column that describes the cells can be "
             "named as `labels_key` or `batch_key`; take others out."
         )
-    block = frame.to_numpy()
-    if block.dtype.kind == "f" and np.isnan(block).any():
-        row, place = np.argwhere(np.isnan(block))[0]
-        raise InputError(
-            f"'{path}', row '{frame.index[row]}', column '{names[frame.columns[place]]}': a "
-            "value is missing, or the row has fewer fields than the header. Expected a "
-            "number; write 0 where nothing was counted."
-        )
-    return sparse.csr_matrix(block)
-
-
-def _first_text(column: pd.Series) -> object:
-    return column[pd.to_numeric(column, errors="coerce").isna() & column.notna()].iloc[0]
+    return sparse.csr_matrix(frame.to_numpy())
 
 
 def is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5 by its signature, which may stand behind a header (h5mu)."""
     return bool(h5py.is_hdf5(path))
+
+
+def is_packed_hdf5(path: Path) -> bool:
+    """Whether a file unpacks to HDF5 (``.h5ad.gz``)."""
+    with suppress(OSError, EOFError, zlib.error), gzip.open(path, "rb") as handle:
+        return handle.read(len(_HDF5)) == _HDF5
+    return False
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def resolve_gene_names(
 ) -> tuple[list[str], dict[str, int]]:
     """Bring the names of a file to those that genes are compared by.
 
-    Blanks around a name and the version of an Ensembl id are taken off; then the table is asked, by
+    Names are cleaned (:func:`plkd.io.genes.clean_gene_names`); then the table is asked, by
     the rule of :func:`plkd.io.genes.match_names`. Names that the table is ambiguous about or does
     not list stay as they are, or are left out with ``only_listed``. Columns that end with the same
     name are one gene and are added up (:class:`plkd.io.genes.GeneColumns`).
@@ -143,8 +143,8 @@ def resolve_gene_names(
     resolved : list of str
         One for each name; empty for a column to leave out.
     report : dict
-        Numbers of names: ``in_file``; of these ``unnamed``, ``as_they_were``, ``cleaned`` (of a
-        version or of blanks), ``renamed`` by the table (of these ``renamed_by_case``), and
+        Numbers of names: ``in_file``; of these ``unnamed``, ``as_they_were``, ``cleaned``,
+        ``renamed`` by the table (of these ``renamed_by_case``), and
         ``not_listed`` (left out). ``ambiguous`` counts those that the table has several new names
         for, whatever became of them.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.io.ensembl import ENSEMBL, are_ids, same_kind
-from plkd.io.normalisation import MatrixScale
+from plkd.io.scale import MatrixScale
 from plkd.utils.text import listed
 
 LISTED_MISSING = 20
+GENOME = re.compile(r"(GRC[hm]\d\d|hg\d\d|mm\d\d?)_+(?=.)")
+_ID = r"ENS[A-Z]{0,4}G\d{11}(?:\.\d+)?"
+ID_AND_SYMBOL = re.compile(rf"(?P<before>.+)[_|:]{_ID}|{_ID}[_|:](?P<behind>(?!PAR_Y).+)")
 GOOD_OVERLAP = 0.8  # share of wanted genes below which a warning is due
 
 
@@ -60,16 +64,26 @@ class GeneOverlap:
 
 
 def clean_gene_names(names: Iterable[object]) -> list[str]:
-    """Strip blanks, and the version of Ensembl ids (ENSG00000141510.18 -> ENSG00000141510).
+    """Take off what other programs put around a name.
 
-    A missing name becomes the empty string. The length is that of the input.
+    That are blanks, the version of an Ensembl id (ENSG00000141510.18), an id beside its symbol
+    (TP53_ENSG00000141510), and the genome that most names begin with (GRCh38_TP53). A missing name
+    becomes the empty string. The length is that of the input.
     """
-    cleaned = []
-    for name in names:
-        text = as_text(name).strip()
-        match = ENSEMBL.fullmatch(text) if text.startswith("ENS") else None
-        cleaned.append(match.group(1) if match else text)
-    return cleaned
+    texts = [as_text(name).strip() for name in names]
+    genomes = Counter(match[1] for text in texts if (match := GENOME.match(text)))
+    genome, n_of_it = genomes.most_common(1)[0] if genomes else ("", 0)
+    if n_of_it > len(texts) / 2:
+        texts = [re.sub(f"^{genome}_+(?=.)", "", text) for text in texts]
+    return [_without_id(text) if "ENS" in text else text for text in texts]
+
+
+def _without_id(name: str) -> str:
+    """A symbol without the Ensembl id beside it; an id alone without its version."""
+    if match := ENSEMBL.fullmatch(name):
+        return str(match[1])
+    match = ID_AND_SYMBOL.fullmatch(name)
+    return (match["before"] or match["behind"]) if match else name
 
 
 def as_text(name: object) -> str:

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.normalisation import MatrixScale, detect_scale, sampled_blocks
+from plkd.io.scale import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
 
 Matrices = Mapping[str, Callable[[], Any]]
 """By the name of a slot (``X``, ``raw.X``, ``layers['counts']``) what opens the matrix there."""
+
+Notice = Callable[[str], None]
+"""Is told, in a sentence, what was not quite as it should be, and what was made of it."""
 
 CHUNK_ROWS = 4096
 DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
@@ -33,6 +36,19 @@ HELD_VALUES = 2**27  # of a matrix stored by columns, in memory at a time
 SCANNED_VALUES = 2**24
 SCALE_ROWS = 200
 RNA_MODALITIES = ("rna", "gex", "gene expression")
+
+
+class Notices:
+    """Notices on a file: each is logged as a warning and kept, once however often it comes."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __call__(self, text: str) -> None:
+        """Log and keep."""
+        if text not in self.texts:
+            self.texts.append(text)
+            logger.warning("%s", text)
 
 
 @contextmanager
@@ -80,7 +96,8 @@ def open_store(path: str | Path, modality: str | None = None) -> Iterator[Any]:
         import zarr
 
         with readable(path, "the zarr folder"):
-            store = zarr.open_group(str(path), mode="r")
+            # What is consolidated lacks one of two names that differ by case alone.
+            store = zarr.open_group(str(path), mode="r", use_consolidated=False)
         yield _annotated(store, path, modality)
     else:
         with open_hdf5(path) as store:
@@ -149,7 +166,7 @@ def existing(path: str | Path) -> Path:
     Raises
     ------
     InputError
-        If there is nothing, a link that leads nowhere, or no permission, or it is no path at all.
+        If there is nothing, a link that leads nowhere, a pipe, no permission, or no path at all.
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(
@@ -160,6 +177,11 @@ def existing(path: str | Path) -> Path:
     if not path.exists():
         what = "is a link to a file that is gone" if path.is_symlink() else "does not exist"
         raise InputError(f"'{path}' {what}; correct its path")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"'{path}' is a pipe or a device, which cannot be read more than once; write its "
+            "content to a file and give that"
+        )
     if not os.access(path, os.R_OK):
         raise InputError(f"'{path}' cannot be read; change its permissions")
     return path
@@ -244,7 +266,11 @@ def check_shape(matrix: Any, path: Path, n_cells: int, n_columns: int) -> None:
 
 
 def row_chunks(
-    matrix: Any, path: Path, chunk_size: int = CHUNK_ROWS, wanted: NDArray[np.bool_] | None = None
+    matrix: Any,
+    path: Path,
+    chunk_size: int = CHUNK_ROWS,
+    wanted: NDArray[np.bool_] | None = None,
+    notice: Notice = logger.warning,
 ) -> Iterator[tuple[slice, sparse.csr_matrix]]:
     """Go through a matrix in memory or on disk by rows: (rows, canonical CSR of these rows).
 
@@ -258,17 +284,19 @@ def row_chunks(
         Rows at a time; fewer where they are long and dense.
     wanted
         bool array (n_rows,): chunks without a wanted row are skipped.
+    notice
+        Is told that values of one place were added up.
 
     Raises
     ------
     InputError
-        If a chunk cannot be read, or is no matrix: columns out of range or named twice in a row.
+        If a chunk cannot be read, or is no matrix: columns out of range.
     """
     n_rows, n_columns = matrix.shape
     if _is_stored_sparse(matrix) and matrix.format == "csc":
         for first, block in _blocks_of_columns(matrix, path, chunk_size):
             inside = None if wanted is None else wanted[first : first + block.shape[0]]
-            for rows, chunk in row_chunks(block, path, chunk_size, inside):
+            for rows, chunk in row_chunks(block, path, chunk_size, inside, notice):
                 yield slice(first + rows.start, first + rows.stop), chunk
         return
     if not (sparse.issparse(matrix) or _is_stored_sparse(matrix)):
@@ -278,11 +306,16 @@ def row_chunks(
         if wanted is not None and not wanted[rows].any():
             continue
         with readable(path, f"rows {rows.start} to {rows.stop} of the matrix"):
-            chunk = _canonical(_sliced(matrix, rows), rows.start)
+            chunk, added_up = _canonical(_sliced(matrix, rows))
+        if added_up:
+            notice(
+                f"'{path}': cells have several values for one gene in the same column (the matrix "
+                "names columns twice); they are added up, as scipy does"
+            )
         yield rows, chunk
 
 
-def held(matrix: Any, path: Path) -> Any:
+def held(matrix: Any, path: Path, notice: Notice = logger.warning) -> Any:
     """Take a matrix on disk into memory as CSR if it is small, so that it is decoded once.
 
     A larger one is given back as it is, to be read in chunks as often as it is gone through; one
@@ -308,7 +341,8 @@ def held(matrix: Any, path: Path) -> Any:
     )
     if n_values > DECODED_VALUES or matrix.shape[0] == 0:
         return matrix
-    return sparse.vstack([chunk for _, chunk in row_chunks(matrix, path)], format="csr")
+    chunks = [chunk for _, chunk in row_chunks(matrix, path, notice=notice)]
+    return sparse.vstack(chunks, format="csr")
 
 
 def _blocks_of_columns(
@@ -356,12 +390,14 @@ def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any],
         yield rows, np.repeat(np.arange(of_column.size, dtype=np.int32), of_column), data
 
 
-def sample_of(matrix: Any, path: Path, n_rows: int) -> sparse.csr_matrix:
+def sample_of(
+    matrix: Any, path: Path, n_rows: int, notice: Notice = logger.warning
+) -> sparse.csr_matrix:
     """Some rows, in blocks spread over the matrix."""
     wanted = np.zeros(matrix.shape[0], dtype=bool)
     for block in sampled_blocks(matrix.shape[0], n_rows):
         wanted[block] = True
-    chunks = [chunk[wanted[rows]] for rows, chunk in row_chunks(matrix, path, 256, wanted)]
+    chunks = [chunk[wanted[rows]] for rows, chunk in row_chunks(matrix, path, 256, wanted, notice)]
     return sparse.vstack(chunks, format="csr") if chunks else sparse.csr_matrix(matrix.shape)
 
 
@@ -371,36 +407,38 @@ def _sliced(matrix: Any, rows: slice) -> sparse.csr_matrix:
     Own code for stored CSR, because anndata's passes them unchecked to code that trusts them.
     """
     if not _is_stored_sparse(matrix):
-        return sparse.csr_matrix(matrix[rows])
+        values = matrix[rows]
+        return sparse.csr_matrix(_wide_enough(values) if isinstance(values, np.ndarray) else values)
     group = matrix.group
     indptr = group["indptr"][rows.start : rows.stop + 1].astype(np.int64)
     first, last = int(indptr[0]), int(indptr[-1])
     if first < 0 or last > group["data"].shape[0] or (np.diff(indptr) < 0).any():
         raise ValueError("its `indptr` does not ascend or points behind the end of the values")
-    parts = group["data"][first:last], group["indices"][first:last], indptr - first
+    data = _wide_enough(group["data"][first:last])
+    parts = data, group["indices"][first:last], indptr - first
     if parts[1].size and not (parts[1].min() >= 0 and parts[1].max() < matrix.shape[1]):
         raise ValueError(f"its `indices` name columns that are not among the {matrix.shape[1]}")
     return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, matrix.shape[1]))
 
 
-def _canonical(chunk: sparse.csr_matrix, first_row: int) -> sparse.csr_matrix:
-    """Refuse what is no matrix, before code that trusts the indices sees it; sort the rest."""
+def _wide_enough(values: NDArray[Any]) -> NDArray[Any]:
+    """The same values; half precision, which scipy has no sparse matrices of, as float32."""
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
+def _canonical(chunk: sparse.csr_matrix) -> tuple[sparse.csr_matrix, bool]:
+    """Refuse what is no matrix, before code that trusts the indices sees it; sort the rest.
+
+    Values of the same place are added up; whether there were any is said.
+    """
     chunk.check_format(full_check=True)
-    if not chunk.has_canonical_format:
-        chunk = chunk.sorted_indices()  # a copy: the arrays may be those of a user's matrix
-        twice = (np.diff(chunk.indices) == 0) & (np.diff(_row_of_value(chunk)) == 0)
-        if twice.any():
-            place = int(np.flatnonzero(twice)[0])
-            row = first_row + int(_row_of_value(chunk)[place])
-            raise ValueError(
-                f"row {row} has two values in column {chunk.indices[place]}: call "
-                "X.sum_duplicates() and write it anew"
-            )
-    return chunk
-
-
-def _row_of_value(X: sparse.csr_matrix) -> NDArray[np.intp]:
-    return np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    if chunk.has_canonical_format:
+        return chunk, False
+    n_values = chunk.nnz
+    narrow = chunk.dtype.kind in "iub" and chunk.dtype.itemsize < 4  # sums would overflow
+    chunk = chunk.astype(np.int32) if narrow else chunk.copy()  # it may be a user's matrix
+    chunk.sum_duplicates()
+    return chunk, chunk.nnz < n_values
 
 
 def read_annotations(store: Any, path: Path, use_raw: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -441,14 +479,16 @@ def read_everything(store: Any, path: Path) -> ad.AnnData:
         return ad.read_h5ad(path) if old else read_elem(store)
 
 
-def scales_of(matrices: Matrices, path: Path) -> dict[str, MatrixScale]:
-    """Scale of every matrix, by the setting that selects it (``layer: counts``).
+def scales_of(matrices: Matrices, path: Path, but: str) -> dict[str, MatrixScale]:
+    """Scale of the matrices but one, by the setting that selects each (``layer: counts``).
 
     Only some rows of each are read. Matrices that are not numbers, or that cannot be read, are left
     out.
     """
     scales = {}
     for name, opened in matrices.items():
+        if name == but:
+            continue
         with suppress(InputError):
             with readable(path, name):
                 matrix = opened()

@@ -1,4 +1,4 @@
-"""Symbols that a file of Ensembl ids holds beside them, used where they are needed."""
+"""Other names that a file holds for its genes: used, or proposed where they are needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from plkd.io.cells import CellFile
 from plkd.io.ensembl import are_ids
-from plkd.io.genes import match_genes
+from plkd.io.genes import match_genes, naming_hint
 from plkd.utils.logs import logger
 
 SYMBOL_COLUMNS = (
@@ -15,6 +15,7 @@ SYMBOL_COLUMNS = (
     *("Symbol", "symbol", "symbols", "SYMBOL"),
 )
 """Columns of `var` that hold symbols in files whose genes are named by Ensembl ids."""
+HELPS = 0.5  # share of the other names that a proposed setting finds
 
 
 def with_symbols_of_file(cells: CellFile, others: Sequence[str]) -> CellFile:
@@ -62,3 +63,48 @@ def with_symbols_of_file(cells: CellFile, others: Sequence[str]) -> CellFile:
             "overlap": found.share,
         }
     return best
+
+
+def advice_on_names(
+    cells: CellFile, others: Sequence[str], called: tuple[str, str], other_cells: CellFile | None
+) -> str:
+    """What to do about genes that hardly overlap: a setting that helps, or how they are named.
+
+    Parameters
+    ----------
+    cells
+        An open file.
+    others
+        Names that its genes were compared with.
+    called
+        What messages call the two.
+    other_cells
+        Where the other names come from, if that is a file, too.
+    """
+    own = _better_names(cells, others, called[0])
+    if own is None and other_cells is not None:
+        own = _better_names(other_cells, cells.genes, called[1])
+    return own or naming_hint(cells.genes, others, called)
+
+
+def _better_names(cells: CellFile, others: Sequence[str], called: str) -> str | None:
+    """The setting by which a file finds most of the other names, if one finds half of them."""
+    rows = list(dict.fromkeys(cells.obs.index))
+    if match_genes(rows, others)[1].share > HELPS:
+        remedy = (
+            "set `transpose: true` (`--transpose`)"
+            if cells.reader == "csv"
+            else "turn the matrix round (`adata.T`) and write it anew"
+        )
+        return f"The cells of {called} are named like genes: it has the cells in columns, {remedy}."
+    best, column = HELPS, None
+    for name in cells.var.select_dtypes(exclude=["number", "bool"]).columns:
+        found = match_genes(cells.named_by(name).genes, others)[1].share
+        if found > best:
+            best, column = found, name
+    if column is None:
+        return None
+    return (
+        f"The column '{column}' of `var` of {called} has {best:.0%} of the other names: set "
+        f"`gene_symbols_key: {column}` there (`--gene-symbols-key {column}`)."
+    )

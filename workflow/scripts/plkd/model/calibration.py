@@ -46,6 +46,11 @@ class Calibration:
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha = {self.alpha}: expected more than 0 and less than 1")
 
+    @property
+    def can_flag(self) -> bool:
+        """Whether any cell can be flagged unknown: not if no reference cell was held out."""
+        return self.unknown_threshold > 0
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities (cells, labels); rows sum to one."""
         return torch.softmax(logits.double() / self.temperature, dim=1).float()

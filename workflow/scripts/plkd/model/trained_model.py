@@ -154,7 +154,9 @@ class Model:
             f"  pathways: {listed(about['pathways'], quote='')}",
             f"  unknown below confidence {about['unknown_threshold']:.3f}; prediction sets miss "
             f"the label of {about['alpha']:.0%} of cells like the reference's; temperature "
-            f"{about['temperature']:.2f}",
+            f"{about['temperature']:.2f}"
+            if about["unknown_threshold"] > 0
+            else "  not calibrated: no cell can be flagged unknown",
             f"  seed {self.seed}; {origin or 'origin not recorded'}",
         ]
         return "\n".join(lines)

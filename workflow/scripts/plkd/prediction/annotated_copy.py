@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, open_cells
-from plkd.io.stores import modality_group, open_hdf5, readable
+from plkd.io.stores import modality_group, open_hdf5, open_store, readable
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import PredictedCells, predict_opened
@@ -278,8 +278,9 @@ def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
     all_cells = len(annotation.rows) == cells.n_cells
     whole_store = f".{cells.reader}" == Path(output).suffix
     needs = cells.path.stat().st_size if whole_store else 0
-    with whole_file(output, needs=needs) as temporary:
-        if whole_store and all_cells:
+    nullable_texts = ad.settings.override(allow_write_nullable_strings=True)
+    with whole_file(output, needs=needs) as temporary, nullable_texts:
+        if whole_store and all_cells and _has_columns(cells):
             shutil.copyfile(cells.path, temporary)
             _add_in_place(temporary, _modality(cells), annotation)
         elif whole_store and cells.reader == "h5mu":
@@ -303,6 +304,12 @@ def _modality(cells: CellFile) -> str | None:
     """Name of the group (``mod/rna``) that was labelled; None in a file without modalities."""
     with open_hdf5(cells.path) as store:
         return modality_group(store, cells.path, cells.reading.modality)
+
+
+def _has_columns(cells: CellFile) -> bool:
+    """Whether `obs` can be added to where it is: before anndata 0.7 it was one array of records."""
+    with open_store(cells.path, cells.reading.modality) as store:
+        return hasattr(store["obs"], "keys")
 
 
 def _obs_columns(
@@ -364,16 +371,22 @@ def _add_to(cells: ad.AnnData, annotation: Annotation) -> None:
 
 
 def _add_in_place(path: Path, group: str | None, annotation: Annotation) -> None:
-    """Add to an h5ad, or to a modality of an h5mu; its matrices are not touched."""
+    """Add to an h5ad, or to a modality of an h5mu; what is there is not touched."""
     with hdf5_file(path, "r+") as file:
         store = file if group is None else file[group]
-        table = read_elem(store["obs"])
+        columns = list(store["obs"].attrs["column-order"])
         for name, values in annotation.obs.items():
-            table[name] = values.array
-        write_elem(store, "obs", table)
+            categories = isinstance(values.dtype, pd.CategoricalDtype)
+            column = values.array if categories else values.to_numpy()
+            write_elem(store["obs"], str(name), column)
+        store["obs"].attrs["column-order"] = [
+            *columns,
+            *annotation.obs.columns.difference(columns, sort=False),
+        ]
+        cell_ids = read_elem(store["obs"]).index
         for name in ("obsm", "uns"):
             if name not in store:
                 write_elem(store, name, {})
         for name, array in annotation.obsm.items():
-            write_elem(store["obsm"], name, _named(array, table.index))
+            write_elem(store["obsm"], name, _named(array, cell_ids))
         write_elem(store["uns"], annotation.key, dict(annotation.uns))

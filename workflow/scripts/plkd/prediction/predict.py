@@ -25,7 +25,12 @@ from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, as_model_input
 from plkd.prediction.table import prediction_table
 from plkd.preparation.prepared import PreparedCells
-from plkd.preparation.side import NO_COUNTS, no_cells_left_out
+from plkd.preparation.side import (
+    OTHER_SCALE,
+    no_cells_left_out,
+    on_outlying,
+    unique_cell_ids,
+)
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
 from plkd.utils.hdf5 import write_h5ad
@@ -128,12 +133,16 @@ def predict_opened(
         raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
     ids = np.asarray(given.obs.index, dtype=object)
     without = np.setdiff1d(np.arange(given.n_cells), rows)
+    reasons = given.reasons(without)
+    odd = without[reasons == OTHER_SCALE]
+    if len(odd):
+        logger.warning("'%s': %s", given.name, on_outlying(ids[odd], given.scale))
     return PredictedCells(
-        _table(model, _unique(ids[rows]), probabilities),
+        _table(model, unique_cell_ids(given.obs.index[rows], given.name), probabilities),
         embedding,
         rows,
         ids[rows],
-        pd.DataFrame({"source_row": without, "cell_id": ids[without], "reason": NO_COUNTS}),
+        pd.DataFrame({"source_row": without, "cell_id": ids[without], "reason": reasons}),
         about_labels(
             model,
             gene_overlap=given.overlap.share,
@@ -280,12 +289,3 @@ def _table(
         unknown_threshold=model.calibration.unknown_threshold,
         conformal_threshold=model.calibration.conformal_threshold,
     )
-
-
-def _unique(ids: NDArray[np.object_]) -> pd.Index:
-    """Ids for the prediction table; those of a query that uses one twice get a number."""
-    index = pd.Index(ids, dtype=object)
-    if index.is_unique:
-        return index
-    logger.warning("%d cell ids occur twice; they get a number", int(index.duplicated().sum()))
-    return ad.utils.make_index_unique(index)

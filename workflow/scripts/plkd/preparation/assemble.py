@@ -15,7 +15,7 @@ from anndata.io import write_elem
 from plkd.errors import InputError
 from plkd.io.cells import read_cells
 from plkd.io.formats import open_text, separator_of
-from plkd.io.normalisation import detect_scale
+from plkd.io.scale import detect_scale
 from plkd.io.stores import existing, readable
 from plkd.settings.datasets import ReadingOptions
 from plkd.utils.files import scratch_folder, whole_file, write_json
@@ -140,7 +140,7 @@ def _read_file(
     cells.obs[FILE_COLUMN] = name
     cells.obs_names = [f"{name}:{one}" for one in own_ids]
     cells = cells[kept].copy()
-    seen.kinds[name] = detect_scale(cells.X).kind
+    seen.kinds[name] = detect_scale(cells.X, told=entry.get("scale") or "auto").kind
     seen.placed[name] = "spatial" in cells.obsm
     for found, what in ((seen.kinds, "hold values of the same kind"), (seen.placed, "have places")):
         if len(set(found.values())) > 1:
@@ -150,14 +150,19 @@ def _read_file(
 
 
 def _read_table(settings: Mapping[str, Any]) -> pd.DataFrame:
-    """Table of cells, its index the cell ids (text), other text columns as text."""
+    """Table of cells, all of it text as it is written; its index the cell ids."""
     path = existing(settings["path"])
     columns = settings.get("columns")
     with open_text(path) as handle, readable(path, "the header"):
         separator = separator_of(handle.readline(1_000_000)) or ","
     with open_text(path) as handle, readable(path, "the table of cells"):
         table = pd.read_csv(
-            handle, sep=separator, header=None if columns else 0, names=columns, low_memory=False
+            handle,
+            sep=separator,
+            header=None if columns else 0,
+            names=columns,
+            dtype=str,
+            na_filter=False,
         )
         names = [settings.get("cell") or table.columns[0]]
         names += [settings["file"]] if settings.get("file") else []
@@ -167,8 +172,6 @@ def _read_table(settings: Mapping[str, Any]) -> pd.DataFrame:
             f"'{path}' has no column '{absent[0]}'; its columns are: "
             f"{', '.join(map(str, table.columns[:30]))}"
         )
-    for name in names:
-        table[name] = table[name].astype(str)
     return table.set_index(names[0])
 
 
@@ -203,7 +206,7 @@ def _read_positions(path: str | Path, cell_ids: pd.Index) -> np.ndarray:
     with open_text(path) as handle, readable(path, "the positions"):
         has_header = handle.readline(10_000).startswith("barcode")
         handle.seek(0)
-        table = pd.read_csv(handle, header=0 if has_header else None)
+        table = pd.read_csv(handle, header=0 if has_header else None, dtype={0: str})
         if table.shape[1] != len(_POSITIONS):
             raise InputError(
                 f"'{path}' has {table.shape[1]} columns; expected the {len(_POSITIONS)} of Visium: "

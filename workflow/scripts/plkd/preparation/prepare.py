@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import CellSource, open_cells
-from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, naming_hint, take_genes
+from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
 from plkd.io.h5ad_writer import chunked_h5ad
-from plkd.io.normalisation import TARGET_SUM, to_log_normalised
-from plkd.io.symbols import with_symbols_of_file
+from plkd.io.normalisation import to_log_normalised
+from plkd.io.scale import TARGET_SUM
+from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.preparation.chunks import chunks_of
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import Side
@@ -89,13 +90,21 @@ def prepare_dataset(
         places, overlap = match_genes(sides.query.genes, sides.reference.genes)
         notes = [*sides.reference.warnings, *sides.query.warnings, *sides.notes]
         called = _called(sides.reference.cells.path), _called(sides.query.cells.path, "query")
-        notes += check_overlap(overlap, sides.query.genes, sides.reference.genes, settings, called)
+        notes += check_overlap(
+            overlap,
+            settings,
+            lambda: advice_on_names(
+                sides.query.cells, sides.reference.genes, called[::-1], sides.reference.cells
+            ),
+        )
         sums, has_counts = measure([sides.reference, sides.query])
         genes = choose_genes(sums, sides.reference.genes, places, settings)
         report = _report(config, settings, sides, genes, overlap, notes)
         for note in notes:
             logger.warning("%s", note)
         _write(sides, genes, places, has_counts, outputs, str(config.get("name", "")))
+        noticed = [*sides.reference.cells.warnings, *sides.query.cells.warnings]
+        report["warnings"] = [*notes, *dict.fromkeys(noticed)]
         write_json(outputs.report, report)
     return report
 
@@ -148,7 +157,12 @@ def prepare_reference(
             opened = with_symbols_of_file(opened, query_genes)
             places, overlap = match_genes(query_genes, opened.genes)
             called = (_called(opened.path), "the query")
-            notes = check_overlap(overlap, query_genes, opened.genes, settings, called)
+            reference_cells = opened
+            notes = check_overlap(
+                overlap,
+                settings,
+                lambda: advice_on_names(reference_cells, query_genes, called, None),
+            )
         side = reference_side(opened, source, settings, progress=progress)
         for note in [*side.warnings, *notes]:
             logger.warning("%s", note)
@@ -286,15 +300,11 @@ def write_sides(
 
 
 def check_overlap(
-    overlap: GeneOverlap,
-    query_genes: Sequence[str],
-    reference_genes: Sequence[str],
-    settings: PrepareSettings,
-    called: tuple[str, str],
+    overlap: GeneOverlap, settings: PrepareSettings, advice: Callable[[], str]
 ) -> list[str]:
     """Refuse genes that are hardly shared; a warning about few shared genes is given back.
 
-    `called` says for messages which reference and query these are.
+    `advice` is asked what to do if they are.
 
     Raises
     ------
@@ -305,8 +315,7 @@ def check_overlap(
         raise InputError(
             f"reference genes in the query: {overlap.describe()}; at least "
             f"{settings.min_gene_overlap:.0%} are needed (`prepare.min_gene_overlap`). "
-            f"{naming_hint(reference_genes, query_genes, called)} For a small gene panel that is "
-            "named alike, lower `min_gene_overlap`."
+            f"{advice()} For a small gene panel that is named alike, lower `min_gene_overlap`."
         )
     if overlap.share < GOOD_OVERLAP:
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,23 +17,20 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile
-from plkd.io.normalisation import (
-    MatrixScale,
-    ValueRange,
-    detect_scale,
-    recover_counts,
-    require_usable,
-    sampled_blocks,
-)
+from plkd.io.counts import recover_counts
+from plkd.io.scale import MatrixScale, ValueRange, sampled_blocks
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import chunks_of
 from plkd.settings.datasets import SourceSettings
+from plkd.utils.logs import logger
 from plkd.utils.text import counted, listed
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
 LISTED_VALUES = 20
 NO_COUNTS = "no counts at all"
+OTHER_SCALE = "values on another scale than the other cells'"
+LOOK_MISSING = ("na", "n/a", "none", "null", "<na>", "unassigned", "unlabelled", "unlabeled")
 
 
 @dataclass
@@ -45,8 +43,6 @@ class Side:
         ``reference`` or ``query``.
     cells
         The open file.
-    slot
-        The matrix, for messages: file and slot.
     rows
         Row of each cell in the file, ascending int array (n_cells,).
     cell_ids
@@ -55,8 +51,6 @@ class Side:
         Object array (n_cells,) of str, None where unknown.
     batches
         Object array (n_cells,) of str.
-    sample
-        Some of the cells that `keep` asks for, CSR (n_sampled, n_genes): the evidence of `scale`.
     scale
         What the values are.
     left_out
@@ -67,12 +61,10 @@ class Side:
 
     role: str
     cells: CellFile
-    slot: str
     rows: NDArray[np.intp]
     cell_ids: pd.Index
     labels: NDArray[np.object_]
     batches: NDArray[np.object_]
-    sample: sparse.csr_matrix
     scale: MatrixScale
     report: dict[str, Any]
     left_out: pd.DataFrame
@@ -135,7 +127,7 @@ class Side:
 def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     """Take the cells that the settings ask for, by the table of the cells alone.
 
-    The scale is that of a sample of them; :func:`check_values` looks at all.
+    The scale is that of most of them; :func:`check_values` looks at all.
 
     Parameters
     ----------
@@ -157,28 +149,25 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             f"{role}: `labels_key` and `batch_key` are the same column '{settings.labels_key}'; "
             "the batch would give the label away. Name another column as `batch_key`, or none."
         )
-    slot = f"'{cells.path}', {slot_name(settings.reading.layer, settings.reading.use_raw)},"
     if cells.n_cells == 0:
         raise InputError(f"'{cells.path}' has no cells; give a {role} with cells")
     kept = _kept(cells.obs, settings, cells.path)
     rows = np.flatnonzero(kept)
-    sample = cells.take(np.concatenate([rows[block] for block in sampled_blocks(rows.size)]))
-    scale = _usable_scale(cells, slot, sample)
+    scale = cells.scale if kept.all() else cells.scale_of(_sample(cells, rows))
+    cells.require_usable(scale)
     obs = cells.obs if kept.all() else cells.obs[kept]
     labels = _column(obs, settings.labels_key, "labels_key", cells.path)
     batches = _column(obs, settings.batch_key, "batch_key", cells.path)
     n_nameless = int(pd.isna(batches).sum()) if settings.batch_key else 0
     batches[pd.isna(batches)] = MISSING_BATCH if settings.batch_key else ONLY_BATCH
-    ids, n_renamed = _unique_ids(obs.index.rename(None), batches)
+    ids = unique_cell_ids(obs.index.rename(None), cells.path)
     side = Side(
         role,
         cells,
-        slot,
         rows,
         ids,
         labels,
         batches,
-        sample,
         scale,
         {
             "url": settings.url or Path(cells.path).name,
@@ -187,10 +176,12 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             "genes_read": len(cells.genes),
             "gene_names": cells.names_report,
             "dropped": _dropped(kept, "not in `keep`, or in `drop`"),
-            "cell_ids_made_unique": n_renamed,
+            "cell_ids_made_unique": int(obs.index.duplicated().sum()),
         },
         no_cells_left_out(),
     )
+    if settings.labels_key:
+        side.warnings.extend(f"{role}: {text}" for text in _on_labels(obs[settings.labels_key]))
     if n_nameless:
         side.warnings.append(
             f"{role}: {n_nameless:,} cells without a value in '{settings.batch_key}' form the "
@@ -202,7 +193,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
 def check_values(
     sides: Sequence[Side], min_genes_per_cell: int = 0, *, progress: bool = True
 ) -> list[Side]:
-    """Look at all values of some sides: find the scale, and drop cells that hold too little.
+    """Look at all values of some sides, and drop cells on another scale or that hold too little.
 
     Parameters
     ----------
@@ -216,24 +207,27 @@ def check_values(
     Raises
     ------
     InputError
-        If no cell is left, or the matrix is neither counts nor normalised.
+        If no cell is left, or a value is missing, infinite or negative.
     """
     ranges = {side.role: ValueRange() for side in sides}
     n_genes = {side.role: np.zeros(side.n_cells, dtype=np.int32) for side in sides}
+    outlying = {side.role: np.zeros(side.n_cells, dtype=bool) for side in sides}
     for side, here, X in chunks_of(sides, "checking values", progress=progress):
+        outlying[side.role][here] = side.cells.outlying(side.rows[here], X, side.scale)
         ranges[side.role] += ValueRange.of(X)
         n_genes[side.role][here] = _genes_per_cell(X)
     checked = []
     for side in sides:
-        scale = _usable_scale(side.cells, side.slot, side.sample, ranges[side.role])
+        lowest, highest = ranges[side.role].limits
+        scale = replace(side.scale, minimum=lowest, maximum=highest)
         side = replace(side, scale=scale, report=side.report | {"scale": scale.as_dict()})
-        if scale.kind == "log1p" and not scale.target_sum and not scale.logged_counts:
-            side.warnings.append(
-                f"{side.role}: the values are logged, but what the cells were normalised to cannot "
-                "be seen (genes may have been left out); they are taken as log1p of counts per "
-                "10,000"
-            )
+        side.warnings.extend(f"{side.role}: {text}" for text in scale.doubts())
+        odd = outlying[side.role]
+        if odd.any():
+            side.warnings.append(f"{side.role}: {on_outlying(side.cell_ids[odd], scale)}")
         of_cell = n_genes[side.role]
+        side = side.take(~odd, OTHER_SCALE)
+        of_cell = of_cell[~odd]
         side = side.take(of_cell > 0, NO_COUNTS).take(
             of_cell[of_cell > 0] >= min_genes_per_cell,
             f"fewer than {min_genes_per_cell} genes (`min_genes_per_cell`)",
@@ -290,9 +284,34 @@ def labelled_cells(
     return side
 
 
+def on_outlying(cell_ids: Sequence[str] | pd.Index, scale: MatrixScale) -> str:
+    """A sentence on cells that :func:`plkd.io.scale.outlying_rows` finds."""
+    return (
+        f"{len(cell_ids):,} cells ({listed(cell_ids, 3)}) hold other values than the rest, which "
+        f"are {scale.describe()}; they are left out"
+    )
+
+
 def no_cells_left_out() -> pd.DataFrame:
     """The empty table of :attr:`Side.left_out`."""
     return pd.DataFrame({"source_row": np.empty(0, np.intp), "cell_id": [], "reason": []})
+
+
+def unique_cell_ids(names: pd.Index, path: str | Path) -> pd.Index:
+    """Names of cells; where one occurs again it gets a number, with a warning.
+
+    Cells keep their place, so that an annotated copy of the file has them under their own names.
+    """
+    if names.is_unique:
+        return names
+    twice = names[names.duplicated()]
+    logger.warning(
+        "'%s': %d cells have the name of another (%s); in tables they get a number",
+        *(path, len(twice), listed(twice, 3)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that end with numbers: any unique one will do
+        return make_index_unique(names.astype(object))
 
 
 def clean_labels(values: pd.Series) -> NDArray[np.object_]:
@@ -309,6 +328,24 @@ def clean_labels(values: pd.Series) -> NDArray[np.object_]:
     labels = text.astype(object).to_numpy(copy=True)
     labels[missing.to_numpy(dtype=bool)] = None
     return labels
+
+
+def _on_labels(values: pd.Series) -> list[str]:
+    """Sentences on labels that may not be meant as they are written."""
+    found = []
+    texts = {text for text in values.dropna().unique() if isinstance(text, str)}
+    blank = sorted(text for text in texts if text != text.strip() and text.strip() in texts)
+    if blank:
+        found.append(
+            f"labels that differ by blanks at their ends alone are taken as one: {listed(blank)}"
+        )
+    doubtful = sorted(text for text in texts if text.strip().casefold() in LOOK_MISSING)
+    if doubtful:
+        found.append(
+            f"{listed(doubtful)} in '{values.name}' are taken as labels like all others; leave "
+            "such cells out by `drop_labels`, or `drop`, if they have none"
+        )
+    return found
 
 
 def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDArray[np.bool_]:
@@ -347,13 +384,9 @@ def _column(
     return clean_labels(obs[column])
 
 
-def _usable_scale(
-    cells: CellFile, slot: str, sample: sparse.csr_matrix, values: ValueRange | None = None
-) -> MatrixScale:
-    scale = detect_scale(sample, values=values)
-    if not scale.usable:
-        require_usable(scale, slot, cells.other_scales())
-    return scale
+def _sample(cells: CellFile, rows: NDArray[np.intp]) -> sparse.csr_matrix:
+    """Some of the chosen cells, spread over all of them."""
+    return cells.take(np.concatenate([rows[block] for block in sampled_blocks(rows.size)]))
 
 
 def _genes_per_cell(X: sparse.csr_matrix) -> NDArray[np.intp]:
@@ -363,14 +396,6 @@ def _genes_per_cell(X: sparse.csr_matrix) -> NDArray[np.intp]:
         return stored
     rows = np.repeat(np.arange(X.shape[0]), stored)
     return stored - np.bincount(rows[X.data == 0], minlength=X.shape[0])
-
-
-def _unique_ids(names: pd.Index, batches: NDArray[np.object_]) -> tuple[pd.Index, int]:
-    """Cell ids; if some occur twice, all of them begin with their batch."""
-    if names.is_unique:
-        return names, 0
-    with_batch = [f"{batch}:{name}" for batch, name in zip(batches, names, strict=True)]
-    return make_index_unique(pd.Index(with_batch)), int(names.duplicated().sum())
 
 
 def _dropped(kept: NDArray[np.bool_], reason: str) -> list[dict[str, Any]]:
