@@ -19,6 +19,7 @@ from scipy import sparse
 
 import download
 import plkd.io.cells
+import plkd.io.h5ad_writer
 import plkd.io.stores
 import prepare
 from plkd.errors import InputError
@@ -713,13 +714,12 @@ def test_a_failure_while_writing_leaves_no_half_file(
     query: ad.AnnData,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(self: ad.AnnData, path: Path, **options: Any) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError("disk full")
+    def fail(*given: Any, **options: Any) -> None:
+        raise OSError("the disk is gone")
 
     paths = bench._write(reference, "r"), bench._write(query, "q")
-    monkeypatch.setattr(ad.AnnData, "write_h5ad", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(plkd.io.h5ad_writer, "write_elem", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
         bench(*paths)
     assert list((bench.folder / "prepared").iterdir()) == []
 

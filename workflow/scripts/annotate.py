@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anndata as ad
-
-from plkd.evaluation.embeddings import umap_of_query
+from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
 from plkd.model.trained_model import load_model
 from plkd.prediction.annotated_copy import annotation_of, write_annotated
 from plkd.prediction.predict import PredictedCells, about_labels, label_table, provenance_of
@@ -24,9 +22,10 @@ def main(snakemake) -> None:
     model = load_model(Path(snakemake.input.model).parent)
     prepared = PreparedCells.read(snakemake.input.prepared)
     predictions = prepared.in_order(
-        read_predictions(snakemake.input.predictions), f"'{snakemake.input.predictions}'"
+        read_predictions(snakemake.input.predictions, made_by="predict"),
+        f"'{snakemake.input.predictions}'",
     )
-    embedded = ad.read_h5ad(snakemake.input.embedding)
+    embedded = read_embedded_cells(snakemake.input.embedding)
     embedded = embedded[embedded.obs["role"] == "query"]
     place = embedded.obs.reset_index(drop=True).reset_index(names="place")
     place = prepared.in_order(place, f"'{snakemake.input.embedding}'")["place"]

@@ -154,15 +154,19 @@ def train_student(
     reference: Reference,
     model: Model,
     *,
+    settings: Settings | None = None,
     device: str = "cpu",
     resume_file: Path | None = None,
     progress: bool = True,
 ) -> Model:
     """Train the Student on the soft labels of a model's Teacher with L3 and L4.
 
-    Settings and seed are those of the Teacher. Other parameters and errors are those of
+    The seed is that of the Teacher, and so are the settings if none are given; those that are given
+    may differ in what a Teacher does not need. Other parameters and errors are those of
     :func:`train_teacher`; returns `model` with its Student.
     """
+    if settings is not None:
+        model = _with_settings(model, settings)
     teacher, settings, seed = model.require("teacher").to(device), model.settings, model.seed
     if teacher.genes != reference.genes or teacher.labels != reference.labels:
         raise InputError(
@@ -189,6 +193,23 @@ def train_student(
         student=training.trained([]),
         history=pd.concat([model.history, history], ignore_index=True),
     )
+
+
+def _with_settings(model: Model, settings: Settings) -> Model:
+    """The model of a Teacher with settings of a Student; those of the Teacher must be the same."""
+    teacher = model.require("teacher")
+    known = replace(
+        teacher.settings,
+        mask=settings.mask,
+        student=settings.student,
+        student_training=settings.student_training,
+        student_loss=settings.student_loss,
+    )
+    if known != settings:
+        raise InputError(
+            "the Teacher was trained with other settings than these: train it again with them."
+        )
+    return replace(model, teacher=replace(teacher, settings=settings))
 
 
 def _teacher_objective(

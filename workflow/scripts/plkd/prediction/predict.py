@@ -33,6 +33,7 @@ from plkd.preparation.side import (
 )
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
+from plkd.utils.hdf5 import write_h5ad
 from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
 
@@ -250,7 +251,7 @@ def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: s
     index = np.arange(len(stacked)).astype(str)
     obs = pd.DataFrame({"role": pd.Categorical(role), "cell_id": cell_ids.to_numpy()}, index=index)
     with whole_file(output) as temporary:
-        ad.AnnData(stacked, obs=obs).write_h5ad(temporary)
+        write_h5ad(ad.AnnData(stacked, obs=obs), temporary)
 
 
 def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
