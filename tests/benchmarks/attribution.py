@@ -27,8 +27,8 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "script
 
 from measuring import Table, as_text  # noqa: E402
 
-from plkd.interpret.attributed_cells import background_of  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
+from plkd.interpret.query_attribution import background_of  # noqa: E402
 from plkd.model.background import Background  # noqa: E402
 from plkd.model.trained_model import load_model  # noqa: E402
 from plkd.model.trained_network import TrainedNetwork  # noqa: E402

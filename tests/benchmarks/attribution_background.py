@@ -23,8 +23,8 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "script
 from measuring import Table, as_text  # noqa: E402
 
 from plkd.evaluation.faithfulness import curve_areas, student_curves, summarise_areas  # noqa: E402
-from plkd.interpret.attributed_cells import background_of  # noqa: E402
 from plkd.interpret.gene_attribution import attribute_genes  # noqa: E402
+from plkd.interpret.query_attribution import background_of  # noqa: E402
 from plkd.interpret.sampling import sample_per_label  # noqa: E402
 from plkd.model.background import Background  # noqa: E402
 from plkd.model.reference import Reference  # noqa: E402

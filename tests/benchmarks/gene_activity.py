@@ -170,7 +170,8 @@ def quality(data: Path) -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, f1_score
 
-    from plkd.io.normalisation import detect_scale, to_log_normalised
+    from plkd.io.normalisation import to_log_normalised
+    from plkd.io.scale import detect_scale
 
     peaks = data / "atac_hematopoiesis_granja_10kpeaks.h5ad"
     print("| features | accuracy | macro F1 |\n|---|---|---|")

@@ -103,6 +103,19 @@ def test_csv_tables_and_derived_columns(tmp_path: Path) -> None:
     np.testing.assert_allclose(cells.to_df()[expected.columns], expected, rtol=1e-6)
 
 
+def test_tables_stay_text(config: dict[str, Any], tmp_path: Path) -> None:
+    """Labels that look like numbers or missing ones, and a cell that is called 0001."""
+    cells = ad.read_h5ad(config["files"][0]["path"])
+    cells.obs_names = ["0001", "1", "NA"]
+    cells.write_h5ad(config["files"][0]["path"])
+    rows = ["cell,cluster", "0001,01", "1,1", "NA,None"]
+    about = {"path": written(tmp_path, "about.csv", "\n".join(rows) + "\n")}
+    config["files"] = [{**config["files"][0], "table": about}]
+    found, _ = run(config, tmp_path)
+    assert list(found.obs_names) == ["a:0001", "a:1", "a:NA"]
+    assert list(found.obs["cluster"]) == ["01", "1", "None"]
+
+
 def test_one_table_of_all_files_and_places(config: dict[str, Any], tmp_path: Path) -> None:
     """Numbers as file names, no header, a cell that is not listed, spots in another order."""
     for file, name in zip(config["files"], ("151507", "151508"), strict=True):

@@ -15,14 +15,11 @@ import torch
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.interpret.attributed_cells import (
-    AttributedCells,
-    attribute_query,
-    background_of,
-)
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.explainers import EXPLAINERS, Explainer, attribute_labels
 from plkd.interpret.gene_attribution import TOLERANCE, attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens
+from plkd.interpret.query_attribution import attribute_query, background_of
 from plkd.model.background import Background
 from plkd.model.reference import Reference
 from plkd.model.student import Student

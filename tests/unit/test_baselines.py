@@ -23,11 +23,12 @@ from plkd.evaluation.baselines import (
     true_labels,
 )
 from plkd.evaluation.metrics import annotation_metrics
-from plkd.evaluation.tables import controls_of, evaluate, read_registry
+from plkd.evaluation.tables import evaluate
 from plkd.model.reference import Reference
 from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_model
 from plkd.pathways.mask import Mask
+from plkd.pipeline.methods import controls_of, read_registry
 from plkd.prediction.predict import predict_prepared
 from plkd.prediction.table import label_names, prediction_table, read_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset

@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 
 from columns import columns_of, documented, undocumented
-from plkd.evaluation import embeddings, faithfulness, marker_recovery, tables
-from plkd.interpret import key_genes, networks, pathway_names, pathway_scores
+from plkd.evaluation import columns as evaluation_columns
+from plkd.evaluation import embeddings, marker_recovery, tables
+from plkd.interpret import columns as interpret_columns
+from plkd.interpret import key_genes, pathway_names
 from plkd.pathways import gene_sets
 
 RUN = "data/default/seed0"
 DECLARED = {
     "data/default/mask/pathways.tsv": gene_sets.PATHWAY_COLUMNS,
     f"{RUN}/embeddings/umap.tsv": embeddings.UMAP_COLUMNS,
+    f"{RUN}/embeddings/umap_pca.tsv": embeddings.UMAP_COLUMNS,
     f"{RUN}/evaluation/metrics.tsv": tables.METRIC_COLUMNS,
     f"{RUN}/evaluation/per_label.tsv": tables.PER_LABEL_COLUMNS,
     f"{RUN}/evaluation/abundance.tsv": tables.ABUNDANCE_COLUMNS,
@@ -27,15 +30,15 @@ DECLARED = {
     "benchmark/overall.tsv": tables.OVERALL_COLUMNS,
     f"{RUN}/interpretation/pathways.tsv": pathway_names.PATHWAY_NAME_COLUMNS,
     f"{RUN}/interpretation/pathway_genes.tsv": pathway_names.PATHWAY_GENE_COLUMNS,
-    f"{RUN}/interpretation/label_pathways.tsv": pathway_scores.LABEL_PATHWAY_COLUMNS,
-    f"{RUN}/interpretation/network_genes.tsv": networks.NETWORK_COLUMNS,
-    f"{RUN}/interpretation/network_edges.tsv": networks.EDGE_COLUMNS,
+    f"{RUN}/interpretation/label_pathways.tsv": interpret_columns.LABEL_PATHWAY_COLUMNS,
+    f"{RUN}/interpretation/network_genes.tsv": interpret_columns.NETWORK_COLUMNS,
+    f"{RUN}/interpretation/network_edges.tsv": interpret_columns.EDGE_COLUMNS,
     f"{RUN}/interpretation/gene_attributions.tsv": key_genes.GENE_COLUMNS,
     f"{RUN}/interpretation/key_genes.tsv": key_genes.KEY_GENE_COLUMNS,
     f"{RUN}/interpretation/key_gene_pools.tsv": key_genes.POOL_COLUMNS,
     "data/default/stability.tsv": key_genes.STABILITY_COLUMNS,
-    f"{RUN}/interpretation/faithfulness.tsv": faithfulness.AREA_COLUMNS,
-    f"{RUN}/interpretation/faithfulness_curves.tsv": faithfulness.CURVE_COLUMNS,
+    f"{RUN}/interpretation/faithfulness.tsv": evaluation_columns.AREA_COLUMNS,
+    f"{RUN}/interpretation/faithfulness_curves.tsv": evaluation_columns.CURVE_COLUMNS,
     f"{RUN}/interpretation/pathway_recovery_summary.tsv": marker_recovery.RECOVERY_COLUMNS,
     f"{RUN}/interpretation/marker_recovery_summary.tsv": {
         **marker_recovery.RECOVERY_COLUMNS, **marker_recovery.PLANTED_COLUMNS,

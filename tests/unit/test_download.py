@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+import plkd.pipeline.download
 import plkd.pipeline.transfer
 from misbehaving import Page, Site, serving
 from plkd.errors import InputError
@@ -374,6 +375,111 @@ def test_member_of_an_archive(site: Site, tmp_path: Path, kind: str) -> None:
     with pytest.raises(InputError, match="archive"):
         fetch(Published(f"{site.url}/good", member="in/side/y"), tmp_path / "y")
     assert {p.name for p in tmp_path.iterdir()} == {"x.bin"}
+
+
+def in_tar(*entries: tarfile.TarInfo) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for entry in entries:
+            content = io.BytesIO(CONTENT[: entry.size]) if entry.isreg() else None
+            archive.addfile(entry, content)
+    return buffer.getvalue()
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    made.size = 5 if kind == tarfile.REGTYPE else 0
+    return made
+
+
+def in_zip(name: str, mode: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        made = zipfile.ZipInfo(name)
+        made.external_attr = mode << 16
+        archive.writestr(made, CONTENT[:5])
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "a link": ("x", in_tar(entry("x", tarfile.SYMTYPE, "{precious}"))),
+    "a hard link": ("x", in_tar(entry("y"), entry("x", tarfile.LNKTYPE, "{precious}"))),
+    "a pipe": ("x", in_tar(entry("x", tarfile.FIFOTYPE))),
+    "a device": ("x", in_tar(entry("x", tarfile.CHRTYPE))),
+    "a folder": ("x", in_tar(entry("x", tarfile.DIRTYPE))),
+    "a link in a zip": ("x", in_zip("x", 0o120777)),
+    "a folder in a zip": ("x/", in_zip("x/")),
+}
+HARMLESS = {
+    "an absolute name": ("/precious", in_tar(entry("/precious"))),
+    "a name that leads out": ("../../precious", in_tar(entry("../../precious"))),
+    "a link before the file": ("x", in_tar(entry("x", tarfile.SYMTYPE, "precious"), entry("x"))),
+    "a link to a folder": (
+        "d/precious",
+        in_tar(entry("d", tarfile.SYMTYPE, ".."), entry("d/precious")),
+    ),
+    "others that lead out": ("x", in_tar(entry("x"), entry("../precious"), entry("/precious"))),
+    "a zip that leads out": ("../precious", in_zip("../precious")),
+}
+
+
+@pytest.mark.parametrize("case", [*HOSTILE, *HARMLESS])
+def test_of_a_hostile_archive_nothing_but_bytes_of_the_member_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "work" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work" / "in")
+    member, content = {**HOSTILE, **HARMLESS}[case]
+    archive = tmp_path / "archive"
+    archive.write_bytes(content)
+    target = tmp_path / "work" / "out" / "x.bin"
+    if case in HARMLESS:
+        fetch(Published(str(archive), member=member), target)
+        assert target.read_bytes() == CONTENT[:5]
+        assert not target.is_symlink()
+        target.unlink()
+    else:
+        with pytest.raises(InputError, match=rf"archive': '{member}' \(`member`\) is a link, a"):
+            fetch(Published(str(archive), member=member), target)
+    assert (tmp_path / "precious").read_text() == "mine"
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert found == {"precious", "archive", "work", "work/in", "work/out"}
+
+
+@pytest.mark.parametrize("kind", ["gz", "zip", "tar"])
+def test_what_unpacks_without_end_is_refused(tmp_path: Path, kind: str) -> None:
+    zeros = bytes(3_000_000)
+    path, target = tmp_path / f"x.csv.{kind}", tmp_path / "out" / "x.csv"
+    if kind == "gz":
+        path.write_bytes(gzip.compress(zeros))
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+            zipped.writestr("x.csv", zeros)
+    else:
+        with tarfile.open(path, "w:gz") as tarred:
+            made = entry("x.csv")
+            made.size = len(zeros)
+            tarred.addfile(made, io.BytesIO(zeros))
+    member = None if kind == "gz" else "x.csv"
+    with pytest.raises(InputError, match=r"unpacks to more than .*`max_unpacked_size`"):
+        fetch(Published(str(path), member=member, max_unpacked_size=2_999_999), target)
+    assert not list(target.parent.iterdir())
+    fetch(Published(str(path), member=member, max_unpacked_size=3_000_000), target)
+    assert target.read_bytes() == zeros
+
+
+def test_the_limit_of_unpacking_goes_by_the_packed_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plkd.pipeline.download, "LEAST_LIMIT", 1000)
+    path = tmp_path / "x.csv.gz"
+    path.write_bytes(gzip.compress(bytes(3_000_000)))  # a thousandth of it
+    with pytest.raises(InputError, match="unpacks to more than"):
+        fetch(str(path), tmp_path / "x.csv")
+    path.write_bytes(gzip.compress(CONTENT))
+    fetch(str(path), tmp_path / "x.csv")
 
 
 # ---- FTP

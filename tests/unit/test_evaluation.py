@@ -152,20 +152,24 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
         assert path.stat().st_size > 0
 
 
-def make_map(run: Path, umap: Path, max_cells: int) -> None:
+def make_map(run: Path, umap: Path, prepared: dict[str, Path], max_cells: int) -> None:
     map_cells.main(
         job(
-            input={"embedding": run / "teacher.h5ad"},
+            input={
+                "embedding": run / "teacher.h5ad",
+                "reference": prepared["reference"],
+                "query": prepared["query"],
+            },
             params={"max_cells": max_cells},
             wildcards={"seed": "0"},
-            output={"coordinates": umap},
+            output={"teacher": umap, "pca": umap.with_stem(f"{umap.stem}_pca")},
         )
     )
 
 
 def draw_map(run: Path, folder: Path, prepared: dict[str, Path], max_cells: int) -> dict[str, Path]:
     """The map and its figure; gives the output of the figure."""
-    make_map(run, folder / "umap.tsv", max_cells)
+    make_map(run, folder / "umap.tsv", prepared, max_cells)
     output = {"metrics": folder / "embedding_metrics.tsv"} | {
         suffix: folder / f"umap.{suffix}" for suffix in ("png", "pdf")
     }
@@ -175,6 +179,7 @@ def draw_map(run: Path, folder: Path, prepared: dict[str, Path], max_cells: int)
                 **prepared,
                 "embedding": run / "teacher.h5ad",
                 "umap": folder / "umap.tsv",
+                "umap_pca": folder / "umap_pca.tsv",
                 "predictions": run / "logistic_regression.parquet",
             },
             params={"max_cells": max_cells},
@@ -197,7 +202,7 @@ def test_maps_and_scores_of_the_spaces(run, prepared, tmp_path):
 
 
 def test_a_map_is_joined_by_cell(run, prepared, tmp_path):
-    make_map(run, tmp_path / "umap.tsv", 200)
+    make_map(run, tmp_path / "umap.tsv", prepared, 200)
     table = read_tsv(tmp_path / "umap.tsv", UMAP_COLUMNS)
     assert len(table) == 200
     assert np.isfinite(table[["umap1", "umap2"]]).all(axis=None)
@@ -221,7 +226,7 @@ def test_a_map_is_joined_by_cell(run, prepared, tmp_path):
 
 
 def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
-    make_map(run, tmp_path / "umap.tsv", 200)
+    make_map(run, tmp_path / "umap.tsv", prepared, 200)
     query = ad.read_h5ad(prepared["query"])
     query.obs["source_row"] = np.arange(query.n_obs)
     query.var["in_query"] = True

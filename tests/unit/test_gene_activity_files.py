@@ -16,7 +16,7 @@ from genome import gtf_line, write_bgzf, write_gz
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.gene_activity import write_gene_activity
-from plkd.io.normalisation import detect_scale
+from plkd.io.scale import detect_scale
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 
 GENES = [
@@ -120,7 +120,7 @@ def test_weighted_activity_is_known_for_normalised_values(tmp_path, annotation):
     X = ad.read_h5ad(tmp_path / "out.h5ad").X
     totals = np.asarray(X.sum(axis=1)).ravel()
     assert np.all((totals == 0) | np.isclose(totals, 10_000, rtol=1e-5))
-    assert detect_scale(X).kind == "normalised"
+    assert detect_scale(X).kind == "linear"
     # The peak between A and B lies 10,000 bases behind A and ends 9,500 before B; the others lie in
     # one gene's region, which ends the window of the other gene.
     weight_a = (np.exp(-2) + np.exp(-1)) / (1 + np.exp(-1))
@@ -249,7 +249,7 @@ def test_prepare_takes_gene_activity_as_a_query_of_rna(tmp_path, annotation, rul
         tmp_path / "query.h5ad",
         PreparedPaths.in_folder(tmp_path / "prepared"),
     )
-    assert report["query"]["scale"]["kind"] == {"seurat": "counts", "distance": "normalised"}[rule]
+    assert report["query"]["scale"]["kind"] == {"seurat": "counts", "distance": "linear"}[rule]
     query = ad.read_h5ad(tmp_path / "prepared" / "query.h5ad")
     assert list(query.var_names) == ["A", "B", "C"]
     assert ("counts" in query.layers) == (rule == "seurat")

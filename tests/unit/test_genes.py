@@ -15,7 +15,7 @@ from plkd.io.genes import (
     match_genes,
     naming_hint,
 )
-from plkd.io.normalisation import detect_scale
+from plkd.io.scale import detect_scale
 
 GENE_NAMES = st.lists(st.sampled_from(list("AaBbCcDdEe")), unique=True, max_size=10)
 

@@ -18,7 +18,7 @@ from plkd.io.cells import (
     read_cells,
     read_obs,
 )
-from plkd.io.normalisation import detect_scale
+from plkd.io.scale import detect_scale
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from simulated import make_cells
 
@@ -31,8 +31,12 @@ def iterate_cells(path, reading=AS_IT_IS, *, chunk_size=100):
 
 
 def matrix_scales(path):
-    with open_cells(path, ReadingOptions(use_raw=True)) as cells:
-        return cells.other_scales()
+    """Of every matrix: each is told of by a reader of another one."""
+    found = {}
+    for reading in (AS_IT_IS, ReadingOptions(use_raw=True)):
+        with open_cells(path, reading) as cells:
+            found |= cells.other_scales()
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -308,6 +308,22 @@ def test_the_first_layout_is_refused_with_what_mends_it(tmp_path):
         load_model(tmp_path)
 
 
+def test_settings_of_another_version_say_what_to_do(folder):
+    """`label_smoothing` was a setting before the first release."""
+
+    def older(content: dict[str, Any]) -> None:
+        content["settings"]["teacher_training"]["label_smoothing"] = 0.0
+        content["versions"]["plkd"] = "0.0.9"
+
+    edit(older, sealed=True)(folder)
+    with pytest.raises(
+        InputError,
+        match=r"of another version of plkd \(0\.0\.9; .*'label_smoothing'.*train it again, with",
+    ) as caught:
+        load_model(folder)
+    assert "damaged" not in str(caught.value)
+
+
 # ------------------------------------------------------------------------------------ predicting
 
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.interpret.columns import CENTRALITIES
 from plkd.interpret.networks import (
-    CENTRALITIES,
     build_network,
     centralities,
     choose_genes,

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import anndata as ad
 import numpy as np
@@ -11,13 +13,9 @@ import scanpy as sc
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.normalisation import (
-    MatrixScale,
-    detect_scale,
-    recover_counts,
-    require_usable,
-    to_log_normalised,
-)
+from plkd.io.counts import recover_counts
+from plkd.io.normalisation import require_usable, to_log_normalised
+from plkd.io.scale import MatrixScale, detect_scale, outlying_rows
 from simulated import make_cells
 
 
@@ -65,7 +63,7 @@ def test_log1p_of_corrected_counts_by_its_range(counts: sparse.csr_matrix) -> No
     corrected.data *= noise.lognormal(0, 0.3, corrected.nnz).astype(np.float32)
     scale = detect_scale(logged(corrected)[:, 100:])
     assert (scale.kind, scale.target_sum, scale.counts_recoverable) == ("log1p", None, False)
-    assert detect_scale(corrected * 3).kind == "normalised"
+    assert detect_scale(corrected * 3).kind == "linear"
     assert detect_scale(logged(corrected)).target_sum == pytest.approx(1e4, rel=1e-3)
 
 
@@ -81,7 +79,7 @@ def test_other_bases(counts: sparse.csr_matrix, base: float) -> None:
 @pytest.mark.parametrize("target_sum", [1.0, 1e4, 1e6])
 def test_linear_values(counts: sparse.csr_matrix, target_sum: float) -> None:
     scale = detect_scale(normalised(counts, target_sum))
-    assert scale.kind == "normalised"
+    assert scale.kind == "linear"
     assert scale.target_sum == pytest.approx(target_sum, rel=1e-3)
     assert scale.counts_recoverable
 
@@ -106,8 +104,8 @@ def test_scaled_and_invalid_have_messages_of_their_own(counts: sparse.csr_matrix
     broken.data[5] = np.inf
     nonfinite = detect_scale(broken)
     assert (scaled.kind, subtracted.kind, nonfinite.kind) == ("scaled", "invalid", "invalid")
-    assert nonfinite.n_nonfinite == 2
-    assert subtracted.n_negative == len(negative.data[::50])
+    assert "of which 2 are missing" in nonfinite.describe()
+    assert f"of which {len(negative.data[::50]):,} are negative" in subtracted.describe()
     messages = []
     for scale in (scaled, subtracted, nonfinite):
         with pytest.raises(InputError) as error:
@@ -121,10 +119,125 @@ def test_scaled_and_invalid_have_messages_of_their_own(counts: sparse.csr_matrix
         require_usable(scaled, "x", {})
 
 
-def test_a_defect_outside_the_sample_is_found(counts: sparse.csr_matrix) -> None:
-    many = sparse.vstack([counts] * 20, format="csr")
-    many.data[many.indptr[77]] = -1
-    assert detect_scale(many, n_rows=20).kind == "invalid"
+def corrected(counts: sparse.csr_matrix, spread: float = 0.3) -> sparse.csr_matrix:
+    """Counts of which every value is some per cent off, so that nothing is a multiple of it."""
+    noisy = counts.copy()
+    noise = np.random.default_rng(0).lognormal(0, spread, noisy.nnz)
+    noisy.data = (noisy.data * noise).astype(np.float32)
+    return noisy
+
+
+@pytest.mark.parametrize("odd", ["a cell times 20", "a value of 60", "a cell of counts"])
+@pytest.mark.parametrize("stored", ["all genes", "some genes", "corrected"])
+def test_one_odd_cell_decides_nothing(counts: sparse.csr_matrix, odd: str, stored: str) -> None:
+    X = logged(corrected(counts) if stored == "corrected" else counts)
+    X = X if stored == "all genes" else X[:, 100:]
+    expected = detect_scale(X)
+    row = slice(X.indptr[30], X.indptr[31])
+    if odd == "a cell times 20":
+        X.data[row] *= 20
+    elif odd == "a value of 60":
+        X.data[X.indptr[30]] = 60
+    else:
+        X.data[row] = np.rint(np.expm1(X.data[row])) + 1
+    scale = detect_scale(X)
+    assert scale.target_sum == pytest.approx(expected.target_sum)
+    same = {"maximum": expected.maximum, "target_sum": expected.target_sum}
+    assert replace(scale, **same) == expected
+    assert list(np.flatnonzero(outlying_rows(X, scale))) == [30]
+
+
+def test_a_fraction_among_counts_is_odd(counts: sparse.csr_matrix) -> None:
+    X = counts.copy()
+    X.data[X.indptr[30]] = 0.5
+    assert detect_scale(X).kind == "counts"
+    assert list(np.flatnonzero(outlying_rows(X, detect_scale(X)))) == [30]
+    assert not outlying_rows(counts, detect_scale(counts)).any()
+
+
+@pytest.mark.parametrize("depth", [60, 300, 1500])
+def test_fractional_counts_are_not_logged(depth: float) -> None:
+    counts = make_cells(300, 400, types=4, depth=depth).X
+    profile = np.asarray(counts.sum(0)).ravel() / counts.sum()
+    ambient = 0.1 * np.asarray(counts.sum(1)) * profile
+    for X in (
+        corrected(counts),
+        sparse.csr_matrix(np.maximum(counts.toarray() - ambient, 0)),  # SoupX
+        sparse.csr_matrix(np.random.default_rng(0).gamma(5, counts.toarray() / 5 + 0.01)),  # scVI
+    ):
+        scale = detect_scale(X)
+        assert (scale.kind, scale.certainty) == ("linear", "likely" if depth > 60 else ANY)
+        assert not outlying_rows(X, scale).any()
+
+
+def test_estimated_counts_are_linear(counts: sparse.csr_matrix) -> None:
+    """Of salmon or RSEM: whole numbers but for some genes that share their reads."""
+    X = counts.copy()
+    X.data[np.isin(X.indices, np.arange(0, 400, 5))] *= np.float32(0.83)
+    assert detect_scale(X).kind == "linear"
+
+
+@pytest.mark.parametrize("base", ["log1p", "log2"])
+def test_logarithms_of_tpm_of_some_genes(counts: sparse.csr_matrix, base: str) -> None:
+    """Values of 15 and more; every gene has a length, so no value is a multiple of a count."""
+    length = np.random.default_rng(0).lognormal(7, 0.8, 400)
+    tpm = counts.multiply(1 / length).tocsr()
+    tpm = tpm.multiply(1e6 / tpm.sum(1)).tocsr().astype(np.float32)[:, 100:]
+    X = tpm.log1p() if base == "log1p" else tpm.log1p() / math.log(2)
+    scale = detect_scale(X)
+    assert (scale.kind, scale.log_base) == ("log1p", math.e if base == "log1p" else 2.0)
+    assert scale.certainty == "likely"
+    assert scale.doubts()
+    expected = normalised(tpm, 1e4).log1p()
+    np.testing.assert_allclose(to_log_normalised(X, scale).toarray(), expected.toarray(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_cells", [1, 2, 3, 4])
+@pytest.mark.parametrize("target_sum", [1e4, 1e6, 2345.0])
+def test_few_cells_are_rescaled(counts: sparse.csr_matrix, n_cells: int, target_sum: float) -> None:
+    X = logged(counts, target_sum)[:n_cells]
+    result = to_log_normalised(X, detect_scale(X))
+    np.testing.assert_allclose(result.toarray(), logged(counts)[:n_cells].toarray(), rtol=1e-3)
+
+
+def test_cells_that_were_normalised_to_several_totals(counts: sparse.csr_matrix) -> None:
+    X = sparse.vstack([logged(counts)[:150], logged(counts, 1e6)[150:]], format="csr")
+    scale = detect_scale(X)
+    assert (scale.kind, scale.target_sum, scale.own_totals) == ("log1p", None, True)
+    np.testing.assert_allclose(
+        to_log_normalised(X, scale).toarray(), logged(counts).toarray(), rtol=1e-4
+    )
+
+
+def test_counts_beside_logarithms_are_refused(counts: sparse.csr_matrix) -> None:
+    X = sparse.vstack([counts[:100], logged(counts)[100:]], format="csr")
+    with pytest.raises(InputError, match="of two kinds: 33% of the cells hold whole numbers"):
+        require_usable(detect_scale(X), "x")
+
+
+def test_values_far_from_the_others_do_not_overflow(counts: sparse.csr_matrix) -> None:
+    X = logged(counts, 1e6)
+    X.data[0] = 5000.0
+    assert np.isfinite(to_log_normalised(X, detect_scale(X)).data).all()
+
+
+@pytest.mark.parametrize("told", ["counts", "log1p", "log2", "log10", "linear"])
+def test_what_the_user_says(counts: sparse.csr_matrix, told: str) -> None:
+    noisy = logged(corrected(counts))[:, 100:]
+    divisor = {"log2": math.log(2), "log10": math.log(10)}.get(told, 1.0)
+    X = counts if told == "counts" else noisy / divisor
+    scale = detect_scale(X, told=told)
+    assert scale.certainty == "told"
+    assert not [text for text in scale.doubts() if "prove" in text]
+    expected = {"linear": logged(X), "counts": logged(counts)}.get(told, noisy)
+    np.testing.assert_allclose(to_log_normalised(X, scale).toarray(), expected.toarray(), rtol=1e-4)
+
+
+def test_what_the_user_says_and_cannot_be(counts: sparse.csr_matrix) -> None:
+    with pytest.raises(InputError, match="says counts, but the values of 100% of the cells"):
+        detect_scale(logged(counts), told="counts")
+    with pytest.raises(InputError, match="says log1p, but most cells have values above 15"):
+        detect_scale(counts * 10, told="log1p")
 
 
 def test_text_is_refused() -> None:
@@ -141,7 +254,7 @@ def test_nothing_inside(shape: tuple[int, int]) -> None:
 
 
 def test_a_description_is_ready_for_json() -> None:
-    for kind in ("counts", "log1p", "normalised", "scaled", "invalid"):
+    for kind in ("counts", "log1p", "linear", "scaled", "invalid"):
         scale = MatrixScale(kind, math.nan, math.inf)
         assert scale.describe()
         assert json.loads(json.dumps(scale.as_dict(), allow_nan=False))["kind"] == kind

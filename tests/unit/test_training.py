@@ -322,6 +322,22 @@ def test_both_in_one_are_one_after_the_other(reference, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]  # no resume file is left
 
 
+def test_the_settings_of_the_student_come_with_the_student(reference):
+    """The Teacher does not need them: a change of them does not train it again."""
+    hidden = dataclasses.replace(SETTINGS.student, hidden=(8,))
+    wanted = dataclasses.replace(SETTINGS, student=hidden)
+    mask = make_mask(reference.genes)
+    teacher = train_teacher(reference, mask, SETTINGS, seed=3, progress=False)
+    late = train_student(reference, teacher, settings=wanted, progress=False)
+    both = train_model(reference, mask, wanted, seed=3, progress=False)
+    assert late.settings == both.settings == wanted
+    for kind in ("teacher", "student"):
+        assert weights_equal(both.require(kind), late.require(kind))
+    other = dataclasses.replace(wanted, label_noise=0.1)
+    with pytest.raises(InputError, match="the Teacher was trained with other settings"):
+        train_student(reference, teacher, settings=other, progress=False)
+
+
 def test_a_mask_of_other_genes_is_refused(reference):
     mask = make_mask(reference.genes[::-1])
     with pytest.raises(InputError, match="other genes"):

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 import plkd
 from plkd.evaluation.marker_recovery import read_markers
-from plkd.evaluation.tables import read_registry
+from plkd.pipeline.methods import read_registry
 from plkd.io.ensembl import symbols_of_ids
 from plkd.pathways.gene_sets import SHIPPED, read_gmt
 from plkd.settings.presets import PRESETS

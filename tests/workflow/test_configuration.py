@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
+import anndata as ad
 import pytest
 import yaml
 
+from plkd.io.ensembl import symbols_of_ids
 from project import Project, planned_rules
 
 pytestmark = pytest.mark.workflow
@@ -56,6 +59,59 @@ def test_paths_are_found_beside_the_configuration(project: Project) -> None:
     path = project.folder / "config" / "config.yaml"
     path.write_text(yaml.safe_dump({"datasets": ["elsewhere/simulated.yaml"]}))
     assert "mask" in planned_rules(project.snakemake("-n"))
+
+
+def test_paths_of_a_data_set_are_found_beside_its_own_file(project: Project) -> None:
+    """Not beside that of another one; what is found twice is told."""
+    config = yaml.safe_load((project.folder / "config" / "config.yaml").read_text())
+    for name in ("one", "other"):
+        (project.folder / name).mkdir()
+        for file in ("reference.h5ad", "query.h5ad", "markers.gmt"):
+            shutil.copy(project.folder / file, project.folder / name)
+        dataset = {**config["datasets"][0], "name": name}
+        (project.folder / name / "data.yaml").write_text(yaml.safe_dump(dataset))
+    (project.folder / "markers.gmt").unlink()
+    (project.folder / "reference.h5ad").unlink()
+    (project.folder / "other" / "reference.h5ad").unlink()
+    config["datasets"] = ["one/data.yaml"]
+    (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    planned = project.snakemake("-n")
+    assert "mask" in planned_rules(planned)
+    assert planned.stdout.count("'markers.gmt' is taken from 'one'") == 1
+    told = "'query.h5ad' is taken from the working directory, not 'one/query.h5ad'"
+    assert planned.stdout.count(told) == 1
+
+    config["datasets"].append("other/data.yaml")
+    (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    missing = project.snakemake("-n")
+    assert missing.returncode == 1
+    assert "Missing input files" in missing.stdout
+
+
+def test_masks_without_knowledge_need_no_gene_sets(project: Project) -> None:
+    project.configure({"gene_sets": []}, variants={"plain": {"mask": {"kind": "dense"}}})
+    assert "mask" in planned_rules(project.snakemake("-n"))
+    project.configure({"gene_sets": []})
+    ended = project.snakemake("-n")
+    assert ended.returncode == 1
+    assert "data set 'simulated' has no gene sets, which variant 'default'" in ended.stdout
+
+
+def test_the_gene_table_that_comes_with_the_library(project: Project) -> None:
+    """Genes named by Ensembl ids in the reference, by symbols in the query."""
+    ids = {symbol: name for name, symbol in symbols_of_ids("human").items()}
+    cells = ad.read_h5ad(project.folder / "reference.h5ad")
+    cells.var_names = [ids.get(name, name) for name in cells.var_names]
+    cells.write_h5ad(project.folder / "reference.h5ad")
+    reference = {"url": "reference.h5ad", "labels_key": "cell_type", "gene_table": "human"}
+    project.configure({"reference": reference})
+    ended = project.snakemake("--", "results/simulated/prepared/report.json")
+    assert ended.returncode == 0, ended.stdout
+    report = json.loads((project.folder / "results/simulated/prepared/report.json").read_text())
+    assert report["reference"]["gene_names"]["renamed"] > 50
+    project.configure({"reference": {**reference, "gene_table": "humans"}})
+    ended = project.snakemake("-n")
+    assert "did you mean 'human'?" in ended.stdout
 
 
 def test_a_failed_step_shows_its_error_once(project: Project) -> None:

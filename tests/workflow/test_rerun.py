@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from project import SETTINGS, Project, planned_rules
+from project import SETTINGS, Project, planned_jobs, planned_rules
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
 
@@ -52,6 +52,12 @@ def test_interpretation_can_be_left_out(finished: Project, project: Project) -> 
     assert not rules.keys() & {"pathways", "networks", "attribute_genes", "explanations_table"}
 
 
+def test_a_setting_of_the_student_does_not_repeat_the_teacher(finished: Project) -> None:
+    rules = planned(finished, variants={"default": {**SETTINGS, "student": {"hidden": [16]}}})
+    assert "student" in rules
+    assert not rules.keys() & {"mask", "teacher"}
+
+
 def test_variants_and_seeds_do_not_repeat_other_methods(finished: Project) -> None:
     variants = {"default": SETTINGS, "wide": {**SETTINGS, "teacher": {"width": 32}}}
     rules = planned(finished, variants=variants, seeds=[0, 1])
@@ -79,3 +85,46 @@ def test_a_lost_output_is_made_again(finished: Project, lost: str, rule: str) ->
     finally:
         kept.rename(path)
     assert rule in rules
+
+
+def test_all_that_a_run_leaves_is_asked_for(finished: Project) -> None:
+    """What no target names could vanish, and a run would say that there is nothing to be done."""
+    jobs = planned_jobs(finished.snakemake("-n", "--forceall"))
+    asked = {path for job in jobs if job["rule"] == "summary" for path in job["input"].split(", ")}
+    asked |= {"results/summary.txt", "results/report.html"}
+    left = {
+        str(path.relative_to(finished.folder))
+        for path in (finished.folder / "results").rglob("*")
+        if path.is_file()
+    }
+    inside = {path for path in left if any(path.startswith(f"{one}/") for one in asked)}
+    assert left - inside - asked == set()
+
+
+def test_the_target_labels_asks_for_the_table_as_well(finished: Project) -> None:
+    labels = finished.run_folder() / "labels.tsv"
+    kept = labels.rename(labels.with_name("labels.tsv.kept"))
+    try:
+        assert "annotate" in planned_rules(finished.snakemake("-n", "--", "labels"))
+    finally:
+        kept.rename(labels)
+
+
+def test_what_is_made_of_published_files_is_asked_for(project: Project) -> None:
+    """The report of an assembly, and that of gene activity."""
+    (project.folder / "genes.bed").write_text("chr1\t0\t100\tA\t0\t+\n")
+    files = [{"url": "reference.h5ad", "name": "a"}, {"url": "query.h5ad", "name": "b"}]
+    activity = {"gene_activity": {"annotation": {"url": "genes.bed"}}}
+    project.configure(
+        {
+            "name": "assembled",
+            "cells": {"files": files},
+            "reference": {"labels_key": "cell_type"},
+            "query": {},
+        },
+        {"name": "open", "query": {"url": "query.h5ad", **activity}},
+    )
+    jobs = planned_jobs(project.snakemake("-n"))
+    asked = next(job["input"] for job in jobs if job["rule"] == "summary").split(", ")
+    assert "results/assembled/assembled.json" in asked
+    assert "results/open/gene_activity/query.json" in asked

@@ -25,8 +25,11 @@ rule predict:
 rule map_cells:
     input:
         embedding="<run>/embeddings/teacher.h5ad",
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
     output:
-        coordinates="<run>/embeddings/umap.tsv",
+        teacher="<run>/embeddings/umap.tsv",
+        pca="<run>/embeddings/umap_pca.tsv",
     log:
         "<logs>/<run_name>/map_cells.log",
     benchmark:
@@ -35,7 +38,7 @@ rule map_cells:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=3000,
+        mem_mb=memory_mb,
     params:
         max_cells=MAPPED_CELLS,
         code=code("map_cells.py"),

@@ -194,11 +194,7 @@ rule pathway_recovery:
 
 rule stability:
     input:
-        **model_files(
-            f"<results>/{{dataset}}/{{variant}}/seed{config['seeds'][0]}/model",
-            "teacher",
-            "student",
-        ),
+        reference="<prepared>/reference.h5ad",
         genes=gene_tables_of_seeds,
     output:
         table=shown(

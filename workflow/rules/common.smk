@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
 import jsonschema
-import pandas as pd
 import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -65,6 +64,7 @@ spec.loader.exec_module(fingerprint)
 for module in (
     "pipeline/configuration",
     "pipeline/console",
+    "pipeline/methods",
     "settings/datasets",
     "settings/presets",
 ):
@@ -75,6 +75,7 @@ fingerprint.reachable_modules("plkd/__init__.py", locate)
 from plkd.errors import InputError
 from plkd.pipeline.configuration import suggestion, violation
 from plkd.pipeline import console
+from plkd.pipeline.methods import read_registry
 from plkd.settings.datasets import READING, sources_in, with_paths
 from plkd.settings.presets import resolve
 
@@ -185,23 +186,32 @@ def settings_of(name, variant):
 # Where relative paths are looked for that do not exist in the working directory: beside the files that
 # name them.
 FOLDERS = [Path(os.path.relpath(file)).parent for file in workflow.configfiles]
+TOLD = set()
 
 
-def beside(path):
-    """A path as it is, or beside the configuration, if it exists there and not here."""
-    if os.path.exists(path):
+def tell(message):
+    """Say something once, in the process that the user watches."""
+    if workflow.is_main_process and message not in TOLD:
+        logger.warning(message)
+    TOLD.add(message)
+
+
+def beside(path, folder=None):
+    """A path as it is, or beside the file of a data set (in `folder`) or a configuration that names it,
+    if it exists there and not here."""
+    folders = [*([Path(folder)] if folder else []), *FOLDERS]
+    places = [place for place in (str(one / path) for one in folders) if os.path.exists(place)]
+    if not places:
         return path
-    for folder in FOLDERS:
-        place = str(folder / path)
-        if os.path.exists(place):
-            if workflow.is_main_process and place not in TAKEN_BESIDE:
-                logger.info(f"'{path}' is taken from '{folder}', beside the configuration")
-            TAKEN_BESIDE.add(place)
-            return place
+    if not os.path.exists(path):
+        tell(f"'{path}' is taken from '{Path(places[0]).parent}', beside the configuration")
+        return places[0]
+    if not os.path.samefile(path, places[0]):
+        tell(
+            f"'{path}' is taken from the working directory, not '{places[0]}' beside the configuration: "
+            "give the whole path of the one you mean"
+        )
     return path
-
-
-TAKEN_BESIDE = set()
 
 
 def read_entry(entry):
@@ -217,15 +227,16 @@ def read_entry(entry):
         path = Path(source_file(entry))
     if not path.is_file():
         stop(f"the data set '{entry}' does not exist.")
-    if path.parent not in FOLDERS:
-        FOLDERS.append(path.parent)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         stop(f"'{path}' is not YAML: {error}")
     listed = content if isinstance(content, list) else [content]
     # YAML anchors give several data sets the same mapping: each gets its own before defaults go in.
-    return [checked(copy.deepcopy(one), "dataset", named(one, f"'{entry}'")) for one in listed]
+    datasets = [checked(copy.deepcopy(one), "dataset", named(one, f"'{entry}'")) for one in listed]
+    for source in sources_in(datasets):
+        source["beside"] = str(path.parent)
+    return datasets
 
 
 def named(dataset, where):
@@ -301,10 +312,16 @@ for pathvar in ("results", "resources", "logs", "benchmarks"):
 DATASETS = read_datasets(config["datasets"])
 VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
 METHODS_FILE = source_file("config/methods.tsv")
-METHODS = pd.read_csv(METHODS_FILE, sep="\t", index_col="id")
+METHODS = read_registry(METHODS_FILE)
 MODELS = ["student", "teacher"]
 OTHERS = [*config["methods"], *METHODS.index[METHODS["kind"] == "control"]]
 DETERMINISTIC = METHODS.index[METHODS["deterministic"]]
+for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.items()):
+    if settings["mask"]["kind"] == "pathways" and not dataset["gene_sets"]:
+        stop(
+            f"data set '{name}' has no gene sets, which variant '{variant}' makes its pathways of: name a "
+            "GMT file under 'gene_sets', or choose 'mask: {kind: dense}' or 'random'."
+        )
 for method in config["methods"]:
     if method not in METHODS.index[METHODS["kind"] == "baseline"]:
         known = METHODS.index[METHODS["kind"] == "baseline"]
@@ -324,20 +341,25 @@ wildcard_constraints:
 # ----------------------------------------------------------------------------------------- sources
 
 
-def address_of(url):
+def address_of(url, folder=None):
     """URL or path of a source, its variables filled in, its beginning exchanged where asked; a path that
-    exists, here or beside the configuration."""
+    exists, here or beside the file that names it (in `folder`)."""
     url = url.replace("{data_folder}", str(config["data_folder"] or "data_folder-is-not-set"))
     for beginning, other in config["url_rewrites"].items():
         if url.startswith(beginning):
             url = other + url.removeprefix(beginning)
             break
-    return url if urlparse(url).scheme else beside(url)
+    return url if urlparse(url).scheme else beside(url, folder)
+
+
+def addresses_of(source):
+    """Addresses of a source, its mirrors behind its own."""
+    return [address_of(url, source.get("beside")) for url in (source["url"], *source["mirrors"])]
 
 
 def local_path(source):
     """Path of a source that lies on this machine, or None."""
-    address = address_of(source["url"])
+    address = addresses_of(source)[0]
     parts = urlparse(address)
     if parts.scheme == "repository":
         return source_file(parts.path)
@@ -360,7 +382,10 @@ def read_sources():
         collection = sources.setdefault(collection_of(dataset), {})
         for source in sources_in(content):
             other = collection.setdefault(file_name(source), source)
-            if (other["url"], other.get("member")) != (source["url"], source.get("member")):
+            if (addresses_of(other)[0], other.get("member")) != (
+                addresses_of(source)[0],
+                source.get("member"),
+            ):
                 stop(
                     f"data set '{dataset}': two sources would both be saved as '{file_name(source)}'; "
                     "give one of them another 'filename'."
@@ -387,8 +412,10 @@ def source_of_download(wildcards):
     """A source with addresses to try, for the script; the URL itself is its name in the lock file."""
     source = source_of(wildcards)
     return {
-        **{key: source.get(key) for key in ("url", "sha256", "size", "member")},
-        "addresses": [address_of(url) for url in (source["url"], *source["mirrors"])],
+        **{
+            key: source.get(key) for key in ("url", "sha256", "size", "member", "max_unpacked_size")
+        },
+        "addresses": addresses_of(source),
     }
 
 
@@ -474,7 +501,7 @@ def gene_table_of(side):
 
     def table(wildcards):
         table = DATASETS[wildcards.dataset].get(side, {}).get("gene_table")
-        return fetched(wildcards.dataset, table) if table else []
+        return fetched(wildcards.dataset, table) if isinstance(table, dict) else []
 
     return table
 
@@ -489,7 +516,10 @@ def assembled_files(wildcards):
 
 def cells_of(wildcards, input):
     """The key `cells` with the path of every source beside its `url`."""
-    return with_paths(DATASETS[wildcards.dataset]["cells"], input)
+    cells = with_paths(DATASETS[wildcards.dataset]["cells"], input)
+    for source in sources_in(cells):
+        source.pop("beside", None)
+    return cells
 
 
 def gene_set_files(wildcards):
@@ -520,10 +550,12 @@ def prepared_dataset(wildcards):
         source = dataset.get(side)
         if source is None:
             continue
-        published = "url" in source and "gene_activity" not in source
-        dataset[side] = part_of(source, CELL_KEYS + (READING if published else ()))
-        if "gene_table" in source:
-            dataset[side]["gene_table"] = part_of(source["gene_table"], GENE_TABLE_KEYS)
+        of_file = READING if "url" in source else ("scale",)
+        dataset[side] = part_of(source, CELL_KEYS + (() if "gene_activity" in source else of_file))
+        table = source.get("gene_table")
+        if table:
+            named = isinstance(table, str)  # human or mouse
+            dataset[side]["gene_table"] = table if named else part_of(table, GENE_TABLE_KEYS)
     return dataset
 
 
@@ -544,6 +576,12 @@ def explaining(*keys):
 
 def variant_of(wildcards):
     return VARIANTS[wildcards.variant]
+
+
+def teacher_settings(wildcards):
+    """What the Teacher needs of a variant; its mask comes as files."""
+    others = ("mask", "student", "student_training", "student_loss")
+    return {key: value for key, value in variant_of(wildcards).items() if key not in others}
 
 
 def mask_of(wildcards):
@@ -681,6 +719,13 @@ def everything():
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
     made += outputs_of("spatial_figure", datasets=SPATIAL)
+    made += outputs_of(
+        "assemble", datasets=[name for name in DATASETS if "cells" in DATASETS[name]]
+    )
+    for name, side in product(DATASETS, ("reference", "query")):
+        if "gene_activity" in source_of_side(name, side):
+            activity = cells_file(name, side)
+            made += [activity, activity.removesuffix(".h5ad") + ".json"]
     return made + scores() + (explanations() if EXPLAINED else [])
 
 

@@ -136,6 +136,7 @@ rule embedding_figure:
     input:
         embedding="<run>/embeddings/teacher.h5ad",
         umap="<run>/embeddings/umap.tsv",
+        umap_pca="<run>/embeddings/umap_pca.tsv",
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
         truth="<prepared>/truth.parquet",

@@ -18,7 +18,7 @@ rule teacher:
     resources:
         mem_mb=memory_mb,
     params:
-        settings=variant_of,
+        settings=teacher_settings,
         device=config["device"],
         resume_folder=subpath(output.model, ancestor=2),
         code=code("train.py"),
@@ -38,3 +38,8 @@ use rule teacher as student with:
         "<logs>/<run_name>/student.log",
     benchmark:
         "<benchmarks>/<run_name>/student.tsv"
+    params:
+        settings=variant_of,
+        device=config["device"],
+        resume_folder=subpath(output.model, ancestor=2),
+        code=code("train.py"),

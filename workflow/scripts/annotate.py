@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anndata as ad
-
-from plkd.evaluation.embeddings import umap_of_query
+from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
 from plkd.model.trained_model import load_model
 from plkd.prediction.annotated_copy import annotation_of, write_annotated
 from plkd.prediction.predict import PredictedCells, about_labels, label_table, provenance_of
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
+from plkd.preparation.side import NO_MODEL_GENES
 from plkd.settings.datasets import SourceSettings
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
@@ -23,10 +22,10 @@ def main(snakemake) -> None:
     model = load_model(Path(snakemake.input.model).parent)
     prepared = PreparedCells.read(snakemake.input.prepared)
     predictions = prepared.in_order(
-        read_predictions(snakemake.input.predictions), f"'{snakemake.input.predictions}'"
+        read_predictions(snakemake.input.predictions, made_by="predict"),
+        f"'{snakemake.input.predictions}'",
     )
-    write_tsv(label_table(predictions), snakemake.output.labels)
-    embedded = ad.read_h5ad(snakemake.input.embedding)
+    embedded = read_embedded_cells(snakemake.input.embedding)
     embedded = embedded[embedded.obs["role"] == "query"]
     place = embedded.obs.reset_index(drop=True).reset_index(names="place")
     place = prepared.in_order(place, f"'{snakemake.input.embedding}'")["place"]
@@ -42,9 +41,10 @@ def main(snakemake) -> None:
             scale=str(prepared.about["scale"]["description"]),
             provenance=provenance_of(model),
         ),
-    )
+    ).without(prepared.genes_per_cell() == 0, NO_MODEL_GENES)
+    write_tsv(label_table(predicted.table), snakemake.output.labels)
     source = SourceSettings.from_config(snakemake.params.source)
-    umap = umap_of_query(snakemake.input.umap, predictions["cell_id"])
+    umap = umap_of_query(snakemake.input.umap, predicted.table["cell_id"])
     write_annotated(
         snakemake.input.query,
         snakemake.output.annotated,

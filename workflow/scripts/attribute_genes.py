@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from plkd.figures.attribution import plot_beeswarm, plot_top_genes
 from plkd.figures.style import save_figure, style
-from plkd.interpret.attributed_cells import attribute_query
 from plkd.interpret.key_genes import gene_table
+from plkd.interpret.query_attribution import attribute_query
 from plkd.model.trained_model import load_model
 from plkd.prediction.table import read_predictions
 from plkd.utils.devices import choose_device
@@ -22,7 +22,7 @@ def main(snakemake) -> None:
     attributed = attribute_query(
         load_model(Path(snakemake.input.model).parent),
         snakemake.input.query,
-        read_predictions(snakemake.input.predictions),
+        read_predictions(snakemake.input.predictions, made_by="predict"),
         per_label=snakemake.params.interpretation["attributed_cells"],
         seed=int(snakemake.wildcards.seed),
         explainer=snakemake.params.interpretation["explainer"],

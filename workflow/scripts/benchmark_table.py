@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd.evaluation.tables import METRIC_COLUMNS, controls_of, overall, read_registry, summarise
+from plkd.evaluation.tables import METRIC_COLUMNS, overall, summarise
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.style import save_figure, style
+from plkd.pipeline.methods import controls_of, read_registry
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
 

@@ -1,11 +1,10 @@
 """Put the counts of all data sets beside those of the paper."""
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.counts import PAPER_COLUMNS, counts_table
 from plkd.preparation.expected_counts import EXPECTED_COLUMNS
+from plkd.utils.files import read_json
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_html, write_tsv
 
@@ -19,7 +18,7 @@ def main(snakemake) -> None:
     for report, comparison in zip(
         snakemake.input.reports, snakemake.input.comparisons, strict=True
     ):
-        content = json.loads(Path(report).read_text(encoding="utf-8"))
+        content = read_json(report, made_by="prepare")
         expected = read_tsv(comparison, EXPECTED_COLUMNS, made_by="expected_counts")
         reports[content["dataset"]] = {**content, "expected": expected.to_dict("records")}
     paper = read_tsv(snakemake.input.paper, PAPER_COLUMNS).set_index("dataset")

@@ -1,8 +1,6 @@
-"""Map reference and query in the raw and in the learnt spaces, and score the spaces."""
+"""Draw reference and query in the raw and in the learnt space, and score the spaces."""
 
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from plkd.evaluation.embeddings import (
     principal_components,
@@ -12,9 +10,8 @@ from plkd.evaluation.embeddings import (
     sample_cells,
     score_spaces,
     stack_maps,
-    umap_coordinates,
 )
-from plkd.evaluation.tables import label_counts
+from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.embedding import plot_embedding
 from plkd.figures.style import save_figure, style
 from plkd.prediction.table import read_predictions
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     reference, query = snakemake.input.reference, snakemake.input.query
     seed, max_cells = int(snakemake.wildcards.seed), int(snakemake.params.max_cells)
-    truth = pd.read_parquet(snakemake.input.truth)
+    truth = read_truth(snakemake.input.truth)
     cells = read_cells_of_run(reference, query, truth)
     chosen = sample_cells(len(cells), max_cells, seed)
     spaces = {
@@ -38,12 +35,12 @@ def main(snakemake) -> None:
     shown = cells.iloc[chosen]
     write_tsv(score_spaces(spaces, shown, seed), snakemake.output.metrics)
     maps = {
-        "pca": umap_coordinates(spaces["pca"], seed),
+        "pca": read_umap(snakemake.input.umap_pca, shown),
         "teacher": read_umap(snakemake.input.umap, shown),
     }
     labels = "the query bears its true labels"
     if truth["label"].isna().all():  # nothing but the Student's word for it
-        predictions = read_predictions(snakemake.input.predictions)
+        predictions = read_predictions(snakemake.input.predictions, made_by="predict")
         shown = read_cells_of_run(reference, query, predictions).iloc[chosen]
         labels = "the query bears the Student's labels"
     with style():

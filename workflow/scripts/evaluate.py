@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from plkd.evaluation.tables import evaluate, label_counts, read_methods
+from plkd.evaluation.tables import evaluate, label_counts, read_methods, read_truth
 from plkd.utils.logs import run_script
-from plkd.utils.tables import EXACT, write_tsv
+from plkd.utils.tables import EXACT, READABLE, write_tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -15,14 +13,15 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     tables = evaluate(
         read_methods(snakemake.input.predictions),
-        pd.read_parquet(snakemake.input.truth),
+        read_truth(snakemake.input.truth),
         label_counts(snakemake.input.reference),
     )
     for column, name in enumerate(("dataset", "variant", "seed")):
         tables["metrics"].insert(column, name, snakemake.params[name])
     for name, table in tables.items():
-        # the benchmark's means and the figures are made of these
-        write_tsv(table, snakemake.output[name], digits=EXACT)
+        # means over runs are made of the metrics, the others are for people and figures
+        digits = EXACT if name == "metrics" else READABLE
+        write_tsv(table, snakemake.output[name], digits=digits)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ from plkd.evaluation.tables import (
     CONFIDENCE_COLUMNS,
     CONFUSION_COLUMNS,
     PER_LABEL_COLUMNS,
-    controls_of,
     label_counts,
-    read_registry,
 )
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
 from plkd.figures.per_label import plot_per_label
 from plkd.figures.style import save_figure, style
+from plkd.pipeline.methods import controls_of, read_registry
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv
 

@@ -1,10 +1,9 @@
 """Hold the counts of a prepared data set against those that its configuration expects."""
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.preparation.expected_counts import compare_counts, require_expected
+from plkd.utils.files import read_json
 from plkd.utils.logs import logger, run_script
 from plkd.utils.tables import write_tsv
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    report = json.loads(Path(snakemake.input.report).read_text(encoding="utf-8"))
+    report = read_json(snakemake.input.report, made_by="prepare")
     comparison = compare_counts(snakemake.params.expected, report)
     for difference in require_expected(comparison):
         logger.warning("%s: %s", snakemake.wildcards.dataset, difference)

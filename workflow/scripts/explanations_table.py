@@ -1,15 +1,14 @@
 """Gather what all runs say about the truth of their explanations."""
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from plkd.evaluation.columns import AREA_COLUMNS
 from plkd.evaluation.explanations import explanations_table
-from plkd.evaluation.faithfulness import AREA_COLUMNS
 from plkd.evaluation.marker_recovery import RECOVERY_COLUMNS
 from plkd.interpret.key_genes import STABILITY_COLUMNS
+from plkd.utils.files import read_json
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_html, write_tsv
 
@@ -31,7 +30,7 @@ def main(snakemake) -> None:
         tables = []
         for path, run in zip(snakemake.input[kind], snakemake.params.runs[kind], strict=True):
             if kind == "origins":
-                share = json.loads(Path(path).read_text(encoding="utf-8"))["origin_first_share"]
+                share = read_json(path, made_by="pathways")["origin_first_share"]
                 table = pd.DataFrame({"origin_first_share": [share]}, dtype=float)
             else:
                 columns, rule = TABLES[kind]

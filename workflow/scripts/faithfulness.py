@@ -14,7 +14,8 @@ from plkd.evaluation.faithfulness import (
 )
 from plkd.figures.faithfulness import plot_faithfulness
 from plkd.figures.style import save_figure, style
-from plkd.interpret.attributed_cells import AttributedCells, background_of
+from plkd.interpret.attributed_cells import AttributedCells
+from plkd.interpret.query_attribution import background_of
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.trained_model import load_model
 from plkd.utils.devices import choose_device

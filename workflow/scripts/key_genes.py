@@ -6,8 +6,8 @@ from plkd.evaluation.marker_recovery import match_labels, read_markers
 from plkd.figures.key_genes import plot_key_genes
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
+from plkd.interpret.columns import NETWORK_COLUMNS
 from plkd.interpret.key_genes import GENE_COLUMNS, key_genes, pool_sizes
-from plkd.interpret.networks import NETWORK_COLUMNS
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
 

@@ -1,8 +1,16 @@
-"""Map reference and query together, in the space of the Teacher."""
+"""Map reference and query together, in the space of the Teacher and in that of the genes.
+
+Both in one process, because compiling UMAP takes longer than a map of a few thousand cells.
+"""
 
 from typing import TYPE_CHECKING
 
-from plkd.evaluation.embeddings import umap_table
+from plkd.evaluation.embeddings import (
+    principal_components,
+    read_embedded_cells,
+    sample_cells,
+    umap_table,
+)
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
 
@@ -11,12 +19,18 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    table = umap_table(
-        snakemake.input.embedding,
-        int(snakemake.params.max_cells),
-        int(snakemake.wildcards.seed),
-    )
-    write_tsv(table, snakemake.output.coordinates, digits=6)  # as many as a float32 has
+    given, seed = snakemake.input, int(snakemake.wildcards.seed)
+    embedded = read_embedded_cells(given.embedding)
+    chosen = sample_cells(embedded.n_obs, int(snakemake.params.max_cells), seed)
+    cells = embedded.obs.iloc[chosen]
+    maps = {
+        "teacher": umap_table(cells, embedded.X[chosen], seed),
+        "pca": umap_table(
+            cells, principal_components(given.reference, given.query, chosen, seed), seed
+        ),
+    }
+    for space, table in maps.items():
+        write_tsv(table, snakemake.output[space], digits=6)  # as many as a float32 has
 
 
 if __name__ == "__main__":

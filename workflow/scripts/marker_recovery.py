@@ -15,8 +15,8 @@ from plkd.evaluation.marker_recovery import (
 from plkd.figures.key_genes import plot_recovery
 from plkd.figures.style import save_figure, style
 from plkd.interpret.attributed_cells import AttributedCells
+from plkd.interpret.columns import LABEL_PATHWAY_COLUMNS
 from plkd.interpret.key_genes import GENE_COLUMNS, KEY_GENE_COLUMNS
-from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, read_tsv, write_tsv
 

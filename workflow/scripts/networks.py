@@ -7,15 +7,14 @@ import pandas as pd
 
 from plkd.figures.networks import plot_networks
 from plkd.figures.style import save_figure, style
+from plkd.interpret.columns import EDGE_COLUMNS, LABEL_PATHWAY_COLUMNS
 from plkd.interpret.networks import (
-    EDGE_COLUMNS,
     edge_table,
     file_slug,
     label_networks,
     write_graphml,
 )
 from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
-from plkd.interpret.pathway_scores import LABEL_PATHWAY_COLUMNS
 from plkd.model.trained_model import load_model
 from plkd.utils.files import whole_folder
 from plkd.utils.logs import run_script

@@ -21,7 +21,7 @@ from plkd.interpret.pathway_scores import (
 from plkd.model.trained_model import load_model
 from plkd.pathways.gene_sets import read_gmt
 from plkd.utils.devices import choose_device
-from plkd.utils.files import write_json
+from plkd.utils.files import intact, write_json
 from plkd.utils.logs import logger, run_script
 from plkd.utils.tables import write_tsv
 
@@ -49,7 +49,8 @@ def main(snakemake) -> None:
     )
     weights = pathway_weights(teacher, statistics.axes)
     members = pathway_genes(weights, model.genes, model.tokens)
-    gene_sets = read_gmt(snakemake.input.gene_sets, may_be_empty=True)
+    with intact(snakemake.input.gene_sets, "mask"):
+        gene_sets = read_gmt(snakemake.input.gene_sets, may_be_empty=True)
     named = name_pathways(members, model.genes, gene_sets)
     named.insert(2, "variance_share", statistics.variance_share)
     ranked = rank_label_pathways(

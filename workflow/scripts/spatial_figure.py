@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from matplotlib.backends.backend_pdf import PdfPages
 
 from plkd.errors import InputError
-from plkd.evaluation.tables import label_counts
+from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.figures.style import style
 from plkd.prediction.table import read_predictions
@@ -28,8 +27,8 @@ def main(snakemake) -> None:
         )
     labels = sorted(label_counts(snakemake.input.reference))
     table = slide_table(
-        read_predictions(snakemake.input.predictions),
-        pd.read_parquet(snakemake.input.truth),
+        read_predictions(snakemake.input.predictions, made_by="predict"),
+        read_truth(snakemake.input.truth),
         spatial,
         labels,
     )

@@ -1,12 +1,11 @@
 """How alike are the top genes of runs with different seeds?"""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.figures.key_genes import plot_stability
 from plkd.figures.style import save_figure, style
 from plkd.interpret.key_genes import GENE_COLUMNS, stability
-from plkd.model.trained_model import load_model
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
 
@@ -19,8 +18,8 @@ def main(snakemake) -> None:
         path: read_tsv(path, GENE_COLUMNS, made_by="attribute_genes")
         for path in snakemake.input.genes
     }
-    model = load_model(Path(snakemake.input.model).parent)
-    table = stability(tables, len(model.genes))
+    cells = PreparedCells.read(snakemake.input.reference)
+    table = stability(tables, len(cells.genes))
     write_tsv(table, snakemake.output.table)
     with style():
         save_figure(plot_stability(table), snakemake.output.png, snakemake.output.pdf)

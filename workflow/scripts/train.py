@@ -8,7 +8,7 @@ from plkd.model.trained_model import load_model
 from plkd.model.training import resume_file_in, train_student, train_teacher
 from plkd.pathways.mask import Mask
 from plkd.preparation.prepared import PreparedCells
-from plkd.settings.models import from_dict
+from plkd.settings.models import Settings, from_dict, override
 from plkd.utils.devices import choose_device
 from plkd.utils.files import sha256_of
 from plkd.utils.logs import run_script
@@ -25,12 +25,18 @@ def main(snakemake) -> None:
     resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)
     if kind == "student":
         model = load_model(Path(snakemake.input.model).parent)
-        model = train_student(reference, model, device=device, resume_file=resume_file)
+        model = train_student(
+            reference,
+            model,
+            settings=from_dict(snakemake.params.settings),
+            device=device,
+            resume_file=resume_file,
+        )
     else:
         model = train_teacher(
             reference,
             Mask.load(Path(snakemake.input.mask).parent),
-            from_dict(snakemake.params.settings),
+            override(Settings(), snakemake.params.settings, where="settings"),
             seed=int(snakemake.wildcards.seed),
             device=device,
             resume_file=resume_file,

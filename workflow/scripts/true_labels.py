@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from plkd.evaluation.baselines import true_labels
-from plkd.evaluation.tables import label_counts
+from plkd.evaluation.tables import label_counts, read_truth
 from plkd.prediction.table import prediction_table, write_predictions
 from plkd.utils.logs import run_script
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    truth = pd.read_parquet(snakemake.input.truth)
+    truth = read_truth(snakemake.input.truth)
     reference_labels = list(label_counts(snakemake.input.reference))
     labels, probabilities = true_labels(reference_labels, truth["label"])
     # A perfect method is certain of what it knows and flags everything else.

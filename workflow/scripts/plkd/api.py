@@ -52,6 +52,7 @@ def train(
     keep: Mapping[str, Values] | None = None,
     drop: Mapping[str, Values] | None = None,
     layer: str | None = None,
+    scale: str | None = None,
     reading: ReadingOptions = AS_IT_IS,
     query_reading: ReadingOptions = AS_IT_IS,
     prepare: Mapping[str, Any] | None = None,
@@ -81,6 +82,9 @@ def train(
         Columns of obs with the values that cells of the reference must, or must not, have.
     layer
         Layer with the values, instead of X; short for ``reading``.
+    scale
+        What the values are, if it is misjudged: counts, log1p, log2, log10 or linear (CPM, TPM,
+        corrected counts); short for ``reading``.
     reading, query_reading
         How to read the reference, and the query.
     prepare
@@ -110,7 +114,7 @@ def train(
     settings = resolve({"preset": preset, **(overrides or {})})
     device = choose_device(device)
     source = SourceSettings(
-        reading=_with_layer(reading, layer),
+        reading=_with(reading, layer=layer, scale=scale),
         labels_key=labels_key,
         batch_key=batch_key,
         keep=keep or {},
@@ -149,6 +153,7 @@ def annotate(
     copy: bool = False,
     inplace: bool = True,
     layer: str | None = None,
+    scale: str | None = None,
     reading: ReadingOptions = AS_IT_IS,
     device: str = "auto",
     chunk_cells: int = CHUNK_CELLS,
@@ -178,6 +183,9 @@ def annotate(
         False: add nothing and return the table of predictions.
     layer
         Layer with the values, instead of X; short for ``reading``.
+    scale
+        What the values are, if it is misjudged: counts, log1p, log2, log10 or linear (CPM, TPM,
+        corrected counts); short for ``reading``.
     reading
         How to read the cells.
     device
@@ -201,7 +209,7 @@ def annotate(
     """
     trained = _loaded(model)
     network = trained.require("student")
-    reading = _with_layer(reading, layer)
+    reading = _with(reading, layer=layer, scale=scale)
     options: dict[str, Any] = {
         "provenance": provenance_of(trained),
         "device": choose_device(device),
@@ -269,6 +277,7 @@ def explain(
     label: str | None = None,
     obs: tuple[str, str] | None = None,
     layer: str | None = None,
+    scale: str | None = None,
     reading: ReadingOptions = AS_IT_IS,
     seed: int = 0,
 ) -> Explanation:
@@ -288,6 +297,9 @@ def explain(
         a column of obs and a value.
     layer
         Layer with the values, instead of X; short for ``reading``.
+    scale
+        What the values are, if it is misjudged: counts, log1p, log2, log10 or linear (CPM, TPM,
+        corrected counts); short for ``reading``.
     reading
         How to read the cells.
     seed
@@ -305,7 +317,7 @@ def explain(
         label=label,
         obs=obs,
         seed=seed,
-        reading=_with_layer(reading, layer),
+        reading=_with(reading, layer=layer, scale=scale),
     )
     return Explanation(**vars(found))
 
@@ -377,8 +389,9 @@ def compute_gene_activity(
         return ad.read_h5ad(path)
 
 
-def _with_layer(reading: ReadingOptions, layer: str | None) -> ReadingOptions:
-    return reading if layer is None else replace(reading, layer=layer)
+def _with(reading: ReadingOptions, **options: Any) -> ReadingOptions:
+    """The reading options with those that were given by themselves."""
+    return replace(reading, **{name: one for name, one in options.items() if one is not None})
 
 
 def _loaded(model: Model | str | Path) -> Model:

@@ -15,6 +15,7 @@ from plkd.cli.options import EXIT_CODES, Formatter
 from plkd.cli.simulate import add as add_simulate
 from plkd.cli.train import add as add_train
 from plkd.errors import InputError
+from plkd.utils.files import full_disk
 from plkd.utils.logs import logger, start_logging
 
 _COMMANDS = (add_train, add_annotate, add_explain, add_info, add_gene_activity, add_simulate)
@@ -30,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except InputError as error:
         logger.error("%s", error)
+        return 1
+    except OSError as error:
+        if not (told := full_disk(error)):
+            raise
+        logger.error("%s", told)
         return 1
     except KeyboardInterrupt:
         logger.error("interrupted; nothing was written")

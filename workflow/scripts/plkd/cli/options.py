@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plkd.errors import InputError
-from plkd.settings.datasets import ReadingOptions
+from plkd.settings.datasets import SCALES, ReadingOptions
 
 Commands = argparse._SubParsersAction
 
@@ -82,6 +82,9 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     group.add_argument("--layer", help="layer to use instead of X")
     group.add_argument("--raw", dest="use_raw", action="store_true", help="use .raw instead of X")
     group.add_argument("--transpose", action="store_true", help="csv with cells in columns")
+    group.add_argument(
+        "--scale", choices=SCALES, default="auto", help="what the values are, if it is misjudged"
+    )
     group.add_argument(
         "--gene-symbols-key", metavar="COLUMN", help="column of var with the names to use"
     )

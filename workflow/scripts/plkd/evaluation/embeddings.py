@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from plkd.errors import InputError
 from plkd.evaluation.metrics import embedding_metrics
 from plkd.preparation.prepared import PreparedCells
+from plkd.utils.files import intact
 from plkd.utils.tables import Columns, read_tsv
+from plkd.utils.text import listed
 
 UMAP_COLUMNS: Columns = {"cell_id": str, "role": str, "umap1": float, "umap2": float}
 """Columns of a map; a cell is named by its role and its id."""
@@ -124,6 +126,24 @@ def umap_coordinates(embedding: NDArray[np.float32], seed: int) -> NDArray[np.fl
     return np.asarray(adata.obsm["X_umap"], dtype=np.float32)
 
 
+def read_embedded_cells(path: str | Path) -> ad.AnnData:
+    """Read an embedding as rule predict writes it: X (n_cells, n_dimensions), `role`, `cell_id`.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, damaged, or something else.
+    """
+    with intact(path, "predict"):
+        adata = ad.read_h5ad(path)
+        lacking = {"role", "cell_id"} - set(adata.obs)
+        if lacking:
+            raise ValueError(f"obs has no column {listed(sorted(lacking))}")
+        if not np.isfinite(adata.X).all():
+            raise ValueError("a value is not a finite number")
+    return adata
+
+
 def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]:
     """Read an embedding of all cells of a run and check that it is of these cells.
 
@@ -139,32 +159,30 @@ def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]
     InputError
         If the rows are not `cells`, in their order.
     """
-    adata = ad.read_h5ad(path)
+    adata = read_embedded_cells(path)
     _require_cells(adata.obs, cells, path)
     return np.asarray(adata.X, dtype=np.float32)
 
 
-def umap_table(path: str | Path, max_cells: int, seed: int) -> pd.DataFrame:
-    """Map of an embedding: its cells, or some of many, on the plane.
+def umap_table(cells: pd.DataFrame, embedding: NDArray[np.float32], seed: int) -> pd.DataFrame:
+    """Map of an embedding.
 
     Parameters
     ----------
-    path
-        As of :func:`read_embedding`.
-    max_cells
-        Cells that are mapped, see :func:`sample_cells`.
+    cells
+        `cell_id` and `role` of the cells.
+    embedding
+        Of shape (n_cells, n_dimensions).
     seed
-        Of their choice and of UMAP.
+        Of UMAP.
 
     Returns
     -------
     DataFrame
-        Columns :data:`UMAP_COLUMNS`, in the order of the embedding.
+        Columns :data:`UMAP_COLUMNS`, in the order of the cells.
     """
-    adata = ad.read_h5ad(path)
-    chosen = sample_cells(adata.n_obs, max_cells, seed)
-    plane = umap_coordinates(np.asarray(adata.X[chosen], dtype=np.float32), seed)
-    table = adata.obs[["cell_id", "role"]].astype(str).iloc[chosen].reset_index(drop=True)
+    plane = umap_coordinates(embedding, seed)
+    table = cells[["cell_id", "role"]].astype(str).reset_index(drop=True)
     return table.assign(umap1=plane[:, 0], umap2=plane[:, 1])
 
 
@@ -254,7 +272,7 @@ def _require_cells(found: pd.DataFrame, cells: pd.DataFrame, path: str | Path) -
         raise InputError(
             f"'{path}' holds {len(found)} cells that are not, or not in this order, those of the "
             f"prepared files ({dict(cells['role'].value_counts())}; the reference's, then the "
-            "query's). Delete it and run the pipeline again."
+            "query's). Delete it and run the pipeline again, which makes it anew."
         )
 
 

@@ -19,37 +19,16 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from plkd.evaluation.columns import SETTING
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no_pathways
 from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
 from plkd.model.trained_network import TrainedNetwork, dense_batch
-from plkd.utils.tables import Columns
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100)
 """How many genes or tokens are replaced; the area is over this range."""
 N_RANDOM = 5
 _CELLS_AT_ONCE = 64
-
-_SETTING = ["model", "items", "replaced_by", "curve"]
-
-AREA_COLUMNS: Columns = {
-    **dict.fromkeys((*_SETTING, "ranking"), str),
-    "cells": int,
-    "area": float,
-    "sd": float,
-    "gain": float,
-    "standard_error": float,
-    "share_better": float,
-}
-"""Columns of :func:`summarise_areas`."""
-CURVE_COLUMNS: Columns = {
-    **dict.fromkeys((*_SETTING, "ranking"), str),
-    "k": int,
-    "mean": float,
-    "sd": float,
-    "cells": int,
-}
-"""Columns of :func:`summarise_curves`."""
 
 Ranking = Tensor | list[Tensor]
 """Scores (cells, items), the highest taken first; of several the mean curve is taken."""
@@ -277,7 +256,7 @@ def summarise_areas(areas: pd.DataFrame) -> pd.DataFrame:
         `sd` (over cells), `gain` (mean of how much better than random: lower for deletion, higher
         for insertion), `standard_error` of it, and `share_better` of the cells.
     """
-    keys = _SETTING
+    keys = SETTING
     random = areas[areas["ranking"] == "random"].set_index([*keys, "cell"])["area"]
     joined = areas.join(random.rename("random"), on=[*keys, "cell"])
     sign = np.where(joined["curve"] == "deletion", -1.0, 1.0)
@@ -299,7 +278,7 @@ def summarise_areas(areas: pd.DataFrame) -> pd.DataFrame:
 
 def summarise_curves(curves: pd.DataFrame) -> pd.DataFrame:
     """Mean and spread over cells of every curve: columns `mean`, `sd`, `cells`."""
-    keys = [*_SETTING, "ranking", "k"]
+    keys = [*SETTING, "ranking", "k"]
     groups = curves.groupby(keys, sort=False)["probability"]
     return groups.agg(mean="mean", sd="std", cells="size").reset_index()
 
@@ -310,5 +289,5 @@ def _random(shape: tuple[int, ...] | torch.Size, seed: int) -> list[Tensor]:
 
 
 def _ordered(curves: pd.DataFrame, model: str, items: str) -> pd.DataFrame:
-    columns = [*_SETTING, "ranking", "cell", "k", "probability"]
+    columns = [*SETTING, "ranking", "cell", "k", "probability"]
     return cast(pd.DataFrame, curves.assign(model=model, items=items)[columns])

@@ -16,7 +16,8 @@ from plkd.evaluation.metrics import (
 )
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
-from plkd.utils.tables import Columns, read_tsv
+from plkd.utils.files import intact
+from plkd.utils.tables import Columns
 
 RUN_COLUMNS: Columns = {
     "dataset": str, "variant": str, "seed": int, "method": str,
@@ -56,12 +57,6 @@ ABUNDANCE_COLUMNS: Columns = {
     "precision": float,
 }  # fmt: skip
 
-METHOD_COLUMNS: Columns = {
-    "id": str, "name": str, "kind": str, "task": str, "env": str, "device": str, "input": str,
-    "deterministic": bool, "description": str,
-}  # fmt: skip
-"""Columns of the registry of methods, ``config/methods.tsv``."""
-
 # What a person compares methods by; all other scores are in the table of all runs.
 _READ_FIRST = ("accuracy", "macro_f1")
 _READ_NEXT = ("balanced_accuracy", "calibration_error", "share_unknown", "auroc_unseen")
@@ -94,17 +89,27 @@ def label_counts(reference: str | Path) -> dict[str, int]:
 
 def read_methods(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
     """Read the prediction tables of several methods; a method's id is its file's name."""
-    return {Path(path).stem: read_predictions(path) for path in paths}
+    rules = {"student": "predict", "teacher": "predict", "true_labels": "true_labels"}
+    names = {Path(path).stem: path for path in paths}
+    return {
+        name: read_predictions(path, made_by=rules.get(name, "method"))
+        for name, path in names.items()
+    }
 
 
-def read_registry(path: str | Path) -> pd.DataFrame:
-    """Read the registry of methods: the other :data:`METHOD_COLUMNS` by `id`."""
-    return read_tsv(path, METHOD_COLUMNS).set_index("id")
+def read_truth(path: str | Path) -> pd.DataFrame:
+    """Read the labels of a query (``prepared/truth.parquet``): `cell_id`, `label`, `batch`.
 
-
-def controls_of(registry: pd.DataFrame) -> list[str]:
-    """Ids of the methods that are no rivals but show what scores are worth."""
-    return list(registry.index[registry["kind"] == "control"])
+    Raises
+    ------
+    InputError
+        If the file is absent, damaged, or not as rule prepare writes it.
+    """
+    with intact(path, "prepare"):
+        table = pd.read_parquet(path, columns=["cell_id", "label", "batch"])
+        if not table["cell_id"].is_unique:
+            raise ValueError("a cell stands there twice")
+    return table
 
 
 def evaluate(

@@ -107,7 +107,12 @@ def read_barcodes(path: str | Path) -> pd.DataFrame:
             separator = "\t" if "\t" in first else ","
             has_header = separator in first
             table = pd.read_csv(
-                handle, sep=separator, header=0 if has_header else None, dtype={0: str}, index_col=0
+                handle,
+                sep=separator,
+                header=0 if has_header else None,
+                dtype=str,
+                na_filter=False,
+                index_col=0,
             )
     table.index = table.index.astype(str).str.strip().rename(None)
     if len(table) == 0:

@@ -1,4 +1,4 @@
-"""Attributed cells of a query: drawn, attributed, kept in one file."""
+"""Attributed cells, kept in one file; needs no torch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.interpret.explainers import Explainer, attribute_labels
-from plkd.interpret.sampling import sample_per_label
-from plkd.model.background import Background
-from plkd.model.trained_model import Model
-from plkd.preparation.prepared import PreparedCells
-from plkd.utils.files import whole_file
+from plkd.utils.files import intact, whole_file
 from plkd.utils.text import listed
 
 if TYPE_CHECKING:
@@ -77,21 +71,35 @@ class AttributedCells:
 
     @classmethod
     def load(cls, path: str | Path) -> AttributedCells:
-        """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is absent or damaged, or its parts do not belong together.
+        """
+        with intact(path, "attribute_genes"), np.load(path, allow_pickle=False) as file:
             shape = file["attributions"].shape
             parts = (file["expression"], file["expression_genes"], file["expression_starts"])
-            return cls(
+            cells = sparse.csr_matrix(parts, shape=shape)
+            cells.check_format(full_check=True)
+            read = cls(
                 cell_ids=file["cell_ids"],
                 genes=file["genes"].tolist(),
                 labels=file["labels"].tolist(),
                 codes=file["codes"],
                 values=file["attributions"],
-                cells=sparse.csr_matrix(parts, shape=shape),
+                cells=cells,
                 background_mean=file["background_mean"],
                 base=file["base_logits"],
                 error=file["additivity_error"],
             )
+            sizes = (len(read.cell_ids), len(read.genes)), (len(read.codes), read.error.size)
+            if sizes != (shape, (shape[0], shape[0])) or read.background_mean.size != shape[1]:
+                raise ValueError("its parts are of different sizes")
+            if not np.isin(read.codes, np.arange(len(read.labels))).all():
+                raise ValueError("a cell has a label that is none of the labels")
+        return read
 
     def to_shap(self, label: str | None = None) -> shap.Explanation:
         """Give the attributions as the package shap knows them, for its plots.
@@ -128,87 +136,3 @@ class AttributedCells:
             feature_names=list(self.genes),
             output_names=label,
         )
-
-
-def background_of(model: Model) -> Background:
-    """Give the background in a model's folder.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    if model.background is None:
-        raise InputError(
-            "the model has no background, which explanations compare cells with: train it again."
-        )
-    return model.background
-
-
-def attribute_query(
-    model: Model,
-    query: str | Path,
-    predictions: pd.DataFrame,
-    *,
-    per_label: int,
-    seed: int,
-    explainer: Explainer = "plkd",
-    device: str = "cpu",
-    progress: bool = True,
-) -> AttributedCells:
-    """Attribute the label of some cells of every predicted label.
-
-    Parameters
-    ----------
-    model
-        A trained model, whose Student is asked.
-    query
-        Prepared query (``prepared/query.h5ad``).
-    predictions
-        Its prediction table.
-    per_label
-        Cells of every predicted label, or all it has.
-    seed
-        Seed of their choice.
-    explainer, device, progress
-        As of :func:`plkd.interpret.explainers.attribute_labels`.
-
-    Raises
-    ------
-    InputError
-        If the query has other genes, or the predictions have other labels, than the model, the
-        predictions are of other cells than the query's, or the model keeps no background.
-    """
-    background = background_of(model)
-    cells = PreparedCells.read(query)
-    cells.require_genes(model.genes)
-    predictions = cells.in_order(predictions, "the predictions")
-    rows = sample_per_label(predictions["label"].to_numpy(), per_label, seed)
-    chosen = cells.take(rows)
-    codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
-    if (codes < 0).any():
-        raise InputError(
-            f"the predictions have the label '{predictions['label'].iloc[rows[codes < 0][0]]}', "
-            "which the model does not know: give the predictions of this model."
-        )
-    found = attribute_labels(
-        model.require("student"),
-        chosen,
-        background,
-        codes[:, None],
-        explainer=explainer,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
-    return AttributedCells(
-        cell_ids=predictions["cell_id"].to_numpy(dtype=str)[rows],
-        genes=model.genes,
-        labels=model.labels,
-        codes=codes,
-        values=found.values[:, 0],
-        cells=chosen,
-        background_mean=background.mean().astype(np.float32),
-        base=found.base,
-        error=found.error[:, 0],
-    )

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from plkd.interpret.attributed_cells import AttributedCells, background_of
+from plkd.interpret.attributed_cells import AttributedCells
 from plkd.interpret.cell_choice import ChosenCells, choose_cells
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, no_pathways
+from plkd.interpret.query_attribution import background_of
 from plkd.io.cells import CellSource
 from plkd.model.background import Background
 from plkd.model.trained_model import Model

@@ -33,30 +33,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plkd.errors import InputError
+from plkd.interpret.columns import CENTRALITIES
 from plkd.interpret.pathway_scores import effective_weights, reads_centred, teacher_of
 from plkd.interpret.rank_aggregation import aggregate
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
-from plkd.utils.tables import Columns
+from plkd.utils.text import listed
 
 Embedding = Literal["attended", "pathway"]
-
-CENTRALITIES = ("degree", "betweenness", "eigenvector", "pagerank", "closeness")
-
-NETWORK_COLUMNS: Columns = {
-    "label": str,
-    "gene": str,
-    "pathway": str,
-    **dict.fromkeys(CENTRALITIES, float),
-    "q": float,
-    "rank": int,
-}
-"""Columns of the table of :func:`label_networks`."""
-
-EDGE_COLUMNS: Columns = {"label": str, "gene": str, "other": str, "similarity": float}
-"""Columns of network_edges.tsv: :func:`edge_table` of every label."""
 
 _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
 
@@ -110,12 +96,19 @@ def label_networks(
             teacher, genes, model.genes, model.tokens, attention.to_numpy(), embedding=embedding
         )
         graph = build_network(list(genes), vectors, similarity=similarity)
-        if len(graph) and not graph.number_of_edges():
-            logger.warning("label '%s': no two genes reach the similarity %g", label, similarity)
         networks[str(label)] = graph
         table = rank_genes(graph, genes)
         table.insert(0, "label", str(label))
         tables.append(table)
+    apart = [label for label, one in networks.items() if len(one) and not one.number_of_edges()]
+    if apart:
+        logger.warning(
+            "of %d of %d labels no two genes reach the similarity %g: %s",
+            len(apart),
+            len(networks),
+            similarity,
+            listed(apart),
+        )
     return networks, pd.concat(tables, ignore_index=True)
 
 

@@ -38,30 +38,10 @@ from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
-from plkd.utils.tables import Columns
 
 Axis = Literal["principal", "sum"]
 
 _CHUNK = 128  # cells whose tokens are in memory at a time
-
-LABEL_PATHWAY_COLUMNS: Columns = {
-    "label": str,
-    "pathway": str,
-    "name": str,
-    "rank": int,
-    "top": bool,
-    "score": float,
-    "auroc": float,
-    "cohen_d": float,
-    "mean": float,
-    "mean_other": float,
-    "p_value": float,
-    "adjusted_p_value": float,
-    "attention": float,
-    "attention_other": float,
-    "attention_fold": float,
-}
-"""Columns of label_pathways.tsv: :func:`rank_label_pathways` and the pathways' names."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +128,9 @@ def labelled_cells(
     if predictions is None:
         known, kind = pd.Series(prepared.labels), "reference cells by their labels"
     else:
-        table = prepared.in_order(read_predictions(predictions), f"'{predictions}'")
+        table = prepared.in_order(
+            read_predictions(predictions, made_by="predict"), f"'{predictions}'"
+        )
         known = table["label"].where(~table["unknown"].astype(bool))
         kind = "query cells by their predicted labels"
     usable = np.flatnonzero(known.notna().to_numpy())

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
+from anndata.io import write_elem
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -30,7 +32,15 @@ from plkd.io.formats import (
 from plkd.io.gene_names import GeneTable, resolve_gene_names
 from plkd.io.genes import GeneColumns, as_text
 from plkd.io.in_memory import coordinates_of, matrices_of_anndata, name_of
-from plkd.io.normalisation import SAMPLED_ROWS, MatrixScale, detect_scale
+from plkd.io.normalisation import other_matrices, require_usable
+from plkd.io.scale import (
+    LARGEST_COUNT,
+    OVERFLOWED,
+    SAMPLED_ROWS,
+    MatrixScale,
+    detect_scale,
+    outlying_rows,
+)
 from plkd.io.stores import (
     CHUNK_ROWS,
     RNA_MODALITIES,
@@ -50,6 +60,7 @@ from plkd.io.stores import (
     same_modality,
     sample_of,
     scales_of,
+    slot_name,
 )
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
@@ -83,8 +94,8 @@ class _Source:
         return held(self.stored, self.path, self.notice)
 
     @cached_property
-    def scale(self) -> MatrixScale:
-        return detect_scale(sample_of(self.matrix, self.path, SAMPLED_ROWS, self.notice))
+    def sample(self) -> sparse.csr_matrix:
+        return sample_of(self.matrix, self.path, SAMPLED_ROWS, self.notice)
 
 
 @dataclass(frozen=True)
@@ -134,9 +145,97 @@ class CellFile:
         return len(self.obs)
 
     @property
+    def slot(self) -> str:
+        """The matrix, for messages: file and slot."""
+        return f"'{self.path}', {slot_name(self.reading.layer, self.reading.use_raw)}"
+
+    @cached_property
     def scale(self) -> MatrixScale:
         """What the values are, from rows sampled over the file."""
-        return self._source.scale
+        return self.scale_of(self._source.sample)
+
+    def scale_of(self, rows: sparse.csr_matrix) -> MatrixScale:
+        """What the values are, from some rows of the matrix, or what the user says.
+
+        Raises
+        ------
+        InputError
+            If they cannot be what the user says.
+        """
+        try:
+            return detect_scale(rows, told=self.reading.scale)
+        except InputError as error:
+            raise InputError(f"{self.slot}: {error}") from error
+
+    def require_usable(self, scale: MatrixScale) -> None:
+        """Refuse a scale that log1p(CP10k) cannot be made of.
+
+        Raises
+        ------
+        InputError
+            With the matrices of the file that could be used.
+        """
+        if scale.usable:  # looking at the other matrices takes time
+            return
+        where = self.slot
+        if scale.kind == "invalid":
+            found = (
+                self._wrong_value(np.arange(rows.start, rows.stop), X, scale)
+                for rows, X in self.chunks()
+            )
+            first = next(filter(None, found), None)
+            where += f", {first}; it" if first else ""
+        require_usable(scale, where, self.other_scales())
+
+    def outlying(
+        self, places: NDArray[np.intp], X: sparse.csr_matrix, scale: MatrixScale
+    ) -> NDArray[np.bool_]:
+        """Which cells cannot be on the scale that most of their file is on, (n_cells,).
+
+        Parameters
+        ----------
+        places
+            Their places in the file.
+        X
+            Their values (n_cells, n_genes).
+        scale
+            What most values are.
+
+        Raises
+        ------
+        InputError
+            If a value is missing, infinite, negative, or too large for a count; it is named.
+        """
+        wrong = self._wrong_value(places, X, scale)
+        if wrong is not None:
+            raise InputError(
+                f"{self.slot}, {wrong}, where most cells hold {scale.describe()}. "
+                f"{other_matrices(self.other_scales())}"
+            )
+        return outlying_rows(X, scale)
+
+    def _wrong_value(
+        self, places: NDArray[np.intp], X: sparse.csr_matrix, scale: MatrixScale
+    ) -> str | None:
+        """The first value that none can be, in words; `places` are those of the cells."""
+        whole = scale.kind in ("counts", "invalid")
+        wrong = ~np.isfinite(X.data) | (X.data < 0) | (whole and X.data > LARGEST_COUNT)
+        if not wrong.any():
+            return None
+        first = int(np.flatnonzero(wrong)[0])
+        row = int(np.searchsorted(X.indptr, first, side="right")) - 1
+        place, value = places[row], X.data[first]
+        what = OVERFLOWED
+        if np.isnan(value):
+            what = "missing (NaN)"
+        elif np.isinf(value):
+            what = "infinite"
+        elif value < 0:
+            what = "negative"
+        return (
+            f"cell '{self.obs.index[place]}' (row {place}), gene '{self.genes[X.indices[first]]}': "
+            f"the value {value:g} is {what}"
+        )
 
     @property
     def warnings(self) -> list[str]:
@@ -155,7 +254,7 @@ class CellFile:
         return coordinates
 
     def other_scales(self) -> dict[str, MatrixScale]:
-        """Scale of every matrix of the file, by the setting that selects it."""
+        """Scale of the other matrices of the file, by the setting that selects each."""
         return self._source.read_scales()
 
     def chunks(
@@ -195,6 +294,28 @@ class CellFile:
     def everything(self) -> ad.AnnData:
         """All that is stored about the cells, as it stands in the file; of modalities the one."""
         return self._source.read_everything()
+
+    def require_writable(self) -> None:
+        """Refuse tables of cells or genes that no h5ad can hold, before work is done for a copy.
+
+        Raises
+        ------
+        InputError
+            With the table, and what is wrong.
+        """
+        if self.reader in ("h5ad", "h5mu"):  # it holds them already
+            return
+        nullable_texts = ad.settings.override(allow_write_nullable_strings=True)
+        with h5py.File("tables", "w", driver="core", backing_store=False) as memory, nullable_texts:
+            for name, table in (("obs", self.obs), ("var", self._source.var)):
+                try:
+                    write_elem(memory, name, table)
+                except Exception as error:  # whatever the writers of anndata raise
+                    reason = " ".join(str(error).split())
+                    raise InputError(
+                        f"'{self.path}': its table `{name}` cannot be written to an annotated copy "
+                        f"({reason}). Rename or take out the column."
+                    ) from error
 
 
 @contextmanager
@@ -338,7 +459,7 @@ def _store_source(store: Any, path: Path, reader: str, reading: ReadingOptions) 
         matrix,
         reading.modality if store.name == "/" else None,
         lambda: read_coordinates(store, path),
-        lambda: scales_of(matrices, path),
+        lambda: scales_of(matrices, path, slot_name(reading.layer, reading.use_raw)),
         lambda: read_everything(store, path),
     )
 
@@ -360,7 +481,7 @@ def _anndata_source(
         matrix,
         reading.modality,
         lambda: coordinates_of(adata),
-        lambda: scales_of(matrices, path),
+        lambda: scales_of(matrices, path, slot_name(reading.layer, reading.use_raw)),
         adata.to_memory,
         notice or Notices(),
     )

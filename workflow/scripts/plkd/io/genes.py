@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.io.ensembl import ENSEMBL, are_ids, same_kind
-from plkd.io.normalisation import MatrixScale
+from plkd.io.scale import MatrixScale
 from plkd.utils.text import listed
 
 LISTED_MISSING = 20

@@ -13,6 +13,8 @@ import numpy as np
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
+from plkd.utils.hdf5 import checked_hdf5_file
+
 Append = Callable[[str, sparse.csr_matrix], None]
 
 _CHUNK_VALUES = 2**16
@@ -44,7 +46,6 @@ def chunked_h5ad(
     function
         Called with the matrix and the next rows, CSR (n_rows, n_genes).
     """
-    frame.write_h5ad(path, compression="gzip", convert_strings_to_categoricals=False)
     nothing = sparse.csr_matrix((0, frame.n_vars), dtype=np.float32)
     storage: dict[str, Any] = {
         "compression": "gzip",
@@ -52,13 +53,15 @@ def chunked_h5ad(
         "chunks": (_CHUNK_VALUES,),
         "indptr_dtype": np.int64,  # at first: nobody knows yet how many values there will be
     }
-    with h5py.File(path, "r+") as file:
+    with checked_hdf5_file(path) as (file, check):
+        write_elem(file, "/", frame, dataset_kwargs={"compression": "gzip"})
         for name in matrices:
             write_elem(file, name, nothing, dataset_kwargs=storage)
         stored = {name: sparse_dataset(file[name]) for name in matrices}
 
         def append(name: str, rows: sparse.csr_matrix) -> None:
             stored[name].append(rows)
+            check()
 
         yield append
         for name in matrices:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.normalisation import MatrixScale, detect_scale, sampled_blocks
+from plkd.io.scale import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
 
@@ -96,7 +96,8 @@ def open_store(path: str | Path, modality: str | None = None) -> Iterator[Any]:
         import zarr
 
         with readable(path, "the zarr folder"):
-            store = zarr.open_group(str(path), mode="r")
+            # What is consolidated lacks one of two names that differ by case alone.
+            store = zarr.open_group(str(path), mode="r", use_consolidated=False)
         yield _annotated(store, path, modality)
     else:
         with open_hdf5(path) as store:
@@ -478,14 +479,16 @@ def read_everything(store: Any, path: Path) -> ad.AnnData:
         return ad.read_h5ad(path) if old else read_elem(store)
 
 
-def scales_of(matrices: Matrices, path: Path) -> dict[str, MatrixScale]:
-    """Scale of every matrix, by the setting that selects it (``layer: counts``).
+def scales_of(matrices: Matrices, path: Path, but: str) -> dict[str, MatrixScale]:
+    """Scale of the matrices but one, by the setting that selects each (``layer: counts``).
 
     Only some rows of each are read. Matrices that are not numbers, or that cannot be read, are left
     out.
     """
     scales = {}
     for name, opened in matrices.items():
+        if name == but:
+            continue
         with suppress(InputError):
             with readable(path, name):
                 matrix = opened()

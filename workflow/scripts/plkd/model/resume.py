@@ -51,8 +51,8 @@ def save_progress(
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    with whole_file(resume_file) as temporary:
-        torch.save(state, temporary)
+    with whole_file(resume_file) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)  # of a file that it opens itself it hides why a write failed
 
 
 def resume(

@@ -177,7 +177,16 @@ def load_model(folder: str | Path) -> Model:
     """
     content = read_folder(folder)
     try:
-        return _rebuild(content)
+        settings = from_dict(content.description["settings"])
+    except (InputError, KeyError, TypeError) as error:
+        version = content.description.get("versions", {}).get("plkd", "unknown")
+        raise InputError(
+            f"the model in '{folder}' has settings of another version of plkd ({version}; "
+            f"{str(error).rstrip('.')}): train it again, with `plkd train`, or by a run of the "
+            "pipeline after the folder is deleted."
+        ) from error
+    try:
+        return _rebuild(content, settings)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"the files in '{folder}' are damaged or do not fit together ({error!r}): copy the "
@@ -185,10 +194,9 @@ def load_model(folder: str | Path) -> Model:
         ) from error
 
 
-def _rebuild(content: ModelFolder) -> Model:
+def _rebuild(content: ModelFolder, settings: Settings) -> Model:
     description, tensors = content.description, content.tensors
     genes, labels = (_names(description[key], key) for key in ("genes", "labels"))
-    settings = from_dict(description["settings"])
     normalisation = Normalisation(**description["normalisation"])
     if set(description["networks"]) != set(tensors) - {"background"}:
         raise ValueError(f"networks {set(description['networks'])}, tensors {set(tensors)}")

@@ -151,6 +151,7 @@ def train_student(
     model: Model,
     evidence: CrossFit | None = None,
     *,
+    settings: Settings | None = None,
     device: str = "cpu",
     resume_file: Path | None = None,
     progress: bool = True,
@@ -162,10 +163,12 @@ def train_student(
     reference
         Labelled cells.
     model
-        With its Teacher, a member of the jury; settings and seed are those of its training.
+        With its Teacher, a member of the jury; the seed is that of its training.
     evidence
         The other members, and what calibrates the Student. None: it learns from the Teacher alone,
         and is calibrated on the cells that its training held out.
+    settings
+        May differ from the Teacher's in what a Teacher does not need; None: the Teacher's.
     device, resume_file, progress
         As for :func:`train_teacher`.
 
@@ -177,8 +180,10 @@ def train_student(
     Raises
     ------
     InputError
-        If the Teacher is of another reference; as :func:`train_model`.
+        If the Teacher is of another reference or other settings; as :func:`train_model`.
     """
+    if settings is not None:
+        model = _with_settings(model, settings)
     teacher, settings, seed = model.require("teacher").to(device), model.settings, model.seed
     if teacher.genes != reference.genes or teacher.labels != reference.labels:
         raise InputError(
@@ -213,6 +218,24 @@ def train_student(
         history=pd.concat([model.history, history], ignore_index=True),
         provenance=provenance,
     )
+
+
+def _with_settings(model: Model, settings: Settings) -> Model:
+    """The model of a Teacher with settings of a Student; those of the Teacher must be the same."""
+    teacher = model.require("teacher")
+    known = replace(
+        teacher.settings,
+        mask=settings.mask,
+        student=settings.student,
+        student_training=settings.student_training,
+        student_loss=settings.student_loss,
+        jury=settings.jury,
+    )
+    if known != settings:
+        raise InputError(
+            "the Teacher was trained with other settings than these: train it again with them."
+        )
+    return replace(model, teacher=replace(teacher, settings=settings))
 
 
 def _teacher_objective(

@@ -30,7 +30,7 @@ from plkd.pathways.gene_sets import (
     usable_gene_sets,
     write_gmt,
 )
-from plkd.utils.files import whole_file
+from plkd.utils.files import intact, whole_file
 from plkd.utils.logs import logger
 from plkd.utils.tables import EXACT, read_tsv, write_tsv
 
@@ -112,7 +112,8 @@ class Mask:
         except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise InputError(f"the mask in '{folder}' cannot be read: {error}. {remedy}") from error
         table = read_tsv(folder / "pathways.tsv", PATHWAY_COLUMNS, made_by="mask")
-        gene_sets = read_gmt(folder / _GENE_SETS, may_be_empty=True)
+        with intact(folder / _GENE_SETS, "mask"):
+            gene_sets = read_gmt(folder / _GENE_SETS, may_be_empty=True)
         fits = matrix.shape == (len(genes), len(table)) and len(set(genes)) == len(genes)
         if not fits or not np.array_equal(_column_sums(matrix), table["overlap"]):
             raise InputError(

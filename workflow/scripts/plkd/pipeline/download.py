@@ -7,22 +7,30 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tempfile
+import stat
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from plkd.errors import InputError
 from plkd.pipeline.checksums import ChecksumLock
 from plkd.pipeline.transfer import BLOCK_BYTES, ResumingDownloader, TransferError
-from plkd.utils.files import sha256_of, whole_file, writable_folder
+from plkd.utils.files import no_room, scratch_folder, sha256_of, whole_file
 from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
 
 REMOTE = ("http", "https", "ftp")
 UNPACKED_SIZE = 4  # times the packed one: what to expect of expression data
+MOST_UNPACKED = 100  # times: a text of zeros; archives made to fill disks have 1,000
+LEAST_LIMIT = 10**9
+DAMAGED = (OSError, EOFError, zlib.error)
+Readable: TypeAlias = IO[bytes] | gzip.GzipFile
 _HDF5_NAMES = (".h5", ".h5ad", ".h5mu", ".hdf5", ".loom")
 
 
@@ -45,6 +53,9 @@ class Published:
         Its number of bytes, where known; another one is reported.
     member
         Path of the wanted file inside, if it is an archive (zip, tar, tar.gz).
+    max_unpacked_size
+        Bytes that it may have unpacked; default: :data:`MOST_UNPACKED` times those it has packed,
+        or 1 GB where that is more.
     """
 
     url: str
@@ -52,6 +63,7 @@ class Published:
     sha256: str | None = None
     size: int | None = None
     member: str | None = None
+    max_unpacked_size: int | None = None
 
     @property
     def is_remote(self) -> bool:
@@ -104,7 +116,8 @@ def fetch(
         _deliver(file, published, target, is_ours=False)
         return
     failures = []
-    for address in published.addresses or (published.url,):
+    addresses = published.addresses or (published.url,)
+    for address in addresses:
         try:
             with _obtained(address, published, target, repository, pause) as (file, is_ours):
                 _accept(file, published, target, lock)
@@ -112,7 +125,8 @@ def fetch(
             return
         except InputError as error:
             failures.append(str(error))
-            logger.warning("%s", error)
+            if len(failures) < len(addresses):
+                logger.warning("%s", error)
     raise InputError(
         failures[0]
         if len(failures) == 1
@@ -130,9 +144,8 @@ def _obtained(
     """The file as published, and whether it is ours to move."""
     scheme, _, rest = address.partition(":")
     if scheme in REMOTE:
-        folder = writable_folder(target.parent)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as scratch:
-            yield _download(address, published, target, Path(scratch), pause), True
+        with scratch_folder(target.parent) as scratch:
+            yield _download(address, published, target, scratch, pause), True
     elif scheme == "package":
         yield _existing(_package_file(address, rest), address), False
     elif scheme == "repository":
@@ -260,11 +273,11 @@ def _require_intact(file: Path, published: Published, target: Path) -> None:
     try:
         if name.endswith(".gz"):  # one that is unpacked is checked by unpacking it
             with _packed(file, "checking") as content:
-                while content.read(BLOCK_BYTES):
+                for _ in _bounded(content, _limit(file, published), published):
                     pass
         elif name.endswith(_HDF5_NAMES) and not published.url.endswith(".gz"):
             h5py.File(file, "r").close()
-    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+    except DAMAGED as error:
         raise InputError(_damaged(published, error)) from error
 
 
@@ -288,8 +301,11 @@ def _deliver(file: Path, published: Published, target: Path, is_ours: bool) -> N
             _take_member(file, published, temporary)
         elif _is_packed(published.url, target) and file.is_file():
             try:
-                _unpack(file, temporary)
-            except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+                with _packed(file, "unpacking") as content:
+                    _write(content, temporary, _limit(file, published), published)
+            except DAMAGED as error:
+                if no_room(error):
+                    raise
                 raise InputError(_damaged(published, error)) from error
         elif is_ours:
             file.replace(temporary)
@@ -300,35 +316,81 @@ def _deliver(file: Path, published: Published, target: Path, is_ours: bool) -> N
 
 
 def _take_member(archive: Path, published: Published, target: Path) -> None:
-    import tarfile
-    import zipfile
-
-    import pooch
-
-    is_zip = zipfile.is_zipfile(archive)
-    if not is_zip and not tarfile.is_tarfile(archive):
-        raise InputError(
-            f"'{published.url}' is not an archive, but `member` asks for a file inside"
-        )
-    folder = target.parent / "members"
-    unpack = pooch.Unzip if is_zip else pooch.Untar
+    """Write the bytes of one file of an archive; nothing else of it touches the disk."""
     try:
-        unpack(members=[published.member], extract_dir=str(folder))(str(archive), "download", None)
-        (folder / str(published.member)).replace(target)
-    except (KeyError, OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        with _member(archive, published) as content:
+            _write(content, target, _limit(archive, published), published)
+    except InputError:
+        raise
+    except Exception as error:  # what a damaged archive makes of three libraries
+        if no_room(error):
+            raise
         raise InputError(
             f"'{published.url}': the file '{published.member}' (`member`) cannot be taken out of "
             f"the archive ({' '.join(str(error).split())})"
         ) from error
 
 
+@contextmanager
+def _member(archive: Path, published: Published) -> Iterator[IO[bytes]]:
+    """Open one file of an archive, if it is a file and no link, pipe, device or folder."""
+    name = str(published.member)
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            entry = opened.getinfo(name)
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            _require_file(name, not entry.is_dir() and kind in (0, stat.S_IFREG), published)
+            with opened.open(entry) as content:
+                yield content
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as packed:
+            member = packed.getmember(name)
+            _require_file(name, member.isreg(), published)
+            taken = packed.extractfile(member)
+            assert taken is not None  # it is of a regular file
+            with taken:
+                yield taken
+    else:
+        raise InputError(
+            f"'{published.url}' is not an archive, but `member` asks for a file inside"
+        )
+
+
+def _require_file(name: str, is_file: bool, published: Published) -> None:
+    if not is_file:
+        raise InputError(
+            f"'{published.url}': '{name}' (`member`) is a link, a folder or a device in the "
+            "archive; expected a file"
+        )
+
+
 def _is_packed(url: str, target: Path) -> bool:
     return urlsplit(url).path.endswith(".gz") and target.suffix != ".gz"
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    with _packed(archive, "unpacking") as content, target.open("wb") as unpacked:
-        shutil.copyfileobj(content, unpacked, BLOCK_BYTES)
+def _limit(packed: Path, published: Published) -> int:
+    """Bytes that a packed file may become."""
+    return published.max_unpacked_size or max(LEAST_LIMIT, MOST_UNPACKED * packed.stat().st_size)
+
+
+def _write(content: Readable, target: Path, limit: int, published: Published) -> None:
+    """Write what is unpacked, and stop where it becomes more than allowed."""
+    with target.open("wb") as unpacked:
+        for block in _bounded(content, limit, published):
+            unpacked.write(block)
+
+
+def _bounded(content: Readable, limit: int, published: Published) -> Iterator[bytes]:
+    left = limit
+    while block := content.read(BLOCK_BYTES):
+        left -= len(block)
+        if left < 0:
+            raise InputError(
+                f"'{published.url}' unpacks to more than {limit / 1e9:,.1f} GB, which is allowed: "
+                "it may be made to fill disks. If it is right, give `max_unpacked_size` (bytes) "
+                "beside its `url`."
+            )
+        yield block
 
 
 @contextmanager

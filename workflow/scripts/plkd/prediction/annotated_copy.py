@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem, write_elem
@@ -24,6 +23,7 @@ from plkd.prediction.predict import PredictedCells, predict_opened
 from plkd.prediction.table import label_names, label_probabilities, prediction_sets_as_json
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file, writable_folder
+from plkd.utils.hdf5 import hdf5_file, write_h5ad
 from plkd.utils.logs import logger
 
 KEY_ADDED = "plkd"
@@ -196,6 +196,7 @@ def annotate_file(
         raise InputError(f"'{output}' is the query itself: choose another name for the output.")
     with open_cells(query, reading) as cells:
         require_copy_name(output, cells.reader)
+        cells.require_writable()
         writable_folder(Path(output).parent)
         predicted = predict_opened(
             model,
@@ -277,8 +278,9 @@ def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
     annotation.require_cells(cells.obs.index, str(cells.path))
     all_cells = len(annotation.rows) == cells.n_cells
     whole_store = f".{cells.reader}" == Path(output).suffix
+    needs = cells.path.stat().st_size if whole_store else 0
     nullable_texts = ad.settings.override(allow_write_nullable_strings=True)
-    with whole_file(output) as temporary, nullable_texts:
+    with whole_file(output, needs=needs) as temporary, nullable_texts:
         if whole_store and all_cells and _has_columns(cells):
             shutil.copyfile(cells.path, temporary)
             _add_in_place(temporary, _modality(cells), annotation)
@@ -296,7 +298,7 @@ def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
             copy = cells.everything()
             copy = copy if all_cells else copy[annotation.rows].copy()
             _add_to(copy, annotation)
-            copy.write_h5ad(temporary)
+            write_h5ad(copy, temporary)
 
 
 def _modality(cells: CellFile) -> str | None:
@@ -371,7 +373,7 @@ def _add_to(cells: ad.AnnData, annotation: Annotation) -> None:
 
 def _add_in_place(path: Path, group: str | None, annotation: Annotation) -> None:
     """Add to an h5ad, or to a modality of an h5mu; what is there is not touched."""
-    with h5py.File(path, "r+") as file:
+    with hdf5_file(path, "r+") as file:
         store = file if group is None else file[group]
         columns = list(store["obs"].attrs["column-order"])
         for name, values in annotation.obs.items():

@@ -13,10 +13,13 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.io.counts import row_of_value
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
-from plkd.io.normalisation import MatrixScale, require_usable, to_log_normalised
+from plkd.io.normalisation import to_log_normalised
+from plkd.io.scale import MatrixScale
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.model.trained_network import TrainedNetwork
+from plkd.preparation.side import NO_COUNTS, NO_MODEL_GENES, OTHER_SCALE
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
 
@@ -66,17 +69,33 @@ class ModelInput:
     ) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
         """Yield (rows, log-normalised CSR float32 (n_rows, n_genes)), in the order of the file.
 
-        Cells without counts are left out: nothing can be said of them.
+        Cells of which nothing can be said are left out, see :meth:`reasons`.
         """
         for rows, chunk in self._cells.chunks(chunk_cells):
-            measured = np.flatnonzero(chunk.getnnz(axis=1) > 0)
-            whole = measured.size == chunk.shape[0]
-            cells = self._brought(chunk if whole else chunk[measured])
-            yield measured + rows.start, cells
+            places = np.arange(rows.start, rows.stop)
+            said = self._reasons(places, chunk) == ""
+            cells = self._brought(chunk if said.all() else chunk[said])
+            yield places[said], cells
 
     def take(self, rows: NDArray[np.intp]) -> sparse.csr_matrix:
         """Some cells by their ascending places: log-normalised CSR float32 (n_taken, n_genes)."""
         return self._brought(self._cells.take(rows))
+
+    def reasons(self, rows: NDArray[np.intp]) -> NDArray[np.object_]:
+        """Why nothing can be said of some cells, given by their ascending places."""
+        return self._reasons(rows, self._cells.take(rows))
+
+    def _reasons(self, rows: NDArray[np.intp], X: sparse.csr_matrix) -> NDArray[np.object_]:
+        """Why nothing can be said of each cell; empty where there is no reason."""
+        reasons = np.full(rows.size, "", dtype=object)
+        above_zero = X.data != 0
+        for seen, reason in (
+            (above_zero & (self._columns >= 0)[X.indices], NO_MODEL_GENES),
+            (above_zero, NO_COUNTS),
+        ):
+            reasons[np.bincount(row_of_value(X), seen, rows.size) == 0] = reason
+        reasons[self._cells.outlying(rows, X, self.scale)] = OTHER_SCALE
+        return reasons
 
     def _brought(self, X: sparse.csr_matrix) -> sparse.csr_matrix:
         logged = to_log_normalised(X, self.scale, self.target_sum)
@@ -125,9 +144,13 @@ def as_model_input(
     cells = with_symbols_of_file(cells, model.genes)
     columns, overlap = match_genes(cells.genes, model.genes)
     _check_overlap(overlap, minimum_overlap, cells, model.genes)
-    logger.info("'%s': %d cells, %s", cells.path, cells.n_cells, cells.scale.describe())
-    if not cells.scale.usable:  # looking at the other matrices takes time
-        require_usable(cells.scale, f"'{cells.path}'", cells.other_scales())
+    logger.info(
+        "'%s': %d cells, %s; the total of a cell is that of %d genes",
+        *(cells.path, cells.n_cells, cells.scale.describe(), len(cells.genes)),
+    )
+    cells.require_usable(cells.scale)
+    for text in cells.scale.doubts():
+        logger.warning("'%s': %s", cells.path, text)
     return ModelInput(overlap, model.normalisation.target_sum, cells, columns)
 
 

@@ -25,9 +25,16 @@ from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, as_model_input
 from plkd.prediction.table import prediction_table
 from plkd.preparation.prepared import PreparedCells
-from plkd.preparation.side import NO_COUNTS, no_cells_left_out, unique_cell_ids
+from plkd.preparation.side import (
+    OTHER_SCALE,
+    no_cells_left_out,
+    on_outlying,
+    unique_cell_ids,
+)
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.files import whole_file
+from plkd.utils.hdf5 import write_h5ad
+from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
 
 
@@ -55,6 +62,24 @@ class PredictedCells:
     source_ids: NDArray[np.object_]
     left_out: pd.DataFrame = field(default_factory=no_cells_left_out)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def without(self, cells: NDArray[np.bool_], reason: str) -> PredictedCells:
+        """The same, some labelled cells (a bool for each) left out for a reason."""
+        left_out = pd.DataFrame(
+            {
+                "source_row": self.source_rows[cells],
+                "cell_id": self.source_ids[cells],
+                "reason": reason,
+            }
+        )
+        return PredictedCells(
+            self.table[~cells].reset_index(drop=True),
+            self.embedding[~cells],
+            self.source_rows[~cells],
+            self.source_ids[~cells],
+            pd.concat([self.left_out, left_out], ignore_index=True),
+            self.about,
+        )
 
 
 def predict_cells(
@@ -126,12 +151,16 @@ def predict_opened(
         raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
     ids = np.asarray(given.obs.index, dtype=object)
     without = np.setdiff1d(np.arange(given.n_cells), rows)
+    reasons = given.reasons(without)
+    odd = without[reasons == OTHER_SCALE]
+    if len(odd):
+        logger.warning("'%s': %s", given.name, on_outlying(ids[odd], given.scale))
     return PredictedCells(
         _table(model, unique_cell_ids(given.obs.index[rows], given.name), probabilities),
         embedding,
         rows,
         ids[rows],
-        pd.DataFrame({"source_row": without, "cell_id": ids[without], "reason": NO_COUNTS}),
+        pd.DataFrame({"source_row": without, "cell_id": ids[without], "reason": reasons}),
         about_labels(
             model,
             gene_overlap=given.overlap.share,
@@ -222,7 +251,7 @@ def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: s
     index = np.arange(len(stacked)).astype(str)
     obs = pd.DataFrame({"role": pd.Categorical(role), "cell_id": cell_ids.to_numpy()}, index=index)
     with whole_file(output) as temporary:
-        ad.AnnData(stacked, obs=obs).write_h5ad(temporary)
+        write_h5ad(ad.AnnData(stacked, obs=obs), temporary)
 
 
 def label_table(predictions: pd.DataFrame) -> pd.DataFrame:

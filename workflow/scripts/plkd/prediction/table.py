@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 
 from plkd.errors import InputError
-from plkd.utils.files import whole_file
+from plkd.utils.files import intact, whole_file
 from plkd.utils.tables import write_tsv
 from plkd.utils.text import listed
 
@@ -141,8 +141,15 @@ def save_predictions(table: pd.DataFrame, path: str | Path) -> None:
     write_tsv(table.assign(prediction_set=prediction_sets_as_json(table)), path)
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path, *, made_by: str | None = None) -> pd.DataFrame:
     """Read a prediction table and check it.
+
+    Parameters
+    ----------
+    path
+        The parquet file.
+    made_by
+        The rule that writes it, for messages; None for a file from elsewhere.
 
     Returns
     -------
@@ -154,6 +161,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     InputError
         If the file is absent or no parquet file, or if the table breaks the contract.
     """
+    if made_by is not None:
+        with intact(path, made_by):
+            return read_predictions(path)
     try:
         arrow = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
@@ -17,10 +15,11 @@ from anndata.io import write_elem
 from plkd.errors import InputError
 from plkd.io.cells import read_cells
 from plkd.io.formats import open_text, separator_of
-from plkd.io.normalisation import detect_scale
+from plkd.io.scale import detect_scale
 from plkd.io.stores import existing, readable
 from plkd.settings.datasets import ReadingOptions
-from plkd.utils.files import whole_file, write_json
+from plkd.utils.files import scratch_folder, whole_file, write_json
+from plkd.utils.hdf5 import hdf5_file, write_h5ad
 from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
 from plkd.utils.text import listed
@@ -71,16 +70,17 @@ def assemble(config: Mapping[str, Any], output: str | Path, report: str | Path) 
     places: list[np.ndarray] = []
     with (
         whole_file(output) as temporary,
-        tempfile.TemporaryDirectory(prefix=".parts-", dir=Path(output).parent) as scratch,
+        scratch_folder(Path(output).parent) as scratch,
     ):
         for entry in ProgressBar(config["files"], desc="assembling", unit="file"):
             cells, about = _read_file(entry, table, config, seen)
-            part = Path(scratch) / f"{len(parts)}.h5ad"
-            ad.AnnData(
+            part = scratch / f"{len(parts)}.h5ad"
+            plain = ad.AnnData(
                 cells.X,
                 obs=pd.DataFrame(index=cells.obs_names),
                 var=pd.DataFrame(index=cells.var_names),
-            ).write_h5ad(part)
+            )
+            write_h5ad(plain, part)
             parts.append(part)
             described.append((about, cells.obs))
             if "spatial" in cells.obsm:
@@ -88,7 +88,7 @@ def assemble(config: Mapping[str, Any], output: str | Path, report: str | Path) 
             logger.info("%s: %d cells, %d genes", entry["name"], *cells.shape)
         _concatenate(parts, config["genes"], temporary)
         obs = _joined_obs([obs for _, obs in described], config.get("columns") or {})
-        with h5py.File(temporary, "r+") as store:
+        with hdf5_file(temporary, "r+") as store:
             write_elem(store, "obs", obs)
             write_elem(store, "obsm", {"spatial": np.vstack(places)} if places else {})
             n_genes = store["X"].attrs["shape"][1]
@@ -140,7 +140,7 @@ def _read_file(
     cells.obs[FILE_COLUMN] = name
     cells.obs_names = [f"{name}:{one}" for one in own_ids]
     cells = cells[kept].copy()
-    seen.kinds[name] = detect_scale(cells.X).kind
+    seen.kinds[name] = detect_scale(cells.X, told=entry.get("scale") or "auto").kind
     seen.placed[name] = "spatial" in cells.obsm
     for found, what in ((seen.kinds, "hold values of the same kind"), (seen.placed, "have places")):
         if len(set(found.values())) > 1:
@@ -248,7 +248,8 @@ def _concatenate(parts: Sequence[Path], join: str, output: Path) -> None:
     if len(parts) == 1:
         parts[0].replace(output)
         return
-    ad.experimental.concat_on_disk(list(parts), output, join=join, merge="same")
+    with hdf5_file(output) as file:
+        ad.experimental.concat_on_disk(list(parts), file["/"], join=join, merge="same")
 
 
 def _joined_obs(tables: Sequence[pd.DataFrame], derived: Mapping[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,8 @@ from plkd.errors import InputError
 from plkd.io.cells import CellSource, open_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
 from plkd.io.h5ad_writer import chunked_h5ad
-from plkd.io.normalisation import TARGET_SUM, to_log_normalised
+from plkd.io.normalisation import to_log_normalised
+from plkd.io.scale import TARGET_SUM
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.preparation.chunks import chunks_of
 from plkd.preparation.prepared import PreparedCells
@@ -102,6 +103,8 @@ def prepare_dataset(
         for note in notes:
             logger.warning("%s", note)
         _write(sides, genes, places, has_counts, outputs, str(config.get("name", "")))
+        noticed = [*sides.reference.cells.warnings, *sides.query.cells.warnings]
+        report["warnings"] = [*notes, *dict.fromkeys(noticed)]
         write_json(outputs.report, report)
     return report
 

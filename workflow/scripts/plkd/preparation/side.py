@@ -17,14 +17,8 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile
-from plkd.io.normalisation import (
-    MatrixScale,
-    ValueRange,
-    detect_scale,
-    recover_counts,
-    require_usable,
-    sampled_blocks,
-)
+from plkd.io.counts import recover_counts
+from plkd.io.scale import MatrixScale, ValueRange, sampled_blocks
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import chunks_of
 from plkd.settings.datasets import SourceSettings
@@ -35,6 +29,8 @@ MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
 LISTED_VALUES = 20
 NO_COUNTS = "no counts at all"
+NO_MODEL_GENES = "no counts of the model's genes"
+OTHER_SCALE = "values on another scale than the other cells'"
 LOOK_MISSING = ("na", "n/a", "none", "null", "<na>", "unassigned", "unlabelled", "unlabeled")
 
 
@@ -48,8 +44,6 @@ class Side:
         ``reference`` or ``query``.
     cells
         The open file.
-    slot
-        The matrix, for messages: file and slot.
     rows
         Row of each cell in the file, ascending int array (n_cells,).
     cell_ids
@@ -58,8 +52,6 @@ class Side:
         Object array (n_cells,) of str, None where unknown.
     batches
         Object array (n_cells,) of str.
-    sample
-        Some of the cells that `keep` asks for, CSR (n_sampled, n_genes): the evidence of `scale`.
     scale
         What the values are.
     left_out
@@ -70,12 +62,10 @@ class Side:
 
     role: str
     cells: CellFile
-    slot: str
     rows: NDArray[np.intp]
     cell_ids: pd.Index
     labels: NDArray[np.object_]
     batches: NDArray[np.object_]
-    sample: sparse.csr_matrix
     scale: MatrixScale
     report: dict[str, Any]
     left_out: pd.DataFrame
@@ -138,7 +128,7 @@ class Side:
 def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     """Take the cells that the settings ask for, by the table of the cells alone.
 
-    The scale is that of a sample of them; :func:`check_values` looks at all.
+    The scale is that of most of them; :func:`check_values` looks at all.
 
     Parameters
     ----------
@@ -160,13 +150,12 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             f"{role}: `labels_key` and `batch_key` are the same column '{settings.labels_key}'; "
             "the batch would give the label away. Name another column as `batch_key`, or none."
         )
-    slot = f"'{cells.path}', {slot_name(settings.reading.layer, settings.reading.use_raw)},"
     if cells.n_cells == 0:
         raise InputError(f"'{cells.path}' has no cells; give a {role} with cells")
     kept = _kept(cells.obs, settings, cells.path)
     rows = np.flatnonzero(kept)
-    sample = cells.take(np.concatenate([rows[block] for block in sampled_blocks(rows.size)]))
-    scale = _usable_scale(cells, slot, sample)
+    scale = cells.scale if kept.all() else cells.scale_of(_sample(cells, rows))
+    cells.require_usable(scale)
     obs = cells.obs if kept.all() else cells.obs[kept]
     labels = _column(obs, settings.labels_key, "labels_key", cells.path)
     batches = _column(obs, settings.batch_key, "batch_key", cells.path)
@@ -176,12 +165,10 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     side = Side(
         role,
         cells,
-        slot,
         rows,
         ids,
         labels,
         batches,
-        sample,
         scale,
         {
             "url": settings.url or Path(cells.path).name,
@@ -207,7 +194,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
 def check_values(
     sides: Sequence[Side], min_genes_per_cell: int = 0, *, progress: bool = True
 ) -> list[Side]:
-    """Look at all values of some sides: find the scale, and drop cells that hold too little.
+    """Look at all values of some sides, and drop cells on another scale or that hold too little.
 
     Parameters
     ----------
@@ -221,24 +208,27 @@ def check_values(
     Raises
     ------
     InputError
-        If no cell is left, or the matrix is neither counts nor normalised.
+        If no cell is left, or a value is missing, infinite or negative.
     """
     ranges = {side.role: ValueRange() for side in sides}
     n_genes = {side.role: np.zeros(side.n_cells, dtype=np.int32) for side in sides}
+    outlying = {side.role: np.zeros(side.n_cells, dtype=bool) for side in sides}
     for side, here, X in chunks_of(sides, "checking values", progress=progress):
+        outlying[side.role][here] = side.cells.outlying(side.rows[here], X, side.scale)
         ranges[side.role] += ValueRange.of(X)
         n_genes[side.role][here] = _genes_per_cell(X)
     checked = []
     for side in sides:
-        scale = _usable_scale(side.cells, side.slot, side.sample, ranges[side.role])
+        lowest, highest = ranges[side.role].limits
+        scale = replace(side.scale, minimum=lowest, maximum=highest)
         side = replace(side, scale=scale, report=side.report | {"scale": scale.as_dict()})
-        if scale.kind == "log1p" and not scale.target_sum and not scale.logged_counts:
-            side.warnings.append(
-                f"{side.role}: the values are logged, but what the cells were normalised to cannot "
-                "be seen (genes may have been left out); they are taken as log1p of counts per "
-                "10,000"
-            )
+        side.warnings.extend(f"{side.role}: {text}" for text in scale.doubts())
+        odd = outlying[side.role]
+        if odd.any():
+            side.warnings.append(f"{side.role}: {on_outlying(side.cell_ids[odd], scale)}")
         of_cell = n_genes[side.role]
+        side = side.take(~odd, OTHER_SCALE)
+        of_cell = of_cell[~odd]
         side = side.take(of_cell > 0, NO_COUNTS).take(
             of_cell[of_cell > 0] >= min_genes_per_cell,
             f"fewer than {min_genes_per_cell} genes (`min_genes_per_cell`)",
@@ -293,6 +283,14 @@ def labelled_cells(
             "`min_cells_per_label`."
         )
     return side
+
+
+def on_outlying(cell_ids: Sequence[str] | pd.Index, scale: MatrixScale) -> str:
+    """A sentence on cells that :func:`plkd.io.scale.outlying_rows` finds."""
+    return (
+        f"{len(cell_ids):,} cells ({listed(cell_ids, 3)}) hold other values than the rest, which "
+        f"are {scale.describe()}; they are left out"
+    )
 
 
 def no_cells_left_out() -> pd.DataFrame:
@@ -387,13 +385,9 @@ def _column(
     return clean_labels(obs[column])
 
 
-def _usable_scale(
-    cells: CellFile, slot: str, sample: sparse.csr_matrix, values: ValueRange | None = None
-) -> MatrixScale:
-    scale = detect_scale(sample, values=values)
-    if not scale.usable:
-        require_usable(scale, slot, cells.other_scales())
-    return scale
+def _sample(cells: CellFile, rows: NDArray[np.intp]) -> sparse.csr_matrix:
+    """Some of the chosen cells, spread over all of them."""
+    return cells.take(np.concatenate([rows[block] for block in sampled_blocks(rows.size)]))
 
 
 def _genes_per_cell(X: sparse.csr_matrix) -> NDArray[np.intp]:

@@ -12,6 +12,10 @@ from typing import Any, Literal
 
 from plkd.errors import InputError
 
+SCALES = ("auto", "counts", "log1p", "log2", "log10", "linear")
+"""What values may be said to be: found out, whole counts, logarithms of 1 + x (natural, or to base
+2 or 10), or not logged and not whole (CPM, TPM, corrected counts)."""
+
 
 @dataclass(frozen=True)
 class ReadingOptions:
@@ -30,6 +34,8 @@ class ReadingOptions:
         The rows of a ``csv`` are genes and its columns cells.
     gene_symbols_key
         Column of `var` with the gene names, instead of its index.
+    scale
+        What the values are, one of :data:`SCALES`; ``auto`` finds it out.
     gene_table
         A table that renames genes: what :meth:`plkd.io.gene_names.GeneTable.from_config` takes.
     """
@@ -40,6 +46,7 @@ class ReadingOptions:
     use_raw: bool = False
     transpose: bool = False
     gene_symbols_key: str | None = None
+    scale: str = "auto"
     gene_table: Mapping[str, Any] | str | None = None
 
     @classmethod
@@ -47,6 +54,10 @@ class ReadingOptions:
         """Take the options that a source of a configuration sets; its other keys are no concern."""
         names = {one.name for one in fields(cls)}
         return cls(**{k: v for k, v in config.items() if k in names and v is not None})
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise InputError(f"`scale` is '{self.scale}'; expected {' or '.join(SCALES)}")
 
 
 AS_IT_IS = ReadingOptions()

@@ -17,6 +17,7 @@ from plkd.errors import InputError
 from plkd.simulation.design import ACTIVITY_SPREAD, BACKGROUND_ACTIVITY, Design, make_design, stream
 from plkd.simulation.settings import DrawSettings, split_settings
 from plkd.utils.files import whole_file, write_json
+from plkd.utils.hdf5 import write_h5ad
 from plkd.utils.progress import ProgressBar
 
 DEPTH_SPREAD = 0.35
@@ -275,7 +276,7 @@ def draw_cells(
 def write_cells(cells: ad.AnnData, path: str | Path) -> None:
     """Write an h5ad file, packed, whole or not at all."""
     with whole_file(path) as temporary:
-        cells.write_h5ad(temporary, compression="gzip")
+        write_h5ad(cells, temporary, compression="gzip")
 
 
 def write_gmt(gene_sets: Mapping[str, Sequence[str]], path: str | Path) -> None:

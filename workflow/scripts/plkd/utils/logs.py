@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plkd.errors import InputError
+from plkd.utils.files import full_disk
 
 logger = logging.getLogger("plkd")
 
@@ -24,7 +25,7 @@ def start_logging(log_file: str | Path | None = None) -> None:
     if log_file is not None:
         terminal.addFilter(lambda record: record.levelno == logging.WARNING)
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, mode="w", encoding="utf-8"))
+        handlers.append(_LogFile(log_file, mode="w", encoding="utf-8"))
     logger.handlers.clear()
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
@@ -34,11 +35,19 @@ def start_logging(log_file: str | Path | None = None) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
+class _LogFile(logging.FileHandler):
+    """A log whose messages go to the terminal once the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say what cannot be written."""
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
 def run_script(main: Callable[[Any], None], snakemake: Any) -> None:
     """Run a rule's `main(snakemake)`: log to the rule's log file, end cleanly on a user's mistake.
 
-    An :class:`~plkd.errors.InputError` becomes one message in the log and exit status 1; anything
-    else is a defect of ours and keeps its traceback there.
+    An :class:`~plkd.errors.InputError` and a full disk become one message in the log and exit
+    status 1; anything else is a defect of ours and keeps its traceback there.
     """
     start_logging(snakemake.log[0] if snakemake.log else None)
     try:
@@ -46,7 +55,10 @@ def run_script(main: Callable[[Any], None], snakemake: Any) -> None:
     except InputError as error:
         logger.error("%s", error)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if told := full_disk(error):
+            logger.error("%s", told)
+            sys.exit(1)
         if not snakemake.log:
             raise
         logger.exception("unexpected failure")

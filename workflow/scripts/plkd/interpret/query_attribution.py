@@ -1,0 +1,100 @@
+"""Cells of a query drawn and attributed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from plkd.errors import InputError
+from plkd.interpret.attributed_cells import AttributedCells
+from plkd.interpret.explainers import Explainer, attribute_labels
+from plkd.interpret.sampling import sample_per_label
+from plkd.model.background import Background
+from plkd.model.trained_model import Model
+from plkd.preparation.prepared import PreparedCells
+
+
+def background_of(model: Model) -> Background:
+    """Give the background in a model's folder.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if model.background is None:
+        raise InputError(
+            "the model has no background, which explanations compare cells with: train it again."
+        )
+    return model.background
+
+
+def attribute_query(
+    model: Model,
+    query: str | Path,
+    predictions: pd.DataFrame,
+    *,
+    per_label: int,
+    seed: int,
+    explainer: Explainer = "plkd",
+    device: str = "cpu",
+    progress: bool = True,
+) -> AttributedCells:
+    """Attribute the label of some cells of every predicted label.
+
+    Parameters
+    ----------
+    model
+        A trained model, whose Student is asked.
+    query
+        Prepared query (``prepared/query.h5ad``).
+    predictions
+        Its prediction table.
+    per_label
+        Cells of every predicted label, or all it has.
+    seed
+        Seed of their choice.
+    explainer, device, progress
+        As of :func:`plkd.interpret.explainers.attribute_labels`.
+
+    Raises
+    ------
+    InputError
+        If the query has other genes, or the predictions have other labels, than the model, the
+        predictions are of other cells than the query's, or the model keeps no background.
+    """
+    background = background_of(model)
+    cells = PreparedCells.read(query)
+    cells.require_genes(model.genes)
+    predictions = cells.in_order(predictions, "the predictions")
+    rows = sample_per_label(predictions["label"].to_numpy(), per_label, seed)
+    chosen = cells.take(rows)
+    codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
+    if (codes < 0).any():
+        raise InputError(
+            f"the predictions have the label '{predictions['label'].iloc[rows[codes < 0][0]]}', "
+            "which the model does not know: give the predictions of this model."
+        )
+    found = attribute_labels(
+        model.require("student"),
+        chosen,
+        background,
+        codes[:, None],
+        explainer=explainer,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    return AttributedCells(
+        cell_ids=predictions["cell_id"].to_numpy(dtype=str)[rows],
+        genes=model.genes,
+        labels=model.labels,
+        codes=codes,
+        values=found.values[:, 0],
+        cells=chosen,
+        background_mean=background.mean().astype(np.float32),
+        base=found.base,
+        error=found.error[:, 0],
+    )
