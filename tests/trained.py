@@ -41,6 +41,7 @@ def trained_model(other: str | None = UNCOVERED) -> Model:
     training = {"min_steps": 200, "learning_rate": 0.005}
     settings = resolve(
         {
+            "preset": "fast",
             "teacher": {"width": 16},
             "student": {"hidden": [32, 16]},
             "teacher_training": training,

@@ -44,7 +44,12 @@ def trained() -> Model:
     mask = Mask(reference.genes, ["a", "b", "c"], matrix, pd.DataFrame())
     short = {"min_steps": 60}
     settings = resolve(
-        {"teacher": {"width": 8}, "teacher_training": short, "student_training": short}
+        {
+            "preset": "fast",
+            "teacher": {"width": 8},
+            "teacher_training": short,
+            "student_training": short,
+        }
     )
     return train_model(reference, mask, settings, progress=False)
 

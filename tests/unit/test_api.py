@@ -50,7 +50,7 @@ def trained(reference: ad.AnnData | Path, folder: Path, **options: object) -> pl
         labels_key="cell_type",
         batch_key="batch",
         gene_sets=folder / "markers.gmt",
-        **{"overrides": SETTINGS, "seed": 3, "progress": False, **options},
+        **{"preset": "fast", "overrides": SETTINGS, "seed": 3, "progress": False, **options},
     )
 
 

@@ -261,6 +261,7 @@ def train_ours(files: PreparedPaths) -> dict[str, TrainedNetwork]:
     training = {"min_steps": 120, "learning_rate": 0.005}
     settings = resolve(
         {
+            "preset": "fast",
             "teacher": {"width": 16},
             "student": {"hidden": [32, 16]},
             "teacher_training": training,

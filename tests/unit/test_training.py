@@ -18,16 +18,11 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.model import loop, training
 from plkd.model.gene_weights import separation
+from plkd.model.loop import TrainingDiverged
+from plkd.model.reference import Reference, split_validation
 from plkd.model.trained_model import Model, load_model
 from plkd.model.trained_network import TrainedNetwork
-from plkd.model.training import (
-    Reference,
-    TrainingDiverged,
-    split_validation,
-    train_model,
-    train_student,
-    train_teacher,
-)
+from plkd.model.training import train_model, train_student, train_teacher
 from plkd.pathways.mask import Mask
 from plkd.settings.models import Settings
 from plkd.settings.presets import PRESETS, resolve
@@ -45,6 +40,7 @@ _LEARNS_FAST = {
     "epochs": 6, "min_steps": 0, "sampling": "natural", "gene_dropout": 0.0, "input_noise": 0.0,
 }  # fmt: skip
 FAST: dict[str, Any] = {
+    "preset": "fast",
     "teacher": {"mlp_ratio": 4.0},
     "teacher_training": _LEARNS_FAST,
     "student": {"dropout": 0.1},
@@ -57,7 +53,7 @@ FAST: dict[str, Any] = {
 def fast(overrides: dict[str, Any]) -> Settings:
     """The default preset, but fast to learn, with some settings of one's own."""
     joined = FAST | overrides
-    for section in FAST.keys() & overrides.keys() - {"gene_weights"}:
+    for section in FAST.keys() & overrides.keys() - {"gene_weights", "preset"}:
         joined[section] = FAST[section] | overrides[section]
     return resolve(joined)
 

@@ -580,8 +580,24 @@ def variant_of(wildcards):
 
 def teacher_settings(wildcards):
     """What the Teacher needs of a variant; its mask comes as files."""
-    others = ("mask", "student", "student_training", "student_loss")
+    others = ("mask", "student", "student_training", "student_loss", "jury")
     return {key: value for key, value in variant_of(wildcards).items() if key not in others}
+
+
+def jury_settings(wildcards):
+    """What the members of the jury and the Students of the cross-fitting need of a variant."""
+    others = ("mask", "teacher", "teacher_loss", "background_cells")
+    return {key: value for key, value in variant_of(wildcards).items() if key not in others}
+
+
+def has_jury(variant):
+    return VARIANTS[variant]["jury"]["members"] == "all"
+
+
+def jury_of(wildcards):
+    """The other members of the jury that the Student learns from, if it does not learn from the Teacher
+    alone."""
+    return "<run>/jury/cross_fit.safetensors" if has_jury(wildcards.variant) else []
 
 
 def mask_of(wildcards):
@@ -681,15 +697,16 @@ STABILITY = (
 )
 
 
-def outputs_of(*names, datasets=DATASETS):
-    """All outputs of some rules, for these data sets and every variant, seed and model."""
+def outputs_of(*names, datasets=DATASETS, variants=VARIANTS):
+    """All outputs of some rules, for these data sets and variants and every seed and model."""
+    variants = list(variants)
     return [
         path
         for name in names
         for path in expand(
             getattr(rules, name).output,
             dataset=datasets,
-            variant=VARIANTS,
+            variant=variants,
             seed=config["seeds"],
             model=MODELS,
         )
@@ -718,6 +735,7 @@ def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
+    made += outputs_of("cross_fit", variants=filter(has_jury, VARIANTS))
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     made += outputs_of(
         "assemble", datasets=[name for name in DATASETS if "cells" in DATASETS[name]]

@@ -26,11 +26,37 @@ rule teacher:
         "../scripts/train.py"
 
 
+# What held-out cells of the reference say of the models beside the Teacher that the Student learns from.
+rule cross_fit:
+    input:
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+    output:
+        evidence="<run>/jury/cross_fit.safetensors",
+        members=shown("<run>/jury/members.tsv", "who teaches (table)", "training", "members"),
+    log:
+        "<logs>/<run_name>/cross_fit.log",
+    benchmark:
+        "<benchmarks>/<run_name>/cross_fit.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    params:
+        settings=jury_settings,
+        device=config["device"],
+        code=code("cross_fit.py"),
+    script:
+        "../scripts/cross_fit.py"
+
+
 use rule teacher as student with:
     input:
         **TEACHER,
         reference="<prepared>/reference.h5ad",
         history="<run>/teacher/history.tsv",
+        evidence=jury_of,
     output:
         **MODEL,
         history="<run>/model/history.tsv",

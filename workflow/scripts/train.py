@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plkd.model.cross_fitting import load_cross_fit
 from plkd.model.reference import Reference
 from plkd.model.trained_model import load_model
 from plkd.model.training import resume_file_in, train_student, train_teacher
@@ -19,16 +20,19 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     cells = PreparedCells.read(snakemake.input.reference)
-    reference = Reference.from_names(cells.X, cells.labels, cells.genes)
+    reference = Reference.from_names(cells.X, cells.labels, cells.genes, cells.batches)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
     kind = "teacher" if snakemake.input.get("mask") else "student"
     resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)
     if kind == "student":
         model = load_model(Path(snakemake.input.model).parent)
+        settings = from_dict(snakemake.params.settings)
+        evidence = snakemake.input.get("evidence")
         model = train_student(
             reference,
             model,
-            settings=from_dict(snakemake.params.settings),
+            load_cross_fit(evidence, reference, settings) if evidence else None,
+            settings=settings,
             device=device,
             resume_file=resume_file,
         )

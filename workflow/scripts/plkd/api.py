@@ -19,6 +19,7 @@ from plkd.errors import InputError
 from plkd.evaluation.tables import evaluate as evaluate_methods
 from plkd.interpret import explain as interpretation
 from plkd.io.cells import CellSource
+from plkd.model.cross_fitting import QUERY_CELLS
 from plkd.model.reference import Reference
 from plkd.model.trained_model import Model, load_model
 from plkd.model.training import train_model
@@ -32,7 +33,7 @@ from plkd.prediction.annotated_copy import (
 )
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import predict_cells, provenance_of
-from plkd.preparation.prepare import prepare_reference
+from plkd.preparation.prepare import prepare_reference, sample_of_query
 from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
 from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
@@ -76,8 +77,9 @@ def train(
         GMT files whose sets become the pathways. Default: the programmes of blood cells that come
         with plkd if they fit the genes, else a random mask, with a warning.
     query
-        Cells that are to be labelled: the model then uses only genes that they have, as in the
-        pipeline.
+        Cells that are to be labelled: the model then uses only genes that they have, and what it
+        learns from is weighed by how far away they are, as in the pipeline. Their labels are not
+        read.
     keep, drop
         Columns of obs with the values that cells of the reference must, or must not, have.
     layer
@@ -120,10 +122,11 @@ def train(
         keep=keep or {},
         drop=drop or {},
     )
+    choices = PrepareSettings.from_config(prepare)
     prepared, measured = prepare_reference(
         reference,
         source,
-        PrepareSettings.from_config(prepare),
+        choices,
         query=query,
         query_reading=query_reading,
         progress=progress,
@@ -133,11 +136,17 @@ def train(
     mask = build_mask(
         genes=genes, gene_sets=sets, background=measured["gene"].tolist(), **vars(settings.mask)
     )
+    some_of_query = None
+    if query is not None and settings.jury.members == "all":
+        some_of_query = sample_of_query(
+            query, genes, QUERY_CELLS, choices, reading=query_reading, progress=progress
+        )
     return train_model(
-        Reference.from_names(prepared.X, prepared.labels, genes),
+        Reference.from_names(prepared.X, prepared.labels, genes, prepared.batches),
         mask,
         settings,
         seed=seed,
+        query=some_of_query,
         device=device,
         provenance={"reference": _name_of(reference), "labels_key": labels_key},
         progress=progress,

@@ -9,7 +9,7 @@ others, so that every cell of the reference says how far a Student can be truste
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from scipy import sparse
 from scipy.special import log_softmax
 from torch import nn
 
 from plkd.errors import InputError
-from plkd.model.distillation import distil
 from plkd.model.calibration import fit_temperature
+from plkd.model.distillation import distil
 from plkd.model.jury import (
     ACROSS_STUDIES,
     MEMBERS,
@@ -47,6 +47,7 @@ from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
 
 By = Literal["batch", "cell"]
+QUERY_CELLS = 5000  # of a query, from which is seen how far away it is
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Folds:
     of_cell: NDArray[np.intp]
     by: By
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Yield (rows to fit, rows held out), fold by fold."""
         for fold in np.unique(self.of_cell):
             held_out = self.of_cell == fold
@@ -326,12 +327,12 @@ def _evidence(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Temperatures and weights of the members by what they said of held-out cells.
 
-    Cells whose label no other fold has say nothing. A label counts by the root of its size: rare
-    labels are heard, and do not drown out the others.
+    Cells whose label no other fold has say nothing. A label counts by the root of the root of its
+    size less than it has cells: rare labels are heard, and do not drown out the others.
     """
     codes = reference.codes
     known = _known(logits[NETWORK], codes)
-    importance = 1 / np.sqrt(np.bincount(codes)[codes])[known]
+    importance = np.bincount(codes)[codes][known] ** _RARE_COUNT_MORE
     uniform = np.full(len(MEMBERS), 1 / len(MEMBERS))
     if not known.any():
         return np.ones(len(MEMBERS)), uniform
@@ -351,6 +352,7 @@ def _evidence(
     return temperatures, weigh(of_truth.clip(min=_LEAST_LIKELY), importance)
 
 
+_RARE_COUNT_MORE = -0.25
 _LEAST_LIKELY = 0.02  # a few cells whose label is wrong do not decide
 
 

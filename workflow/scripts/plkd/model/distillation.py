@@ -54,10 +54,11 @@ def distil(
     scale = gene_weights(reference, settings, seed)
     network = Student(len(reference.genes), len(reference.labels), settings.student, scale)
     if teach is None:
-        objective, soft = hard_label_objective(network, reference, device), np.empty(0)
+        objective, learns_from = hard_label_objective(network, reference, device), []
     else:
         soft = _soft_labels(reference, teach, device)
         objective = _distillation_objective(network, teach, soft, reference, settings, device)
+        learns_from = [soft.numpy()]
     training = Training(
         network,
         reference,
@@ -67,7 +68,7 @@ def distil(
         seed=seed,
         device=device,
     )
-    history = training.run(resume_file, [np.asarray(soft)], progress=progress)
+    history = training.run(resume_file, learns_from, progress=progress)
     return training.trained([]), history
 
 

@@ -149,9 +149,7 @@ def empty_member(name: str, n_genes: int, n_labels: int, settings: Settings) -> 
     return LinearMember(LinearModel(zeros, zeros[:, 0].copy()))
 
 
-def shared_with_teacher(
-    jurors: Mapping[str, Juror], teacher: TrainedNetwork
-) -> dict[str, Juror]:
+def shared_with_teacher(jurors: Mapping[str, Juror], teacher: TrainedNetwork) -> dict[str, Juror]:
     """The jurors with the Teacher among them."""
     network = jurors[NETWORK]
     own = network.weight * (1 - _SHARE_OF_TEACHER)

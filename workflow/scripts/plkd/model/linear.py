@@ -102,7 +102,9 @@ def fit_linear(
         return LinearModel(weights, bias)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(narrow(cells @ sparse.diags_array(1.0 / scale)) if scaled else narrow(cells), codes)
+        model.fit(
+            narrow(cells @ sparse.diags_array(1.0 / scale)) if scaled else narrow(cells), codes
+        )
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
         logger.warning("the fit has not converged")
     slopes, intercepts = model.coef_, model.intercept_

@@ -118,13 +118,6 @@ class Training:
                 torch.from_numpy(self.reference.codes[self.held_out]),
                 self.settings.alpha,
             )
-        if not calibration.can_flag:
-            logger.warning(
-                "no cell of the reference was held out (every label keeps its cells if it has "
-                "fewer than three, see also `validation_fraction`): the confidence of the %s is "
-                "not calibrated, and it will flag no cell as unknown",
-                self.network.kind,
-            )
         return TrainedNetwork(
             self.network.cpu().eval(),
             self.reference.genes,

@@ -23,8 +23,10 @@ from plkd.model.loop import Objective, Training, gene_weights
 from plkd.model.reference import Reference
 from plkd.model.teacher import Teacher
 from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.pathways.mask import Mask
 from plkd.settings.models import Settings
+from plkd.utils.logs import logger
 
 
 def train_model(
@@ -137,8 +139,10 @@ def train_teacher(
         device=device,
     )
     history = training.run(resume_file, [inside.indices, inside.indptr], progress=progress)
+    teacher = training.trained(mask.tokens)
+    _warn_if_uncalibrated(teacher)
     return Model(
-        teacher=training.trained(mask.tokens),
+        teacher=teacher,
         background=Background.sample(reference, settings.background_cells, seed),
         history=history,
         seed=seed,
@@ -212,12 +216,23 @@ def train_student(
         )
         student = replace(student, calibration=calibration)
         provenance = {**provenance, "cross_fitting": evidence.describe()}
+    _warn_if_uncalibrated(student)
     return replace(
         model,
         student=student,
         history=pd.concat([model.history, history], ignore_index=True),
         provenance=provenance,
     )
+
+
+def _warn_if_uncalibrated(network: TrainedNetwork) -> None:
+    if not network.calibration.can_flag:
+        logger.warning(
+            "no cell of the reference was held out (every label keeps its cells if it has fewer "
+            "than three, see also `validation_fraction`): the confidence of the %s is not "
+            "calibrated, and it will flag no cell as unknown",
+            network.kind,
+        )
 
 
 def _with_settings(model: Model, settings: Settings) -> Model:

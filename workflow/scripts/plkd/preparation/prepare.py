@@ -25,8 +25,8 @@ from plkd.io.normalisation import to_log_normalised
 from plkd.io.scale import TARGET_SUM
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.preparation.chunks import chunks_of
-from plkd.preparation.prepared import PreparedCells
-from plkd.preparation.side import Side
+from plkd.preparation.prepared import PreparedCells, sample_rows
+from plkd.preparation.side import Side, check_values, choose_cells
 from plkd.preparation.sides import Sides, open_sides, reference_side
 from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes
 from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
@@ -176,6 +176,53 @@ def prepare_reference(
         frame = _frame(side, genes[genes["selected"]], "")
         frame.X = sparse.vstack(parts, format="csr")
     return PreparedCells.of(frame), genes
+
+
+def sample_of_query(
+    query: CellSource,
+    genes: Sequence[str],
+    n_cells: int,
+    settings: PrepareSettings | None = None,
+    *,
+    reading: ReadingOptions = AS_IT_IS,
+    progress: bool = True,
+) -> sparse.csr_matrix:
+    """Some cells of a query in the genes of a prepared reference, those that the stage would give.
+
+    Parameters
+    ----------
+    query
+        A file, or an AnnData, which is not changed.
+    genes
+        Of the reference, in order.
+    n_cells
+        At most so many; see :meth:`plkd.preparation.prepared.PreparedCells.sample`.
+    settings
+        Filters of cells; None for the defaults.
+    reading
+        How to read the query.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    csr_matrix
+        Log-normalised expression, float32 (cells, genes).
+
+    Raises
+    ------
+    InputError
+        If the query cannot be read.
+    """
+    settings = settings or PrepareSettings()
+    with open_cells(query, reading) as opened:
+        opened = with_symbols_of_file(opened, genes)
+        chosen = choose_cells(opened, SourceSettings(reading=reading), "query")
+        (side,) = check_values([chosen], settings.min_genes_per_cell, progress=progress)
+        columns, overlap = match_genes(opened.genes, genes)
+        rows = side.rows[sample_rows(side.n_cells, n_cells)]
+        logged = to_log_normalised(opened.take(rows), side.scale)
+        return take_genes(logged, columns, overlap.n_wanted)
 
 
 def measure(sides: Sequence[Side], *, progress: bool = True) -> tuple[GeneSums, dict[str, bool]]:

@@ -127,6 +127,11 @@ class PreparedCells:
         return self.obs["label"].astype(str).to_numpy(dtype=str)
 
     @property
+    def batches(self) -> NDArray[np.str_]:
+        """Batch of each cell, (n_cells,)."""
+        return self.obs["batch"].astype(str).to_numpy(dtype=str)
+
+    @property
     def left_out(self) -> pd.DataFrame:
         """Cells that were asked for and are not here: `source_row`, `cell_id` there, `reason`."""
         table = self.about.get("left_out")
@@ -161,6 +166,10 @@ class PreparedCells:
         return np.concatenate(
             [np.empty(0, np.intp), *(X.getnnz(axis=1) for _, X in self.chunks())]
         ).astype(np.intp)
+
+    def sample(self, n_cells: int) -> sparse.csr_matrix:
+        """Expression of at most so many cells; see :func:`sample_rows`."""
+        return self.take(sample_rows(self.n_cells, n_cells))
 
     def in_memory(self) -> ad.AnnData:
         """All of it as an AnnData."""
@@ -217,6 +226,12 @@ class PreparedCells:
             if cells.genes != self.genes or cells.n_cells != self.n_cells:
                 raise InputError("its genes are not unique, or the file has changed")
             yield cells
+
+
+def sample_rows(n_all: int, n_cells: int) -> NDArray[np.intp]:
+    """At most `n_cells` ascending rows of `n_all`, drawn by chance, always the same ones."""
+    rows = np.random.default_rng(11).permutation(n_all)[:n_cells]
+    return np.sort(rows)
 
 
 @contextmanager

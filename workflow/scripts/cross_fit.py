@@ -1,0 +1,32 @@
+"""Fit the jury that the Student learns from, and judge it on held-out cells of the reference."""
+
+from typing import TYPE_CHECKING
+
+from plkd.model.cross_fitting import QUERY_CELLS, cross_fit
+from plkd.model.reference import Reference
+from plkd.preparation.prepared import PreparedCells
+from plkd.settings.models import Settings, override
+from plkd.utils.devices import choose_device
+from plkd.utils.logs import run_script
+from plkd.utils.tables import write_tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    cells = PreparedCells.read(snakemake.input.reference)
+    query = PreparedCells.read(snakemake.input.query)
+    evidence = cross_fit(
+        Reference.from_names(cells.X, cells.labels, cells.genes, cells.batches),
+        override(Settings(), snakemake.params.settings, where="settings"),
+        seed=int(snakemake.wildcards.seed),
+        query=query.sample(QUERY_CELLS),
+        device=choose_device(snakemake.params.device, threads=snakemake.threads),
+    )
+    evidence.save(snakemake.output.evidence)
+    write_tsv(evidence.members, snakemake.output.members)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
