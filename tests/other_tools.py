@@ -78,16 +78,17 @@ class Query:
 
 @dataclass(frozen=True)
 class Reference:
-    """Labels of a reference in some guise: what labels there are after reading.
+    """Labels and batches of a reference in some guise: what they are after reading.
 
     Attributes
     ----------
     what, outcome, refused, warned
         As those of :class:`Query`.
     make
-        Writes the reference with the labels in ``cell_type``; gives the path, or an AnnData.
+        Writes the reference with the labels in ``cell_type``, and the same as batches in ``site``;
+        gives the path, or an AnnData.
     labels
-        The labels.
+        The labels, and the batches.
     """
 
     what: str
@@ -277,7 +278,7 @@ def labelled(values: object) -> Callable[[Path], Path]:
     """A reference whose labels are `values`, two of them, in turn."""
 
     def change(cells: ad.AnnData) -> None:
-        cells.obs["cell_type"] = values
+        cells.obs["cell_type"] = cells.obs["site"] = values
 
     return changed(change, cells=reference_cells)
 
@@ -285,7 +286,7 @@ def labelled(values: object) -> Callable[[Path], Path]:
 def in_memory(values: list[str], dtype: str) -> Callable[[Path], ad.AnnData]:
     def make(folder: Path) -> ad.AnnData:
         cells = reference_cells()
-        cells.obs["cell_type"] = pd.array(values, dtype=dtype)
+        cells.obs["cell_type"] = cells.obs["site"] = pd.array(values, dtype=dtype)
         return cells
 
     return make
@@ -294,7 +295,7 @@ def in_memory(values: list[str], dtype: str) -> Callable[[Path], ad.AnnData]:
 def labelled_csv(names: tuple[str, str]) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         table = reference_cells().to_df().astype(int)
-        table["cell_type"] = list(names) * 80
+        table["cell_type"] = table["site"] = list(names) * 80
         table.to_csv(folder / "given.csv")
         return folder / "given.csv"
 
@@ -345,8 +346,12 @@ def one_cell_times_20(X: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def one_value_of_60(X: sparse.csr_matrix) -> sparse.csr_matrix:
+    return logged_with(X, 60)
+
+
+def logged_with(X: sparse.csr_matrix, value: float) -> sparse.csr_matrix:
     X = logged(X)
-    X.data[X.indptr[30]] = 60
+    X.data[X.indptr[30]] = value
     return X
 
 
@@ -413,6 +418,7 @@ def names_twice(cells: ad.AnnData) -> None:
 WORDS = ["T cell", "B cell"]
 LABELS = ("B cell", "T cell")
 LOST = "are left out"
+NO_BATCH = "1 cells without a value in 'site' form the batch 'missing'"
 NAMED = r"given.h5ad', X, cell 's5-cell00030' \(row 30\), gene '\w+': the value"
 
 QUERIES = (
@@ -486,6 +492,8 @@ QUERIES = (
           with_value(np.inf), refused=f"{NAMED} inf is infinite"),
     Query("one value of -1", "refused, the cell and the gene named", with_value(-1.0),
           refused=f"{NAMED} -1 is negative"),
+    Query("one value of -1 among logarithms", "the same, and not called z-scores",
+          with_X(lambda X: logged_with(X, -1)), refused=f"{NAMED} -1 is negative"),
     # --- how genes are named
     Query("Ensembl ids, symbols in `feature_name`", "the symbols are used",
           with_names(lambda i, gene: f"ENSG{i:011d}", "feature_name")),
@@ -499,6 +507,8 @@ QUERIES = (
           refused="'feature_name' of `var` of .*given.h5ad' has 100%.*`gene_symbols_key: "),
     Query("numbers as names, no symbols", "refused, with how the names look",
           with_names(lambda i, gene: str(i)), refused="look like '0', '1', '2'"),
+    Query("an h5ad with the cells in columns", "refused: turn it round",
+          changed(lambda cells: cells.T.copy()), refused=r"adata.T"),
     Query("a column `_index` in `raw.var` (of SeuratDisk)", "not looked at",
           changed(with_raw, raw_with_index_column), reading=ReadingOptions(use_raw=True)),
     # --- what else is in the file
@@ -533,7 +543,7 @@ QUERIES = (
 REFERENCES = (
     Reference("labels 0 and 1 as integers", "their digits", labelled([0, 1] * 80), ("0", "1")),
     Reference("labels 0 and 1, one missing, so stored as floats", "their digits; the cell left out",
-              labelled([np.nan, *([0.0, 1.0] * 80)[1:]]), ("0", "1")),
+              labelled([np.nan, *([0.0, 1.0] * 80)[1:]]), ("0", "1"), warned=NO_BATCH),
     Reference("truth values", "True and False", labelled([True, False] * 80), ("False", "True")),
     Reference("nullable integers", "their digits",
               labelled(pd.array([1, 2] * 80, dtype="Int64")), ("1", "2")),
@@ -543,9 +553,10 @@ REFERENCES = (
               labelled(pd.array([*WORDS * 79, *WORDS], dtype="string")), LABELS),
     Reference("texts of Arrow", "as they are", in_memory(WORDS * 80, "string[pyarrow]"), LABELS),
     Reference("categories, one cell without", "the cell left out",
-              labelled(pd.Categorical([None, *(WORDS * 80)[1:]])), LABELS),
+              labelled(pd.Categorical([None, *(WORDS * 80)[1:]])), LABELS, warned=NO_BATCH),
     Reference("texts mixed with NaN", "the cells without left out",
-              labelled(np.array([np.nan, *(WORDS * 80)[1:]], dtype=object)), LABELS),
+              labelled(np.array([np.nan, *(WORDS * 80)[1:]], dtype=object)), LABELS,
+              warned=NO_BATCH),
     Reference("labels that differ by a blank at the end", "one label, with a warning",
               labelled(["B cell ", "B cell", "T cell", "T cell"] * 40), LABELS,
               warned="are taken as one: 'B cell', 'B cell '"),
@@ -572,7 +583,8 @@ def page(text: str) -> str:
     lines = [text.partition(START_OF_TABLES)[0] + START_OF_TABLES]
     lines += ["| input | what becomes of it |", "|---|---|"]
     lines += [f"| {row.what} | {row.outcome} |" for row in QUERIES]
-    lines += ["", "## Labels of a reference", "", "| input | what becomes of it |", "|---|---|"]
+    lines += ["", "## Labels and batches of a reference", ""]
+    lines += ["| input | what becomes of it |", "|---|---|"]
     lines += [f"| {row.what} | {row.outcome} |" for row in REFERENCES]
     return "\n".join(lines) + "\n"
 

@@ -249,6 +249,28 @@ def test_cells_without_counts_come_back_unknown(
     np.testing.assert_allclose(found.obsm["X_mine"][~empty], expected.embedding, atol=1e-4)
 
 
+def test_cells_without_a_gene_of_the_model_are_unknown(
+    model: TrainedNetwork, query: Path, tmp_path: Path
+) -> None:
+    """As the rule `annotate` leaves them out, of which the prepared file has no value."""
+    cells = ad.read_h5ad(query)
+    X = np.hstack([cells.X.toarray(), np.ones((90, 1))])
+    X[[3, 40], :-1] = 0
+    var = pd.DataFrame(index=[*cells.var_names, "OTHER"])
+    cells = ad.AnnData(sparse.csr_matrix(X.astype(np.float32)), obs=cells.obs, var=var)
+    predicted = predict_cells(model, cells, progress=False)
+    assert list(predicted.left_out["source_row"]) == [3, 40]
+    assert set(predicted.left_out["reason"]) == {"no counts of the model's genes"}
+    seen = predict_cells(model, ad.read_h5ad(query), progress=False)
+    empty = np.isin(np.arange(90), [3, 40])
+    pd.testing.assert_frame_equal(
+        seen.without(empty, "why").left_out.assign(reason=""),
+        predicted.left_out.assign(reason=""),
+        check_dtype=False,
+    )
+    assert list(seen.without(empty, "why").source_rows) == list(predicted.source_rows)
+
+
 def test_nothing_but_empty_cells(model: TrainedNetwork, query: Path) -> None:
     cells = ad.read_h5ad(query)
     cells.X = sparse.csr_matrix(cells.shape, dtype=np.float32)
@@ -378,6 +400,20 @@ def test_no_query_is_overwritten(model: TrainedNetwork, query: Path) -> None:
         (["absent.h5ad", "--model", "MODEL", "-o", "out.h5ad"], "absent.h5ad"),
         (["QUERY", "--model", ".", "-o", "out.h5ad"], "model.json"),
         (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--layer", "nothing"], "halves"),
+        (
+            [
+                "QUERY",
+                "--model",
+                "MODEL",
+                "-o",
+                "out.h5ad",
+                "--layer",
+                "halves",
+                "--scale",
+                "counts",
+            ],
+            "layers['halves']: `scale` says counts, but the values of 100% of the cells",
+        ),
         (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--table", "out.xlsx"], ".parquet"),
         (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--chunk-size", "0"], "--chunk-size"),
         (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--device", "cuda:99"], "cuda:99"),

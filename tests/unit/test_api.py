@@ -130,6 +130,8 @@ def test_copies_keys_and_layers(query: ad.AnnData, model: plkd.Model) -> None:
     assert "mine" in copied.uns
     with pytest.raises(plkd.InputError, match="NaN"):
         plkd.annotate(query, model, progress=False)
+    with pytest.raises(plkd.InputError, match="says log1p, but most cells"):
+        plkd.annotate(query, model, layer="counts", scale="log1p", progress=False)
     with pytest.raises(plkd.InputError, match="is for a file of cells"):
         plkd.annotate(query, model, output="out.h5ad", progress=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import open_cells, read_cells
+from plkd.prediction.predict import predict_cells
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from plkd.settings.datasets import ReadingOptions
 from simulated import make_cells
+from trained import trained_model
 from written import WRITERS
 
 UNSAMPLED = 145
@@ -56,6 +59,33 @@ def test_one_bad_value_anywhere(path: Path, value: float, words: str) -> None:
         assert cells.scale.kind == "counts"  # the sample does not show it
     with pytest.raises(InputError, match=rf"cells\.h5ad', X,.*{words}"):
         prepare(path)
+
+
+def test_the_command_names_a_bad_value_as_the_pipeline_does(path: Path) -> None:
+    model = trained_model().require("student")
+    with h5py.File(path, "r+") as store:
+        store["X/data"][unsampled_value(path)] = np.nan
+    named = rf"cells\.h5ad', X, cell 's0-cell00{UNSAMPLED}' \(row {UNSAMPLED}\), gene '.*NaN"
+    with pytest.raises(InputError, match=named):
+        prepare(path)
+    with pytest.raises(InputError, match=named):
+        predict_cells(model, path, progress=False)
+
+
+def test_an_odd_cell_between_the_sampled_ones_is_left_out_by_both_ways(path: Path) -> None:
+    cells = ad.read_h5ad(path)
+    X = cells.X.multiply(1e4 / cells.X.sum(axis=1)).tocsr().log1p().astype(np.float32)
+    X.data[X.indptr[UNSAMPLED] : X.indptr[UNSAMPLED + 1]] *= 20
+    cells.X = X
+    cells.write_h5ad(path)
+    prepare(path)
+    report = json.loads((path.parent / "prepared" / "report.json").read_text())
+    dropped = [entry["cells"] for entry in report["reference"]["dropped"]]
+    assert dropped[0] == 1
+    assert any("1 cells ('s0-cell00145')" in text for text in report["warnings"])
+    predicted = predict_cells(trained_model().require("student"), path, progress=False)
+    assert list(predicted.left_out["source_row"]) == [UNSAMPLED]
+    assert list(predicted.left_out["reason"]) == ["values on another scale than the other cells'"]
 
 
 @pytest.mark.parametrize("dtype", [np.uint64, np.int64, np.uint32])

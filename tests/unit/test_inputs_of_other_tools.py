@@ -93,7 +93,7 @@ def test_labels_of_a_reference(
     row: Reference, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reference = row.make(folder / "given")
-    source = SourceSettings(labels_key="cell_type")
+    source = SourceSettings(labels_key="cell_type", batch_key="site")
     if row.refused is not None:
         with pytest.raises(InputError, match=row.refused):
             prepare_reference(reference, source, progress=False)
@@ -104,6 +104,7 @@ def test_labels_of_a_reference(
         assert "WARNING" not in caplog.text
     else:
         assert re.search(row.warned, caplog.text)
+    assert tuple(sorted(set(cells.obs["batch"]))) == row.labels
 
 
 def test_the_page_says_what_is_tried() -> None:

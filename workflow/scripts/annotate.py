@@ -9,6 +9,7 @@ from plkd.prediction.annotated_copy import annotation_of, write_annotated
 from plkd.prediction.predict import PredictedCells, about_labels, label_table, provenance_of
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
+from plkd.preparation.side import NO_MODEL_GENES
 from plkd.settings.datasets import SourceSettings
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
@@ -24,7 +25,6 @@ def main(snakemake) -> None:
         read_predictions(snakemake.input.predictions, made_by="predict"),
         f"'{snakemake.input.predictions}'",
     )
-    write_tsv(label_table(predictions), snakemake.output.labels)
     embedded = read_embedded_cells(snakemake.input.embedding)
     embedded = embedded[embedded.obs["role"] == "query"]
     place = embedded.obs.reset_index(drop=True).reset_index(names="place")
@@ -41,9 +41,10 @@ def main(snakemake) -> None:
             scale=str(prepared.about["scale"]["description"]),
             provenance=provenance_of(model),
         ),
-    )
+    ).without(prepared.genes_per_cell() == 0, NO_MODEL_GENES)
+    write_tsv(label_table(predicted.table), snakemake.output.labels)
     source = SourceSettings.from_config(snakemake.params.source)
-    umap = umap_of_query(snakemake.input.umap, predictions["cell_id"])
+    umap = umap_of_query(snakemake.input.umap, predicted.table["cell_id"])
     write_annotated(
         snakemake.input.query,
         snakemake.output.annotated,

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
+from anndata.io import write_elem
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -292,6 +294,28 @@ class CellFile:
     def everything(self) -> ad.AnnData:
         """All that is stored about the cells, as it stands in the file; of modalities the one."""
         return self._source.read_everything()
+
+    def require_writable(self) -> None:
+        """Refuse tables of cells or genes that no h5ad can hold, before work is done for a copy.
+
+        Raises
+        ------
+        InputError
+            With the table, and what is wrong.
+        """
+        if self.reader in ("h5ad", "h5mu"):  # it holds them already
+            return
+        nullable_texts = ad.settings.override(allow_write_nullable_strings=True)
+        with h5py.File("tables", "w", driver="core", backing_store=False) as memory, nullable_texts:
+            for name, table in (("obs", self.obs), ("var", self._source.var)):
+                try:
+                    write_elem(memory, name, table)
+                except Exception as error:  # whatever the writers of anndata raise
+                    reason = " ".join(str(error).split())
+                    raise InputError(
+                        f"'{self.path}': its table `{name}` cannot be written to an annotated copy "
+                        f"({reason}). Rename or take out the column."
+                    ) from error
 
 
 @contextmanager

@@ -196,6 +196,7 @@ def annotate_file(
         raise InputError(f"'{output}' is the query itself: choose another name for the output.")
     with open_cells(query, reading) as cells:
         require_copy_name(output, cells.reader)
+        cells.require_writable()
         writable_folder(Path(output).parent)
         predicted = predict_opened(
             model,

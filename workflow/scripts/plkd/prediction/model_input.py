@@ -13,12 +13,13 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.io.counts import row_of_value
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
 from plkd.io.normalisation import to_log_normalised
 from plkd.io.scale import MatrixScale
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.model.trained_network import TrainedNetwork
-from plkd.preparation.side import NO_COUNTS, OTHER_SCALE
+from plkd.preparation.side import NO_COUNTS, NO_MODEL_GENES, OTHER_SCALE
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.logs import logger
 
@@ -87,8 +88,13 @@ class ModelInput:
     def _reasons(self, rows: NDArray[np.intp], X: sparse.csr_matrix) -> NDArray[np.object_]:
         """Why nothing can be said of each cell; empty where there is no reason."""
         reasons = np.full(rows.size, "", dtype=object)
+        above_zero = X.data != 0
+        for seen, reason in (
+            (above_zero & (self._columns >= 0)[X.indices], NO_MODEL_GENES),
+            (above_zero, NO_COUNTS),
+        ):
+            reasons[np.bincount(row_of_value(X), seen, rows.size) == 0] = reason
         reasons[self._cells.outlying(rows, X, self.scale)] = OTHER_SCALE
-        reasons[X.getnnz(axis=1) == 0] = NO_COUNTS
         return reasons
 
     def _brought(self, X: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -63,6 +63,24 @@ class PredictedCells:
     left_out: pd.DataFrame = field(default_factory=no_cells_left_out)
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def without(self, cells: NDArray[np.bool_], reason: str) -> PredictedCells:
+        """The same, some labelled cells (a bool for each) left out for a reason."""
+        left_out = pd.DataFrame(
+            {
+                "source_row": self.source_rows[cells],
+                "cell_id": self.source_ids[cells],
+                "reason": reason,
+            }
+        )
+        return PredictedCells(
+            self.table[~cells].reset_index(drop=True),
+            self.embedding[~cells],
+            self.source_rows[~cells],
+            self.source_ids[~cells],
+            pd.concat([self.left_out, left_out], ignore_index=True),
+            self.about,
+        )
+
 
 def predict_cells(
     model: TrainedNetwork,

@@ -156,6 +156,12 @@ class PreparedCells:
         with self._opened() as cells:
             return _narrow(cells.take(rows))
 
+    def genes_per_cell(self) -> NDArray[np.intp]:
+        """Number of genes above zero in each cell, (n_cells,)."""
+        return np.concatenate(
+            [np.empty(0, np.intp), *(X.getnnz(axis=1) for _, X in self.chunks())]
+        ).astype(np.intp)
+
     def in_memory(self) -> ad.AnnData:
         """All of it as an AnnData."""
         return ad.AnnData(self.X, obs=self.obs.copy(), var=pd.DataFrame(index=self.genes))

@@ -29,6 +29,7 @@ MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
 LISTED_VALUES = 20
 NO_COUNTS = "no counts at all"
+NO_MODEL_GENES = "no counts of the model's genes"
 OTHER_SCALE = "values on another scale than the other cells'"
 LOOK_MISSING = ("na", "n/a", "none", "null", "<na>", "unassigned", "unlabelled", "unlabeled")
 

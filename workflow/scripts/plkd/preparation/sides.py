@@ -63,6 +63,7 @@ def open_sides(
             opened = files.enter_context(
                 open_cells(reference, settings.reading, obs_columns=settings.obs_columns)
             )
+            opened.require_writable()
             labelled = reference_side(opened, settings, choices)
             yield _split(labelled, config.get("split"))
             return
@@ -75,6 +76,7 @@ def open_sides(
             if same_file and settings.reading == query_settings.reading
             else files.enter_context(open_cells(query, query_settings.reading, obs_columns=columns))
         )
+        asked.require_writable()
         opened, asked = (
             with_symbols_of_file(opened, asked.genes),
             with_symbols_of_file(asked, opened.genes),
