@@ -337,7 +337,7 @@ def _on_labels(values: pd.Series) -> list[str]:
     found = []
     texts = {text for text in values.dropna().unique() if isinstance(text, str)}
     looks = Counter(map(visible, texts))
-    alike = sorted(repr(text) for text in texts if looks[visible(text)] > 1)
+    alike = [repr(text) for text in sorted(texts) if looks[visible(text)] > 1]
     if alike:
         found.append(
             "labels that differ by blanks, or by what cannot be seen, are taken as one: "
