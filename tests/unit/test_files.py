@@ -222,10 +222,12 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    (tmp_path / ".partial-of-an-older-version").mkdir()
+    (tmp_path / ".partial-of-another-program").mkdir()
     with whole_file(tmp_path / "another.txt") as temporary:
         temporary.touch()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["another.txt", "other.txt"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        ".partial-of-another-program", "another.txt", "other.txt",
+    ]  # fmt: skip
 
 
 def test_scratch_folders_of_one_process_leave_each_other_alone(tmp_path: Path) -> None:

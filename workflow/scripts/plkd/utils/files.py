@@ -77,14 +77,14 @@ def scratch_folder(folder: str | Path) -> Iterator[Path]:
     InputError
         If the folder cannot be created or written.
     """
-    from filelock import FileLock  # not needed by Snakemake, which imports this module itself
+    from filelock import FileLock, Timeout  # not needed by Snakemake, which imports this module
 
     folder = writable_folder(folder)
     _sweep(folder)
     handle, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=".lock", dir=folder)
     os.close(handle)
     lock, scratch = FileLock(name), Path(name).with_suffix("")
-    with suppress(OSError, NotImplementedError):  # a disk without locks: nobody sweeps there
+    with suppress(OSError, NotImplementedError, Timeout):  # a disk without locks is not swept
         lock.acquire(timeout=0)
     try:
         scratch.mkdir()  # after it is locked, so that no other process takes it for abandoned
@@ -99,13 +99,13 @@ def _sweep(folder: Path) -> None:
     """Remove what dead processes left in a folder."""
     from filelock import FileLock, Timeout
 
-    for left in folder.glob(f"{_PARTIAL}*"):
+    for name in folder.glob(f"{_PARTIAL}*.lock"):  # without a lock it is not ours
+        left = name.with_suffix("")
         if not left.is_dir():
             continue
-        lock = FileLock(left.with_name(f"{left.name}.lock"))
-        with suppress(OSError, NotImplementedError, Timeout), lock.acquire(timeout=0):
+        with suppress(OSError, NotImplementedError, Timeout), FileLock(name).acquire(timeout=0):
             shutil.rmtree(left, ignore_errors=True)
-            Path(lock.lock_file).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
 
 
 def require_room(path: str | Path, n_bytes: int) -> int:
