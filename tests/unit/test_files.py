@@ -307,8 +307,8 @@ def test_altered_intermediates_name_the_rule(tmp_path: Path) -> None:
     pd.DataFrame({"cell_id": ["c", "c"], "label": "B", "batch": "1"}).to_parquet(path)
     with pytest.raises(InputError, match=r"a cell stands there twice.*rule prepare"):
         read_truth(path)
-    pd.DataFrame({"cell_id": ["c"], "label": "B"}).to_parquet(path)
-    with pytest.raises(InputError, match=r"batch.*rule prepare"):
+    pd.DataFrame({"cell_id": ["c"], "batch": "1"}).to_parquet(path)
+    with pytest.raises(InputError, match=r"label.*rule prepare"):
         read_truth(path)
     path = tmp_path / "student.h5ad"
     write_embedding({"query": (pd.Series(["c1", "c2"]), NOISE[:2] * np.nan)}, path)
