@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anndata as ad
@@ -21,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from scipy import sparse
 
+from full_disk import full_disk
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
 from plkd.evaluation.tables import read_methods, read_truth
@@ -35,18 +34,6 @@ from plkd.utils.logs import logger, run_script, start_logging
 from plkd.utils.tables import write_tsv
 
 NOISE = np.random.default_rng(0).normal(size=(400, 500)).astype(np.float32)
-LIMIT = 200_000
-
-
-@contextmanager
-def full_disk(n_bytes: int = LIMIT) -> Iterator[None]:
-    """No file can become larger: the system refuses to write as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def noisy_h5ad(path: Path) -> None:

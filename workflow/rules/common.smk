@@ -376,7 +376,10 @@ def file_name(source):
     """Name that a source is saved under."""
     if source.get("filename"):
         return source["filename"]
-    return PurePosixPath(source.get("member") or unquote(urlparse(source["url"]).path)).name
+    name = PurePosixPath(source.get("member") or unquote(urlparse(source["url"]).path)).name
+    if name in ("", ".."):
+        stop(f"'{source['url']}' does not end with the name of a file: give one as 'filename'.")
+    return name
 
 
 def read_sources():

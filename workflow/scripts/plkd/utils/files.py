@@ -108,15 +108,28 @@ def _sweep(folder: Path) -> None:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
+def require_room(path: str | Path, n_bytes: int) -> int:
+    """Refuse a file that is larger than the room on its disk; gives the room there is, in bytes.
+
+    Raises
+    ------
+    InputError
+        With both sizes.
+    """
+    folder = Path(path).parent
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise InputError(
+            f"'{path}' needs {_size(n_bytes)}, and '{folder}' has {_size(free)} free: make room "
+            "there, or choose another folder."
+        )
+    return free
+
+
 @contextmanager
 def _room_for(path: Path, temporary: Path, needs: int = 0) -> Iterator[None]:
     """Say in one sentence that there is no room for a file or folder."""
-    free = shutil.disk_usage(path.parent).free
-    if needs > free:
-        raise InputError(
-            f"'{path}' needs {_size(needs)}, and '{path.parent}' has {_size(free)} free: make room "
-            "there, or choose another folder."
-        )
+    free = require_room(path, needs)
     try:
         yield
     except InputError:
