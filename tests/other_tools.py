@@ -559,7 +559,7 @@ REFERENCES = (
               warned=NO_BATCH),
     Reference("labels that differ by a blank at the end", "one label, with a warning",
               labelled(["B cell ", "B cell", "T cell", "T cell"] * 40), LABELS,
-              warned="differ by blanks at their ends alone are taken as one: 'B cell '"),
+              warned="are taken as one: 'B cell', 'B cell '"),
     Reference("the texts NA, None and unassigned", "labels, with a warning",
               labelled(["NA", "None", "unassigned", "B cell"] * 40),
               ("B cell", "NA", "None", "unassigned"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -174,6 +176,15 @@ def test_no_copy_has_a_name_of_another_format(
     with pytest.raises(InputError, match=rf"{name}.*must end in .h5ad"):
         annotate_file(model, query, tmp_path / "new" / name, progress=False)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_without_room_for_the_copy_is_seen_before_the_work(
+    model: TrainedNetwork, query: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(TrainedNetwork, "predict", lambda *given: pytest.fail("work began"))
+    with pytest.raises(InputError, match=r"out.h5ad' needs .* MB, and '.*' has 0.0 MB free"):
+        annotate_file(model, query, tmp_path / "out.h5ad", progress=False)
 
 
 def some_of(predicted: PredictedCells, rows: list[int]) -> PredictedCells:

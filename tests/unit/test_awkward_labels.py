@@ -28,6 +28,8 @@ from plkd.prediction.predict import label_table, predict_prepared
 from plkd.prediction.table import write_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from plkd.preparation.prepared import PreparedCells
+from plkd.preparation.side import clean_labels
+from plkd.settings.datasets import SourceSettings
 from plkd.utils.tables import read_tsv, write_tsv
 from simulated import MARKERS, make_cells
 from trained import TYPES, logged, trained_model
@@ -125,7 +127,7 @@ def steps(folder: Path) -> None:
     other_seed = folder / "gene_attributions_of_another_seed.tsv"
     shutil.copy(values["genes"], other_seed)
     stability.main(job(
-        input={**model, "genes": [values["genes"], other_seed]},
+        input={"reference": folder / "reference.h5ad", "genes": [values["genes"], other_seed]},
         output=at(figures="png pdf", table="stability.tsv"),
     ))  # fmt: skip
     names = {"dataset": "1", "variant": "True", "seed": 0}
@@ -203,3 +205,14 @@ def test_preparation_makes_text_of_labels(values, names: set[str], tmp_path: Pat
     prepare_dataset(config, tmp_path / "cells.h5ad", None, paths)
     assert set(ad.read_h5ad(paths.reference).obs["label"]) == names
     assert set(pd.read_parquet(paths.truth)["label"]) == names
+
+
+def test_labels_that_look_alike_are_one() -> None:
+    """A zero-width space, an unbreakable blank, a mark of byte order, an accent of two letters."""
+    alike = ["T cell", "T\u200b cell", "T\u00a0cell", "\ufeffT cell", "T cell\n", "T\x00 cell"]
+    accents = ["na\u00efve", "nai\u0308ve"]
+    for values in (pd.Series(alike + accents), pd.Series(alike + accents, dtype="category")):
+        assert list(clean_labels(values)) == ["T cell"] * 6 + ["na\u00efve"] * 2
+    assert list(clean_labels(pd.Series(["\u200b", None, "B"]))) == [None, None, "B"]
+    settings = SourceSettings.from_config({"drop_labels": ["T\u200b cell"]})
+    assert settings.drop_labels == ["T cell"]

@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from plkd.pipeline.configuration import suggestion, violation
+from plkd.pipeline.configuration import markup_in, suggestion, violation
 
 SCHEMA = {
     "type": "object",
@@ -51,3 +51,10 @@ def test_of_several_possibilities() -> None:
 
 def test_suggestion_without_a_likeness() -> None:
     assert suggestion("colour", ["url", "labels_key"]) == "possible are labels_key, url"
+
+
+def test_what_would_end_a_script_is_found_wherever_it_stands() -> None:
+    hidden = {"datasets": [{"keep": {"donor": ["a", "b</Script >"]}}, "<i>fine</i>", 3, None]}
+    assert markup_in(hidden) == "b</Script >"
+    assert markup_in({"<!-- key": 1}) == "<!-- key"
+    assert markup_in({"description": "T < B, </i> and 1 > 0"}) is None

@@ -16,6 +16,7 @@ import pytest
 
 import plkd.pipeline.download
 import plkd.pipeline.transfer
+from full_disk import full_disk
 from misbehaving import Page, Site, serving
 from plkd.errors import InputError
 from plkd.pipeline.download import Published, fetch
@@ -276,6 +277,20 @@ def test_a_full_disk_is_seen_before_the_transfer(
     with pytest.raises(InputError, match=r"0\.1 GB.*0\.2 GB free"):
         fetch(publish(site, "/x", huge), tmp_path / "x", pause=0)
     assert_nothing_left(tmp_path)
+
+
+def test_a_disk_that_fills_up_is_told_and_the_next_transfer_goes_on(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    published = publish(site, "/x", Page(CONTENT))
+    with full_disk(100_000), pytest.raises(InputError) as caught:
+        fetch(published, tmp_path / "x", pause=60)  # no second attempt waits for that
+    folder = tmp_path / ".downloads-x"
+    assert f"'{published.url}' has no room in '{folder}' (file too large)" in str(caught.value)
+    assert "connection" not in str(caught.value)
+    assert not caplog.records  # the one message is told once
+    fetch(published, tmp_path / "x", pause=0)
+    assert (tmp_path / "x").read_bytes() == CONTENT
 
 
 # ---- lock, offline

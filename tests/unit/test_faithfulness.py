@@ -20,6 +20,7 @@ from plkd.evaluation.faithfulness import (
 )
 from plkd.interpret.gene_attribution import attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens, no_pathways
+from plkd.model.trained_model import load_model
 from simulated import make_cells
 from trained import TYPES, logged, trained_model
 
@@ -139,3 +140,15 @@ def test_one_cell_has_no_spread(cells):
     assert (table["cells"] == 1).all()
     assert table["sd"].isna().all()
     assert isinstance(summarise_curves(curves), pd.DataFrame)
+
+
+def test_curves_of_a_loaded_model_begin_where_it_predicts(cells, tmp_path):
+    """Nothing is replaced yet: every ranking has the probability of the label, no dropout."""
+    trained_model().save(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    labels = np.zeros(cells.shape[0], dtype=int)
+    values = np.zeros(cells.shape)
+    curves = student_curves(model.student, cells, labels, values, model.background)
+    begin = curves[(curves["curve"] == "deletion") & (curves["k"] == 0)]
+    expected = model.student.predict(cells)[0][begin["cell"], 0]
+    np.testing.assert_allclose(begin["probability"], expected, rtol=1e-5)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anndata as ad
@@ -21,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from scipy import sparse
 
+from full_disk import full_disk
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
 from plkd.evaluation.tables import read_methods, read_truth
@@ -35,18 +34,6 @@ from plkd.utils.logs import logger, run_script, start_logging
 from plkd.utils.tables import write_tsv
 
 NOISE = np.random.default_rng(0).normal(size=(400, 500)).astype(np.float32)
-LIMIT = 200_000
-
-
-@contextmanager
-def full_disk(n_bytes: int = LIMIT) -> Iterator[None]:
-    """No file can become larger: the system refuses to write as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def noisy_h5ad(path: Path) -> None:
@@ -235,10 +222,12 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    (tmp_path / ".partial-of-an-older-version").mkdir()
+    (tmp_path / ".partial-of-another-program").mkdir()
     with whole_file(tmp_path / "another.txt") as temporary:
         temporary.touch()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["another.txt", "other.txt"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        ".partial-of-another-program", "another.txt", "other.txt",
+    ]  # fmt: skip
 
 
 def test_scratch_folders_of_one_process_leave_each_other_alone(tmp_path: Path) -> None:
@@ -307,8 +296,8 @@ def test_altered_intermediates_name_the_rule(tmp_path: Path) -> None:
     pd.DataFrame({"cell_id": ["c", "c"], "label": "B", "batch": "1"}).to_parquet(path)
     with pytest.raises(InputError, match=r"a cell stands there twice.*rule prepare"):
         read_truth(path)
-    pd.DataFrame({"cell_id": ["c"], "label": "B"}).to_parquet(path)
-    with pytest.raises(InputError, match=r"batch.*rule prepare"):
+    pd.DataFrame({"cell_id": ["c"], "batch": "1"}).to_parquet(path)
+    with pytest.raises(InputError, match=r"label.*rule prepare"):
         read_truth(path)
     path = tmp_path / "student.h5ad"
     write_embedding({"query": (pd.Series(["c1", "c2"]), NOISE[:2] * np.nan)}, path)

@@ -123,6 +123,12 @@ def test_a_model_under_way_comes_back(model, absent, tmp_path):
             loaded.require(absent)
 
 
+def test_the_networks_of_a_model_predict_however_they_are_used(folder):
+    """Dropout is for training alone, also where a network is called itself."""
+    for network in load_model(folder).networks.values():
+        assert not any(module.training for module in network.network.modules())
+
+
 def test_networks_of_two_trainings_are_no_model(model):
     student = dataclasses.replace(model.student, labels=LABELS[::-1])
     with pytest.raises(ValueError, match="labels"):

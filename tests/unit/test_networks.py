@@ -373,6 +373,18 @@ def test_graphml_is_read_back_by_networkx(tmp_path) -> None:
     assert set(CENTRALITIES) <= set(node)
 
 
+def test_control_characters_do_not_spoil_graphml(tmp_path):
+    graph = nx.Graph()
+    graph.add_edge("CD3\x1bD", "A\x00", weight=0.5)
+    table = rank_genes(graph, {"CD3\x1bD": ["set\x07 one"], "A\x00": ["two"]})
+    write_graphml(graph, table, tmp_path / "net.graphml", label="T\x0b cell")
+    back = nx.read_graphml(tmp_path / "net.graphml")
+    assert set(back) == {r"CD3\x1bD", r"A\x00"}
+    assert back.number_of_edges() == 1
+    assert back.nodes[r"CD3\x1bD"]["pathway"] == r"set\x07 one"
+    assert back.graph["label"] == r"T\x0b cell"
+
+
 def test_names_of_files_are_plain_and_different() -> None:
     labels = ["CD4+ T / naïve", "CD4 T naive", "γδ", "../etc", "a b", "x" * 300, ""]
     slugs = [file_slug(i, label) for i, label in enumerate(labels)]

@@ -708,6 +708,20 @@ def test_reference_as_csv_with_a_label_column(
     assert list(done.reference.obs["label"]) == list(expected.reference.obs["label"])
 
 
+def test_a_query_that_no_copy_could_hold_is_refused_before_the_work(
+    bench: Workbench, reference: ad.AnnData, query: ad.AnnData
+) -> None:
+    table = query.to_df().astype(int).assign(_index=query.obs["cell_type"].astype(str))
+    table.to_csv(bench.folder / "q.csv")
+    with pytest.raises(InputError, match=r"q\.csv': its table `obs` cannot be written.*_index"):
+        bench(
+            reference,
+            bench.folder / "q.csv",
+            query_settings={"labels_key": "_index", "batch_key": None},
+        )
+    assert not (bench.folder / "prepared").exists()
+
+
 def test_a_failure_while_writing_leaves_no_half_file(
     bench: Workbench,
     reference: ad.AnnData,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +145,18 @@ def test_the_arrows_of_contributing_are_those_of_the_code() -> None:
         if name and room(name) in found:
             found[room(name)] |= {room(target) for target in targets if target}
     assert written == {name: arrows - {name, *FREE} for name, arrows in found.items()}
+
+
+def test_reports_that_read_tables_need_no_torch() -> None:
+    """Importing it takes longer than what they do."""
+    scripts = "explanations_table, key_genes, marker_recovery, stability"
+    code = f"""
+import sys
+sys.path[:0] = {[str(LIBRARY.parent)]!r}
+import {scripts}
+assert "torch" not in sys.modules
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -147,6 +147,14 @@ def test_one_odd_cell_decides_nothing(counts: sparse.csr_matrix, odd: str, store
     assert list(np.flatnonzero(outlying_rows(X, scale))) == [30]
 
 
+@pytest.mark.parametrize("kind", ["counts", "log1p"])
+def test_one_odd_cell_of_a_few(counts: sparse.csr_matrix, kind: str) -> None:
+    most, odd = (counts, logged(counts)) if kind == "counts" else (logged(counts), counts)
+    X = sparse.vstack([most[:6], odd[6:7], most[7:8]], format="csr")
+    assert detect_scale(X).kind == kind
+    assert list(np.flatnonzero(outlying_rows(X, detect_scale(X)))) == [6]
+
+
 def test_a_fraction_among_counts_is_odd(counts: sparse.csr_matrix) -> None:
     X = counts.copy()
     X.data[X.indptr[30]] = 0.5

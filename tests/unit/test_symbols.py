@@ -119,3 +119,24 @@ def test_without_symbols_the_two_ways_out_are_named(sides, tmp_path):
         model_input(tmp_path / "query.h5ad", student),
     ):
         pass
+
+
+@pytest.mark.parametrize("renamed", ["reference", "query"])
+@pytest.mark.parametrize("way", ["pipeline", "train"])
+def test_the_side_and_the_column_are_proposed(sides, tmp_path, renamed, way):
+    given = dict(zip(("reference", "query"), (one.copy() for one in sides), strict=True))
+    given[renamed].var["my_symbols"] = list(given[renamed].var_names)
+    given[renamed].var["other"] = "nothing"
+    given[renamed].var_names = [f"f{i}" for i in range(given[renamed].n_vars)]
+    words = rf"'my_symbols' of `var` of the {renamed}.*`gene_symbols_key: my_symbols`"
+    config = {"reference": SOURCE, "query": SOURCE}
+    ways = {
+        "pipeline": lambda: prepare_dataset(
+            config, *given.values(), PreparedPaths.in_folder(tmp_path)
+        ),
+        "train": lambda: prepare_reference(
+            given["reference"], SourceSettings.from_config(SOURCE), query=given["query"]
+        ),
+    }
+    with pytest.raises(InputError, match=words):
+        ways[way]()

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.workflow
         ),
         ({"name": ".."}, {}, ("'..'", "cannot be used")),
         ({"name": "benchmark"}, {}, ("'benchmark' is reserved",)),
+        ({"description": "x</SCRIPT>"}, {}, ("the text 'x</SCRIPT>'", "the report")),
+        ({}, {"variants": {"..": {}}}, ("'..'",)),
         ({}, {"variants": {"../up": {}}}, ("'../up'",)),
         ({}, {"methods": ["linear_smv"]}, ("linear_smv", "did you mean 'linear_svm'?")),
         ({}, {"interpretation": {"axes": "sum"}}, ("interpretation", "did you mean 'axis'?")),

@@ -34,11 +34,11 @@ CLOCKS = {"report.html"}  # says when it was made
 STEP = re.compile(r"\d\d:\d\d:\d\d +\d+ of \d+  (\w+)")
 
 
-def start(project: Project) -> subprocess.Popen[str]:
+def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
     """A run of Snakemake that leads a group of processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
-    command = [sys.executable, "-m", "snakemake", "--cores", "1"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
     return subprocess.Popen(
         [*command, "-s", str(project.workflow / "Snakefile")],
         cwd=project.folder,
@@ -82,7 +82,9 @@ def test_killed_at_every_stage(tmp_path: Path) -> None:
     killed: list[str] = []
     output = ""
     for _ in range(60):
-        process = start(disturbed)
+        # the lock of the first one that was killed is taken off as the manual says, which takes as
+        # long as planning a run
+        process = start(disturbed, *(["--nolock"] if len(killed) > 1 else []))
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
@@ -95,8 +97,9 @@ def test_killed_at_every_stage(tmp_path: Path) -> None:
                     break
         if process.wait() == 0:
             break
-        unlocked = disturbed.snakemake("--unlock")
-        assert unlocked.returncode == 0, unlocked.stdout
+        if len(killed) == 1:
+            assert "--unlock" in disturbed.snakemake().stdout
+            assert disturbed.snakemake("--unlock").returncode == 0
     assert process.returncode == 0, output
     assert len(killed) >= 20
     found, expected = contents(disturbed), contents(undisturbed)

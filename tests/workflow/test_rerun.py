@@ -90,7 +90,7 @@ def test_a_lost_output_is_made_again(finished: Project, lost: str, rule: str) ->
 def test_all_that_a_run_leaves_is_asked_for(finished: Project) -> None:
     """What no target names could vanish, and a run would say that there is nothing to be done."""
     jobs = planned_jobs(finished.snakemake("-n", "--forceall"))
-    asked = {path for job in jobs if job["rule"] == "summary" for path in job["input"].split(", ")}
+    asked = {path for job in jobs if job["rule"] == "default" for path in job["input"].split(", ")}
     asked |= {"results/summary.txt", "results/report.html"}
     left = {
         str(path.relative_to(finished.folder))
@@ -125,6 +125,6 @@ def test_what_is_made_of_published_files_is_asked_for(project: Project) -> None:
         {"name": "open", "query": {"url": "query.h5ad", **activity}},
     )
     jobs = planned_jobs(project.snakemake("-n"))
-    asked = next(job["input"] for job in jobs if job["rule"] == "summary").split(", ")
+    asked = next(job["input"] for job in jobs if job["rule"] == "default").split(", ")
     assert "results/assembled/assembled.json" in asked
     assert "results/open/gene_activity/query.json" in asked

@@ -73,7 +73,7 @@ for module in (
 fingerprint.reachable_modules("plkd/__init__.py", locate)
 
 from plkd.errors import InputError
-from plkd.pipeline.configuration import suggestion, violation
+from plkd.pipeline.configuration import markup_in, suggestion, violation
 from plkd.pipeline import console
 from plkd.pipeline.methods import read_registry
 from plkd.settings.datasets import READING, sources_in, with_paths
@@ -165,6 +165,10 @@ def checked(content, schema, origin=""):
     """Validate a mapping against a schema of this workflow and fill in defaults."""
     if not isinstance(content, dict):
         stop(f"{origin or 'it'} is not a mapping of keys to values but: {content!r}")
+    if text := markup_in(content):
+        stop(
+            f"{origin or 'the configuration'} holds the text '{text}', which would spoil the report: take it out."
+        )
     try:
         validate(content, source_file(f"workflow/schemas/{schema}.schema.yaml"))
     except WorkflowError as error:
@@ -372,7 +376,10 @@ def file_name(source):
     """Name that a source is saved under."""
     if source.get("filename"):
         return source["filename"]
-    return PurePosixPath(source.get("member") or unquote(urlparse(source["url"]).path)).name
+    name = PurePosixPath(source.get("member") or unquote(urlparse(source["url"]).path)).name
+    if name in ("", ".."):
+        stop(f"'{source['url']}' does not end with the name of a file: give one as 'filename'.")
+    return name
 
 
 def read_sources():

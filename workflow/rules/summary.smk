@@ -8,7 +8,7 @@ rule summary:
         explained=runs("interpretation/networks.png") if EXPLAINED else [],
         explanations="<results>/benchmark/explanations.html" if EXPLAINED else [],
         scores="<results>/benchmark/annotation_summary.tsv" if EVALUATED else [],
-        # everything that is made, so that what is deleted is made again
+        # everything that is made, so that it and the report come last
         everything=everything(),
     output:
         "<results>/summary.txt",

@@ -18,6 +18,7 @@ from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import intact
 from plkd.utils.tables import Columns
+from plkd.utils.text import listed
 
 RUN_COLUMNS: Columns = {
     "dataset": str, "variant": str, "seed": int, "method": str,
@@ -98,7 +99,7 @@ def read_methods(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
 
 
 def read_truth(path: str | Path) -> pd.DataFrame:
-    """Read the labels of a query (``prepared/truth.parquet``): `cell_id`, `label`, `batch`.
+    """Read the labels of a query (``prepared/truth.parquet``): `cell_id`, `label`.
 
     Raises
     ------
@@ -106,7 +107,10 @@ def read_truth(path: str | Path) -> pd.DataFrame:
         If the file is absent, damaged, or not as rule prepare writes it.
     """
     with intact(path, "prepare"):
-        table = pd.read_parquet(path, columns=["cell_id", "label", "batch"])
+        table = pd.read_parquet(path)
+        lacking = {"cell_id", "label"} - set(table)
+        if lacking:
+            raise ValueError(f"there is no column {listed(sorted(lacking))}")
         if not table["cell_id"].is_unique:
             raise ValueError("a cell stands there twice")
     return table

@@ -40,7 +40,7 @@ from plkd.model.teacher import Teacher
 from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
-from plkd.utils.text import listed
+from plkd.utils.text import for_xml, listed
 
 Embedding = Literal["attended", "pathway"]
 
@@ -279,11 +279,17 @@ def write_graphml(
     graph: nx.Graph, table: pd.DataFrame, path: str | Path, *, label: str = ""
 ) -> None:
     """Write a network with the figures of its genes as GraphML (Cytoscape, Gephi, networkx)."""
-    annotated = nx.Graph(label=label)
+    annotated = nx.Graph(label=for_xml(label))
     for row in table.to_dict("records"):
-        attributes = {str(key): value for key, value in row.items() if key != "gene"}
-        annotated.add_node(row["gene"], **attributes)
-    annotated.add_edges_from(graph.edges(data=True))
+        attributes = {
+            str(key): for_xml(value) if isinstance(value, str) else value
+            for key, value in row.items()
+            if key != "gene"
+        }
+        annotated.add_node(for_xml(row["gene"]), **attributes)
+    annotated.add_edges_from(
+        (for_xml(one), for_xml(other), data) for one, other, data in graph.edges(data=True)
+    )
     with whole_file(path) as temporary:
         nx.write_graphml(annotated, temporary)
 

@@ -63,8 +63,7 @@ def are_multiples_of_counts(linear: sparse.csr_matrix) -> bool:
     if explained.mean() < MOST_ROWS:
         return False
     # Rows of a single value are multiples of anything: they are no evidence.
-    largest = np.zeros(rows.shape[0])
-    np.maximum.at(largest, row_of_value(rows), rows.data / per_value(rows, units))
+    largest = row_maxima(with_data(rows, rows.data / per_value(rows, units)))
     return bool(np.mean(largest[explained] > 1.5) > 0.5)
 
 
@@ -83,6 +82,20 @@ def undo_log(logged: sparse.csr_matrix, base: float) -> sparse.csr_matrix:
 def row_totals(X: sparse.csr_matrix) -> NDArray[np.float64]:
     """Sum of every row, (n_rows,)."""
     return np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def row_maxima(X: sparse.csr_matrix) -> NDArray[Any]:
+    """Largest stored value of every row, (n_rows,); zero in an empty one."""
+    return of_rows(np.maximum, X, X.data, 0)
+
+
+def of_rows(function: np.ufunc, X: sparse.csr_matrix, values: NDArray[Any], empty: Any) -> Any:
+    """Reduce one number for each stored value of `X` to one for each row, `empty` in empty rows."""
+    found = np.full(X.shape[0], empty, dtype=values.dtype)
+    filled = np.diff(X.indptr) > 0
+    if filled.any():
+        found[filled] = function.reduceat(values, X.indptr[:-1][filled])
+    return found
 
 
 def row_of_value(X: sparse.csr_matrix) -> NDArray[np.intp]:
@@ -104,8 +117,7 @@ def _count_units(linear: sparse.csr_matrix) -> tuple[NDArray[np.float64], NDArra
     """Value of one count in each row, and whether the row's values are multiples of it."""
     n_rows = linear.shape[0]
     rows = row_of_value(linear)
-    smallest = np.full(n_rows, np.inf)
-    np.minimum.at(smallest, rows, linear.data)
+    smallest = of_rows(np.minimum, linear, linear.data.astype(np.float64), np.inf)
     units = np.where(np.isfinite(smallest), smallest, 1.0)
     explained = ~np.isfinite(smallest)  # empty rows
     for divisor in range(1, LARGEST_SMALLEST_COUNT + 1):

@@ -162,7 +162,7 @@ def read_csv(
     rows.columns = [names[i] for i in about_cells]
     rows.index = rows.index.astype(str).rename(None)
     columns = pd.DataFrame(index=pd.Index([names[i] for i in values], dtype=object))
-    row_kept, column_kept = _no_totals(X, rows.index, columns.index)
+    row_kept, column_kept = _are_no_totals(X, rows.index), _are_no_totals(X.T, columns.index)
     totals = [*rows.index[~row_kept], *columns.index[~column_kept]]
     if totals:
         notice(f"'{path}': {listed(totals)} holds the totals of the others and is left out")
@@ -188,19 +188,14 @@ def read_csv(
     return cells
 
 
-def _no_totals(
-    X: sparse.csr_matrix, rows: pd.Index, columns: pd.Index
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows and columns to keep: all but those that are called a total and are one."""
-    kept = []
-    for matrix, names in ((X, rows), (X.T.tocsr(), columns)):
-        keep = np.ones(len(names), dtype=bool)
-        for place in [i for i, name in enumerate(names) if TOTAL.fullmatch(name)]:
-            own = matrix[[place]].toarray().ravel()
-            others = np.asarray(matrix.sum(axis=0)).ravel() - own
-            keep[place] = not np.allclose(own, others, rtol=1e-3)
-        kept.append(keep)
-    return kept[0], kept[1]
+def _are_no_totals(X: sparse.spmatrix, names: pd.Index) -> np.ndarray:
+    """Which rows to keep: all but those that are called a total and are one."""
+    keep = np.ones(len(names), dtype=bool)
+    for place in [i for i, name in enumerate(names) if TOTAL.fullmatch(name)]:
+        own = X.tocsr()[[place]].toarray().ravel()
+        others = np.asarray(X.sum(axis=0)).ravel() - own
+        keep[place] = not np.allclose(own, others, rtol=1e-3)
+    return keep
 
 
 def _csv_header(path: Path) -> tuple[str | None, list[str]]:

@@ -29,7 +29,8 @@ from plkd.io.counts import (
     TELLING_VALUES,
     are_multiples_of_counts,
     is_whole,
-    row_of_value,
+    of_rows,
+    row_maxima,
     row_totals,
     undo_log,
 )
@@ -40,6 +41,7 @@ SAMPLED_ROWS = 1000
 SAMPLED_BLOCKS = 50
 
 FEW_ROWS = 0.02  # share of the rows that may differ without a second thought
+MIN_ROWS_FOR_ODD = 5  # from so many on, one may differ
 EQUAL_TOTALS = 5e-3  # relative deviation; genes filtered after normalising cost a little
 MIN_ROWS_FOR_TOTALS = 3  # fewer rows can have the same total by chance, unless it is a round one
 SCATTER = 0.45  # of the totals, by which an undone logarithm that was none is known
@@ -254,12 +256,13 @@ def detect_scale(X: Any, n_rows: int = SAMPLED_ROWS, told: str = SCALES[0]) -> M
         return _told(rows, told, common)
     whole = are_whole(rows)
     n_whole = int(np.count_nonzero(whole))
-    if n_whole >= (1 - FEW_ROWS) * len(whole):
+    few = max(FEW_ROWS * len(whole), len(whole) >= MIN_ROWS_FOR_ODD)
+    if n_whole >= len(whole) - few:
         if highest > LARGEST_COUNT:
             return MatrixScale("invalid", **common, defect=OVERFLOWED)
         return MatrixScale("counts", **common)
     found = _judged(sparse.csr_matrix(rows[~whole]), common)
-    if found.kind == "log1p" and n_whole > FEW_ROWS * len(whole):
+    if found.kind == "log1p" and n_whole > few:
         what = (
             f"of two kinds: {n_whole / len(whole):.0%} of the cells hold whole numbers, as counts "
             "are, and the others logarithms; bring all cells to one scale"
@@ -284,8 +287,7 @@ def outlying_rows(X: sparse.csr_matrix, scale: MatrixScale) -> NDArray[np.bool_]
         return ~are_whole(X)
     if scale.kind != "log1p":
         return np.zeros(X.shape[0], dtype=bool)
-    largest = np.zeros(X.shape[0])
-    np.maximum.at(largest, row_of_value(X), X.data)
+    largest = row_maxima(X)
     n_values = np.diff(X.indptr)
     like_counts = are_whole(X) & (n_values >= TELLING_VALUES) & (largest > 1)
     total = scale.target_sum or (LARGEST_TOTAL if scale.own_totals else TARGET_SUM)
@@ -298,10 +300,7 @@ def are_whole(X: sparse.csr_matrix) -> NDArray[np.bool_]:
     """Whether all values of a row are whole numbers, (n_rows,)."""
     if X.dtype.kind in "iub":
         return np.ones(X.shape[0], dtype=bool)
-    broken = X.data != np.rint(X.data)
-    if not broken.any():
-        return np.ones(X.shape[0], dtype=bool)
-    return np.bincount(row_of_value(X), broken, X.shape[0]) == 0
+    return of_rows(np.logical_and, X, X.data == np.rint(X.data), True)
 
 
 def sampled_blocks(n_cells: int, n_rows: int = SAMPLED_ROWS) -> list[slice]:
@@ -318,7 +317,7 @@ def _told(rows: sparse.csr_matrix, told: str, common: Mapping[str, Any]) -> Matr
     """What the user says, if it can be; rows have values, none of them negative."""
     whole = float(np.mean(are_whole(rows))) if rows.shape[0] else 1.0
     if told == "counts":
-        if whole < 1 - FEW_ROWS:
+        if whole < MOST_ROWS:
             raise InputError(
                 f"`scale` says counts, but the values of {1 - whole:.0%} of the cells are not "
                 "whole numbers; say linear for corrected or normalised counts, or auto."
@@ -331,8 +330,7 @@ def _told(rows: sparse.csr_matrix, told: str, common: Mapping[str, Any]) -> Matr
             "linear", **common, certainty=TOLD, target_sum=total, counts_recoverable=hides
         )
     base = BASES[told]
-    largest = np.zeros(rows.shape[0])
-    np.maximum.at(largest, row_of_value(rows), rows.data)
+    largest = row_maxima(rows)
     if rows.shape[0] and np.median(largest) * math.log(base) > LARGEST_LOG:
         raise InputError(
             f"`scale` says {told}, but most cells have values above "
@@ -353,8 +351,7 @@ def _judged(rows: sparse.csr_matrix, common: Mapping[str, Any]) -> MatrixScale:
         found = _logged(rows, base, common, CERTAIN)
         if found.counts_recoverable or found.target_sum:
             return found
-    largest = np.zeros(rows.shape[0])
-    np.maximum.at(largest, row_of_value(rows), rows.data)
+    largest = row_maxima(rows)
     undone = row_totals(undo_log(rows, math.e))
     scatter = _scatter(undone) - _scatter(row_totals(rows))
     beyond = bool(np.median(largest) * math.log(2) > LARGEST_LOG)

@@ -74,6 +74,10 @@ class TrainedNetwork:
     calibration: Calibration = field(default_factory=Calibration)
     normalisation: Normalisation = field(default_factory=Normalisation)
 
+    def __post_init__(self) -> None:
+        """Whoever uses the network, it predicts: without dropout."""
+        self.network.eval()
+
     @property
     def kind(self) -> Kind:
         """``"teacher"`` or ``"student"``."""

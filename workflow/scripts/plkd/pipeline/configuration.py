@@ -6,6 +6,7 @@ Standard library only: Snakemake imports this module itself.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,20 @@ def suggestion(name: object, known: Iterable[object]) -> str:
     names = [str(one) for one in known]
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"possible are {', '.join(sorted(names))}"
+
+
+def markup_in(content: Any) -> str | None:
+    """Text in a configuration that would end the script of a web page, as the report is one.
+
+    >>> markup_in({"datasets": [{"description": "cells of <i>mice</i></script>"}]})
+    'cells of <i>mice</i></script>'
+    """
+    if isinstance(content, dict):
+        content = [*content, *content.values()]
+    if isinstance(content, list | tuple):
+        return next(filter(None, map(markup_in, content)), None)
+    found = isinstance(content, str) and re.search(r"</script|<!--", content, re.IGNORECASE)
+    return str(content) if found else None
 
 
 def violation(error: Any) -> str:

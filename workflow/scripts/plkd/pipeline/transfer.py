@@ -16,6 +16,8 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from plkd import __version__
+from plkd.errors import InputError
+from plkd.utils.files import no_room
 from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
 
@@ -72,6 +74,8 @@ class ResumingDownloader:
         ------
         TransferError
             If the server refuses, or transfers break too often without bringing anything.
+        InputError
+            If there is no room for the file.
         """
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         once = self._ftp if url.startswith("ftp:") else self._http
@@ -82,6 +86,12 @@ class ResumingDownloader:
                 self.proven = once(url)
                 break
             except (requests.RequestException, HTTPError, OSError, EOFError) as error:
+                if reason := no_room(error):
+                    raise InputError(
+                        f"'{url}' has no room in '{self.partial.parent}' ({reason.lower()}) after "
+                        f"{self._have() / 1e9:.1f} GB of it, which are kept: make room, or choose "
+                        "another place for `resources` (`pathvars`), and the next run goes on."
+                    ) from error
                 failure = TransferError(reason_of(error))
             except ftplib.Error as error:
                 failure = TransferError(reason_of(error), final=str(error).startswith("5"))
@@ -229,8 +239,7 @@ def _validator(answer: requests.Response) -> str:
 def _require_space(folder: Path, n_bytes: float, url: str) -> None:
     free = shutil.disk_usage(folder).free
     if n_bytes + SPARE_BYTES > free:
-        raise TransferError(
-            f"'{url}' needs {n_bytes / 1e9:.1f} GB, and '{folder}' has {free / 1e9:.1f} GB free; "
-            "make room, or choose another place for `resources` (`pathvars`)",
-            final=True,
+        raise InputError(
+            f"'{url}' needs {n_bytes / 1e9:.1f} GB, and '{folder}' has {free / 1e9:.1f} GB free: "
+            "make room, or choose another place for `resources` (`pathvars`)."
         )

@@ -22,7 +22,7 @@ from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import PredictedCells, predict_opened
 from plkd.prediction.table import label_names, label_probabilities, prediction_sets_as_json
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
-from plkd.utils.files import whole_file, writable_folder
+from plkd.utils.files import require_room, whole_file, writable_folder
 from plkd.utils.hdf5 import hdf5_file, write_h5ad
 from plkd.utils.logs import logger
 
@@ -198,6 +198,7 @@ def annotate_file(
         require_copy_name(output, cells.reader)
         cells.require_writable()
         writable_folder(Path(output).parent)
+        require_room(output, _least_size(cells, output))
         predicted = predict_opened(
             model,
             cells,
@@ -278,9 +279,8 @@ def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
     annotation.require_cells(cells.obs.index, str(cells.path))
     all_cells = len(annotation.rows) == cells.n_cells
     whole_store = f".{cells.reader}" == Path(output).suffix
-    needs = cells.path.stat().st_size if whole_store else 0
     nullable_texts = ad.settings.override(allow_write_nullable_strings=True)
-    with whole_file(output, needs=needs) as temporary, nullable_texts:
+    with whole_file(output, needs=_least_size(cells, output)) as temporary, nullable_texts:
         if whole_store and all_cells and _has_columns(cells):
             shutil.copyfile(cells.path, temporary)
             _add_in_place(temporary, _modality(cells), annotation)
@@ -299,6 +299,11 @@ def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
             copy = copy if all_cells else copy[annotation.rows].copy()
             _add_to(copy, annotation)
             write_h5ad(copy, temporary)
+
+
+def _least_size(cells: CellFile, output: str | Path) -> int:
+    """Bytes of the query where the copy holds them all; of other formats nothing is known."""
+    return cells.path.stat().st_size if f".{cells.reader}" == Path(output).suffix else 0
 
 
 def _modality(cells: CellFile) -> str | None:

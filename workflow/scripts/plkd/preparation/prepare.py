@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.cells import CellSource, open_cells
+from plkd.io.cells import CellFile, CellSource, open_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
 from plkd.io.h5ad_writer import chunked_h5ad
 from plkd.io.normalisation import to_log_normalised
@@ -156,13 +157,8 @@ def prepare_reference(
             query_genes = _genes_of(query, query_reading, opened.genes)
             opened = with_symbols_of_file(opened, query_genes)
             places, overlap = match_genes(query_genes, opened.genes)
-            called = (_called(opened.path), "the query")
-            reference_cells = opened
-            notes = check_overlap(
-                overlap,
-                settings,
-                lambda: advice_on_names(reference_cells, query_genes, called, None),
-            )
+            advice = partial(_advice, opened, query, query_reading, query_genes)
+            notes = check_overlap(overlap, settings, advice)
         side = reference_side(opened, source, settings, progress=progress)
         for note in [*side.warnings, *notes]:
             logger.warning("%s", note)
@@ -374,6 +370,20 @@ def check_overlap(
 
 def _called(path: Path, role: str = "reference") -> str:
     return f"the {role} '{path}'"
+
+
+def _advice(
+    reference: CellFile,
+    query: CellSource | Sequence[str],
+    reading: ReadingOptions,
+    query_genes: Sequence[str],
+) -> str:
+    """What to do about a query that hardly has a gene of the reference."""
+    called = _called(reference.path), "the query"
+    if isinstance(query, str | Path | ad.AnnData):
+        with open_cells(query, reading) as asked:
+            return advice_on_names(asked, reference.genes, called[::-1], reference)
+    return advice_on_names(reference, query_genes, called, None)
 
 
 def _genes_of(

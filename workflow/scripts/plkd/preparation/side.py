@@ -23,7 +23,7 @@ from plkd.io.stores import slot_name
 from plkd.preparation.chunks import chunks_of
 from plkd.settings.datasets import SourceSettings
 from plkd.utils.logs import logger
-from plkd.utils.text import counted, listed
+from plkd.utils.text import counted, listed, visible
 
 MISSING_BATCH = "missing"
 ONLY_BATCH = "batch0"
@@ -316,7 +316,7 @@ def unique_cell_ids(names: pd.Index, path: str | Path) -> pd.Index:
 
 
 def clean_labels(values: pd.Series) -> NDArray[np.object_]:
-    """Labels as stripped str; None for a missing one, an empty one and the text ``nan``.
+    """Labels as str, as they look; None for a missing one, an empty one and the text ``nan``.
 
     Whole numbers stored as floats (because one is missing) lose their ``.0``.
     """
@@ -324,7 +324,8 @@ def clean_labels(values: pd.Series) -> NDArray[np.object_]:
         values = values.astype(values.cat.categories.dtype)
     if values.dtype.kind == "f" and np.all(values.dropna() % 1 == 0):
         values = values.astype("Int64")
-    text = values.astype("string").str.strip()
+    text = values.astype("string")
+    text = text.map({one: visible(one) for one in text.dropna().unique()}).astype("string")
     missing = text.isna() | text.str.lower().isin(["", "nan"])
     labels = text.astype(object).to_numpy(copy=True)
     labels[missing.to_numpy(dtype=bool)] = None
@@ -335,12 +336,14 @@ def _on_labels(values: pd.Series) -> list[str]:
     """Sentences on labels that may not be meant as they are written."""
     found = []
     texts = {text for text in values.dropna().unique() if isinstance(text, str)}
-    blank = sorted(text for text in texts if text != text.strip() and text.strip() in texts)
-    if blank:
+    looks = Counter(map(visible, texts))
+    alike = [repr(text) for text in sorted(texts) if looks[visible(text)] > 1]
+    if alike:
         found.append(
-            f"labels that differ by blanks at their ends alone are taken as one: {listed(blank)}"
+            "labels that differ by blanks, or by what cannot be seen, are taken as one: "
+            f"{listed(alike, quote='')}"
         )
-    doubtful = sorted(text for text in texts if text.strip().casefold() in LOOK_MISSING)
+    doubtful = sorted(text for text in texts if visible(text).casefold() in LOOK_MISSING)
     if doubtful:
         found.append(
             f"{listed(doubtful)} in '{values.name}' are taken as labels like all others; leave "
@@ -355,7 +358,7 @@ def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDAr
         for column, wanted in getattr(settings, setting).items():
             found = _column(obs, column, setting, path)
             values = [wanted] if isinstance(wanted, str | int | float) else wanted
-            asked = {str(value).strip() for value in values}
+            asked = {visible(str(value)) for value in values}
             unknown = asked - set(found)
             if unknown:
                 raise InputError(

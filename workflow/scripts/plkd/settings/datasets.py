@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from plkd.errors import InputError
+from plkd.utils.text import visible
 
 SCALES = ("auto", "counts", "log1p", "log2", "log10", "linear")
 """What values may be said to be: found out, whole counts, logarithms of 1 + x (natural, or to base
@@ -86,7 +87,7 @@ class SourceSettings:
         names = {one.name for one in fields(cls)}
         known = {k: v for k, v in config.items() if k in names and v is not None}
         known["reading"] = ReadingOptions.from_config(config)
-        known["drop_labels"] = [str(label).strip() for label in known.get("drop_labels", ())]
+        known["drop_labels"] = [visible(str(label)) for label in known.get("drop_labels", ())]
         return cls(**known)
 
     @property

@@ -77,14 +77,14 @@ def scratch_folder(folder: str | Path) -> Iterator[Path]:
     InputError
         If the folder cannot be created or written.
     """
-    from filelock import FileLock  # not needed by Snakemake, which imports this module itself
+    from filelock import FileLock, Timeout  # not needed by Snakemake, which imports this module
 
     folder = writable_folder(folder)
     _sweep(folder)
     handle, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=".lock", dir=folder)
     os.close(handle)
     lock, scratch = FileLock(name), Path(name).with_suffix("")
-    with suppress(OSError, NotImplementedError):  # a disk without locks: nobody sweeps there
+    with suppress(OSError, NotImplementedError, Timeout):  # a disk without locks is not swept
         lock.acquire(timeout=0)
     try:
         scratch.mkdir()  # after it is locked, so that no other process takes it for abandoned
@@ -99,24 +99,37 @@ def _sweep(folder: Path) -> None:
     """Remove what dead processes left in a folder."""
     from filelock import FileLock, Timeout
 
-    for left in folder.glob(f"{_PARTIAL}*"):
+    for name in folder.glob(f"{_PARTIAL}*.lock"):  # without a lock it is not ours
+        left = name.with_suffix("")
         if not left.is_dir():
             continue
-        lock = FileLock(left.with_name(f"{left.name}.lock"))
-        with suppress(OSError, NotImplementedError, Timeout), lock.acquire(timeout=0):
+        with suppress(OSError, NotImplementedError, Timeout), FileLock(name).acquire(timeout=0):
             shutil.rmtree(left, ignore_errors=True)
-            Path(lock.lock_file).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
+
+
+def require_room(path: str | Path, n_bytes: int) -> int:
+    """Refuse a file that is larger than the room on its disk; gives the room there is, in bytes.
+
+    Raises
+    ------
+    InputError
+        With both sizes.
+    """
+    folder = Path(path).parent
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise InputError(
+            f"'{path}' needs {_size(n_bytes)}, and '{folder}' has {_size(free)} free: make room "
+            "there, or choose another folder."
+        )
+    return free
 
 
 @contextmanager
 def _room_for(path: Path, temporary: Path, needs: int = 0) -> Iterator[None]:
     """Say in one sentence that there is no room for a file or folder."""
-    free = shutil.disk_usage(path.parent).free
-    if needs > free:
-        raise InputError(
-            f"'{path}' needs {_size(needs)}, and '{path.parent}' has {_size(free)} free: make room "
-            "there, or choose another folder."
-        )
+    free = require_room(path, needs)
     try:
         yield
     except InputError:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
+
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def listed(names: Iterable[object], most: int = 5, *, quote: str = "'") -> str:
@@ -37,3 +41,24 @@ def counted(numbers: Mapping[str, int], most: int = 5) -> str:
     """
     ordered = sorted(numbers.items(), key=lambda item: (-item[1], str(item[0])))
     return listed((f"'{name}' ({number:,})" for name, number in ordered), most, quote="")
+
+
+def visible(text: str) -> str:
+    """A text as it looks: what cannot be seen is left out, every kind of blank is a space.
+
+    Two labels that look alike are one, whether a zero-width space, an unbreakable blank or another
+    way to write an accent is in one of them.
+
+    >>> visible("T\\u200b cell\\u00a0")
+    'T cell'
+    """
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    spaced = "".join(" " if letter.isspace() else letter for letter in text)
+    kept = (letter for letter in spaced if unicodedata.category(letter) not in ("Cc", "Cf"))
+    return unicodedata.normalize("NFC", "".join(kept)).strip()
+
+
+def for_xml(text: str) -> str:
+    r"""A text for XML, which cannot hold control characters: they are written as ``\x1b``."""
+    return _NOT_XML.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
