@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.model import loop, training
+from plkd.model import loop
 from plkd.model.gene_weights import separation
 from plkd.model.loop import TrainingDiverged
 from plkd.model.reference import Reference, split_validation
@@ -147,14 +147,14 @@ def weights_equal(left: TrainedNetwork, right: TrainedNetwork) -> bool:
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     """The user presses Ctrl-C as soon as the resume file of `epoch` is written."""
-    save = training.save_progress
+    save = loop.save_progress
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
         if arguments[4] == epoch:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_progress", save_and_stop)
+    monkeypatch.setattr(loop, "save_progress", save_and_stop)
 
 
 def leave_resume_file(
@@ -740,7 +740,7 @@ def test_every_step_is_made_at_its_own_rate(reference, monkeypatch):
         optimiser.step = lambda: rates.append(optimiser.param_groups[0]["lr"]) or step()
         return optimiser
 
-    monkeypatch.setattr(training, "_optimiser", watched)
+    monkeypatch.setattr(loop, "_optimiser", watched)
     teach(reference)
     rate = loop._schedule(SETTINGS.teacher_training, 20)  # four epochs of five steps
     assert rates == pytest.approx([rate(step) for step in range(20)])

@@ -90,7 +90,7 @@ def calibrate(logits: Tensor, codes: Tensor, alpha: float) -> Calibration:
 
 
 def fit_temperature(logits: Tensor, codes: Tensor, importance: Tensor | None = None) -> float:
-    """Temperature that minimises the (weighted) cross-entropy, of 200 from 0.1 to 10.
+    """Temperature that minimises the (weighted) cross-entropy, of 200 from 0.2 to 10.
 
     Parameters
     ----------
@@ -103,6 +103,6 @@ def fit_temperature(logits: Tensor, codes: Tensor, importance: Tensor | None = N
     """
     logits = logits.double()
     weight = torch.ones(len(codes), dtype=torch.float64) if importance is None else importance
-    grid = torch.logspace(-1.0, 1.0, 200, dtype=torch.float64)
+    grid = torch.logspace(math.log10(0.2), 1.0, 200, dtype=torch.float64)
     losses = [weight @ F.cross_entropy(logits / t, codes, reduction="none") for t in grid]
     return float(grid[int(torch.stack(losses).argmin())])

@@ -179,7 +179,9 @@ class CrossFit:
             "folds": int(self.folds.of_cell.max()) + 1,
             "cells": len(self.rows),
             "shift": self.shift,
-            "members": self.members.to_dict("records"),
+            "members": self.members.astype(object)
+            .where(self.members.notna(), None)
+            .to_dict("records"),
         }
 
 
