@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Small and quick: what is tested here is the pipeline, not the accuracy.
 SETTINGS = {
+    "preset": "fast",
     "mask": {"min_genes": 3},
     "teacher": {"width": 16},
     "student": {"hidden": [32]},

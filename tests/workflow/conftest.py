@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from project import REPOSITORY, Project, copy_workflow, make_project
+from project import REPOSITORY, SETTINGS, Project, copy_workflow, make_project
 
 # Labels that are no text, each a data set that the whole default target is made of.
 NUMBERS = {
@@ -31,15 +31,16 @@ def project(tmp_path: Path) -> Project:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was run to the end, with a copy of the workflow that tests may change.
 
-    Its labels are numbers in the one data set, booleans in the other, and every simple method of
-    the registry was run on both. Tests of it are of the group `finished`, so that it is made once.
+    Its labels are numbers in the one data set, booleans in the other, its Student learns from a
+    jury, and every simple method of the registry was run on both. Tests of it are of the group `finished`, so that it is made once.
     """
     root = tmp_path_factory.mktemp("finished")
     copy = copy_workflow(root / "workflow_copy")
     project = make_project(root / "project", copy)
     methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t", index_col="id")
     simple = list(methods.index[methods["kind"] == "baseline"])
-    project.configure(NUMBERS, BOOLEANS, methods=simple)
+    with_jury = {key: value for key, value in SETTINGS.items() if key != "preset"}
+    project.configure(NUMBERS, BOOLEANS, methods=simple, variants={"default": with_jury})
     finished = project.snakemake()
     assert finished.returncode == 0, finished.stdout
     return project

@@ -7,19 +7,17 @@ names of the labels and the probabilities of every query cell. To add one, write
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import softmax
 
 from plkd.errors import InputError
+from plkd.model.linear import fit_linear, fit_logistic_regression, narrow
 from plkd.utils.logs import logger
 
 LabelProbabilities = tuple[list[str], NDArray[np.float32]]
@@ -71,15 +69,16 @@ def logistic_regression(
     InputError
         If reference and query do not have the same genes in the same order.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(
-        solver="lbfgs",
-        C=inverse_penalty,
-        max_iter=1000,
-        class_weight="balanced" if balanced else None,
+    labels, codes = _aligned(reference, query)
+    model = fit_logistic_regression(
+        reference.X,
+        codes,
+        len(labels),
+        inverse_penalty=inverse_penalty,
+        balanced=balanced,
+        scaled=scaled,
     )
-    return _fit_and_predict(model, reference, query, scaled=scaled)
+    return labels, model.probabilities(query.X)
 
 
 def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
@@ -91,7 +90,10 @@ def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> Label
     """
     from sklearn.svm import LinearSVC
 
-    return _fit_and_predict(LinearSVC(C=1.0, dual=False, max_iter=5000), reference, query)
+    labels, codes = _aligned(reference, query)
+    model = fit_linear(LinearSVC(C=1.0, dual=False, max_iter=5000), reference.X, codes, len(labels))
+    margins = model.logits(query.X) * (2 if len(labels) == 2 else 1)
+    return labels, softmax(margins, axis=1).astype(np.float32)
 
 
 def nearest_neighbours(
@@ -110,41 +112,27 @@ def nearest_neighbours(
         PCA(min(50, *(size - 1 for size in reference.shape)), svd_solver="arpack", random_state=0),
         KNeighborsClassifier(min(15, reference.n_obs)),
     )
-    return _fit_and_predict(model, reference, query)
+    labels, codes = _aligned(reference, query)
+    model.fit(narrow(reference.X), codes)
+    return labels, model.predict_proba(narrow(query.X)).astype(np.float32)
 
 
-def _fit_and_predict(
-    model: Any, reference: ad.AnnData, query: ad.AnnData, *, scaled: bool = False
-) -> LabelProbabilities:
-    """Fit a classifier of scikit-learn on the reference and apply it to the query."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _aligned(reference: ad.AnnData, query: ad.AnnData) -> tuple[list[str], NDArray[np.intp]]:
+    """Labels of a reference by name, and of each of its cells the place among them.
 
+    Raises
+    ------
+    InputError
+        If reference and query do not have the same genes in the same order, or a label is missing.
+    """
     if not reference.var_names.equals(query.var_names):
         raise InputError(
             f"the prepared reference ({reference.n_vars} genes) and query ({query.n_vars} genes) "
             "do not have the same genes in the same order. Prepare both together."
         )
-    labels = _labels(reference)
-    names = sorted(set(labels))
-    if len(names) == 1:
-        return names, np.ones((query.n_obs, 1), dtype=np.float32)
-    logger.info("fitting: %d cells, %d genes, %d labels", *reference.shape, len(names))
-    train, test = _narrow(reference.X), _narrow(query.X)
-    if scaled:
-        model = make_pipeline(StandardScaler(with_mean=False), model)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(train, labels)
-    if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-        logger.warning("the fit has not converged")
-    if hasattr(model, "predict_proba"):
-        return list(map(str, model.classes_)), model.predict_proba(test).astype(np.float32)
-    margins = model.decision_function(test)
-    if margins.ndim == 1:  # two labels: the margin of the second
-        margins = np.column_stack([-margins, margins])
-    return list(map(str, model.classes_)), softmax(margins, axis=1).astype(np.float32)
+    labels, codes = np.unique(_labels(reference), return_inverse=True)
+    logger.info("fitting: %d cells, %d genes, %d labels", *reference.shape, len(labels))
+    return list(map(str, labels)), codes
 
 
 BASELINES: dict[str, Baseline] = {
@@ -154,6 +142,9 @@ BASELINES: dict[str, Baseline] = {
     "logistic_regression_balanced": partial(logistic_regression, balanced=True),
     "logistic_regression_scaled": partial(logistic_regression, scaled=True),
     "logistic_regression_ridge": partial(logistic_regression, balanced=True, inverse_penalty=1e-3),
+    "logistic_regression_scaled_ridge": partial(
+        logistic_regression, balanced=True, scaled=True, inverse_penalty=1e-2
+    ),
     "linear_svm": linear_svm,
     "nearest_neighbours": nearest_neighbours,
 }
@@ -190,15 +181,6 @@ def _labels(reference: ad.AnnData) -> NDArray[np.str_]:
             f"{reference.n_obs} cells and the obs columns {list(reference.obs.columns)}"
         )
     return reference.obs["label"].astype(str).to_numpy(dtype=str)
-
-
-def _narrow(matrix: Any) -> Any:
-    """A matrix with 32-bit indices where they fit: scikit-learn refuses others."""
-    if not sparse.issparse(matrix):
-        return matrix
-    csr = matrix.tocsr()
-    # the constructor looks at the indices and takes the narrowest type that holds them
-    return sparse.csr_matrix((csr.data, csr.indices, csr.indptr), shape=csr.shape)
 
 
 def _label_frequencies(reference: ad.AnnData) -> tuple[list[str], NDArray[np.float64]]:
