@@ -32,7 +32,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was run to the end, with a copy of the workflow that tests may change.
 
     Its labels are numbers in the one data set, booleans in the other, its Student learns from a
-    jury, and every simple method of the registry was run on both. Tests of it are of the group `finished`, so that it is made once.
+    jury, and every simple method of the registry was run on both. Tests of it are of the group
+    `finished`, so that it is made once.
     """
     root = tmp_path_factory.mktemp("finished")
     copy = copy_workflow(root / "workflow_copy")
