@@ -207,7 +207,7 @@ def train_student(
         resume_file=resume_file,
         progress=progress,
     )
-    provenance = model.provenance
+    about: dict[str, Any] = {}
     if evidence is not None:
         codes = torch.from_numpy(reference.codes[evidence.rows])
         known = evidence.known(reference)
@@ -215,13 +215,13 @@ def train_student(
             torch.from_numpy(evidence.logits)[known], codes[known], settings.alpha
         )
         student = replace(student, calibration=calibration)
-        provenance = {**provenance, "cross_fitting": evidence.describe()}
+        about = evidence.describe()
     _warn_if_uncalibrated(student)
     return replace(
         model,
         student=student,
         history=pd.concat([model.history, history], ignore_index=True),
-        provenance=provenance,
+        cross_fitting=about,
     )
 
 
