@@ -28,6 +28,8 @@ SETTINGS = {
     "teacher_training": {"min_steps": 200, "learning_rate": 0.005},
     "student_training": {"min_steps": 200, "learning_rate": 0.005},
 }
+# The Student of the run that the tests of the workflow share learns from a jury.
+WITH_JURY = {key: value for key, value in SETTINGS.items() if key != "preset"}
 
 
 @dataclass

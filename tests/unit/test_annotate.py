@@ -29,7 +29,7 @@ from plkd.prediction.annotated_copy import (
     write_annotated,
 )
 from plkd.prediction.predict import PredictedCells, label_table, predict_cells, provenance_of
-from plkd.prediction.table import prediction_table
+from plkd.prediction.table import PROBABILITY, label_names, prediction_table
 from plkd.settings.presets import resolve
 from plkd.utils.files import sha256_of
 from simulated import make_cells
@@ -396,6 +396,21 @@ def test_label_table_counts_every_cell(model: TrainedNetwork, query: Path) -> No
     assert table["cells"].is_monotonic_decreasing
     counts = predictions["label"].value_counts()
     assert dict(zip(table["label"], table["cells"], strict=True)) == counts.to_dict()
+    for row in table.itertuples():
+        here = predictions[predictions["label"] == row.label]
+        assert row.expected_precision == pytest.approx(here["confidence"].mean())
+        others = {
+            name: here[PROBABILITY + name].mean()
+            for name in label_names(predictions)
+            if name != row.label
+        }
+        assert row.next_label == max(others, key=lambda name: others[name])
+        assert row.next_probability == pytest.approx(others[row.next_label])
+
+
+def test_a_model_of_one_label_has_no_next_one() -> None:
+    (row,) = label_table(prediction_table(["a", "b"], ["only"], [[1.0], [1.0]])).itertuples()
+    assert (row.cells, row.expected_precision, row.next_label) == (2, 1.0, None)
 
 
 def test_foreign_genes(model: TrainedNetwork, query: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def trained(reference: ad.AnnData | Path, folder: Path, **options: object) -> pl
         labels_key="cell_type",
         batch_key="batch",
         gene_sets=folder / "markers.gmt",
-        **{"preset": "fast", "overrides": SETTINGS, "seed": 3, "progress": False, **options},
+        **{"overrides": SETTINGS, "seed": 3, "progress": False, **options},
     )
 
 
@@ -175,7 +175,7 @@ def test_filters_and_settings(folder: Path, reference: ad.AnnData) -> None:
     assert len(model.genes) == 60
     assert model.settings.background_cells == 7
     with pytest.raises(plkd.InputError, match="unknown preset 'papr'"):
-        trained(reference, folder, preset="papr")
+        trained(reference, folder, preset="papr", overrides={})
     with pytest.raises(plkd.InputError, match="'celltype'"):
         plkd.train(reference, "celltype", gene_sets=folder / "markers.gmt", progress=False)
 
@@ -210,13 +210,15 @@ def test_two_commands_do_what_the_api_does(
     folder: Path, model: plkd.Model, query: ad.AnnData, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    parts = {part: values for part, values in SETTINGS.items() if part != "preset"}
     settings = [
         f"{part}.{name}={json.dumps(value)}"
-        for part, values in SETTINGS.items()
+        for part, values in parts.items()
         for name, value in values.items()
     ]
     command = ["train", str(folder / "reference.h5ad"), "--labels", "cell_type"]
     command += ["--batch", "batch", "--gene-sets", str(folder / "markers.gmt"), "--seed", "3"]
+    command += ["--preset", SETTINGS["preset"]]
     for setting in settings:
         command += ["--set", setting]
     assert main([*command, "-o", str(tmp_path / "model"), "--json", "--quiet"]) == 0

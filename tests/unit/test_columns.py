@@ -13,10 +13,12 @@ from plkd.evaluation import embeddings, marker_recovery, tables
 from plkd.interpret import columns as interpret_columns
 from plkd.interpret import key_genes, pathway_names
 from plkd.pathways import gene_sets
+from plkd.prediction.columns import LABEL_COLUMNS
 
 RUN = "data/default/seed0"
 DECLARED = {
     "data/default/mask/pathways.tsv": gene_sets.PATHWAY_COLUMNS,
+    f"{RUN}/labels.tsv": LABEL_COLUMNS,
     f"{RUN}/embeddings/umap.tsv": embeddings.UMAP_COLUMNS,
     f"{RUN}/embeddings/umap_pca.tsv": embeddings.UMAP_COLUMNS,
     f"{RUN}/evaluation/metrics.tsv": tables.METRIC_COLUMNS,

@@ -169,6 +169,15 @@ def test_every_cell_is_judged_by_who_has_not_seen_it(reference: Reference, found
     )
     assert students["accuracy"] > 0.8
     assert sum(one.weight for one in found.jurors.values()) == pytest.approx(1.0)
+    by_label = found.labels.set_index("label")
+    said = found.logits.argmax(axis=1)
+    for code, label in enumerate(reference.labels):
+        here = reference.codes == code
+        assert by_label.loc[label, "cells"] == here.sum()
+        assert by_label.loc[label, "recall"] == pytest.approx((said[here] == code).mean())
+        assert by_label.loc[label, "precision"] == pytest.approx(
+            (reference.codes[said == code] == code).mean()
+        )
     # labels by chance: whoever had seen a cell would know its label
     rng = np.random.default_rng(0)
     by_chance = replace(reference, codes=rng.permutation(reference.codes))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from project import REPOSITORY, SETTINGS, Project, copy_workflow, make_project
+from project import REPOSITORY, WITH_JURY, Project, copy_workflow, make_project
 
 # Labels that are no text, each a data set that the whole default target is made of.
 NUMBERS = {
@@ -40,8 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(root / "project", copy)
     methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t", index_col="id")
     simple = list(methods.index[methods["kind"] == "baseline"])
-    with_jury = {key: value for key, value in SETTINGS.items() if key != "preset"}
-    project.configure(NUMBERS, BOOLEANS, methods=simple, variants={"default": with_jury})
+    project.configure(NUMBERS, BOOLEANS, methods=simple, variants={"default": WITH_JURY})
     finished = project.snakemake()
     assert finished.returncode == 0, finished.stdout
     return project

@@ -106,7 +106,7 @@ def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None
     evaluating = {"true_labels", "evaluate", "evaluate_figures", "embedding_figure"}
     assert "evaluate" in readers
     drawn = {"spatial_figure"}  # beside what was said
-    asked = {"summary"}  # that every output is there; it opens the scores alone
+    asked = {"summary", "default"}  # that every output is there; of them the scores alone are read
     assert readers <= evaluating | drawn | asked
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from project import SETTINGS, Project, planned_jobs, planned_rules
+from project import WITH_JURY, Project, planned_jobs, planned_rules
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
 
@@ -53,13 +53,13 @@ def test_interpretation_can_be_left_out(finished: Project, project: Project) -> 
 
 
 def test_a_setting_of_the_student_does_not_repeat_the_teacher(finished: Project) -> None:
-    rules = planned(finished, variants={"default": {**SETTINGS, "student": {"hidden": [16]}}})
+    rules = planned(finished, variants={"default": {**WITH_JURY, "student": {"hidden": [16]}}})
     assert "student" in rules
     assert not rules.keys() & {"mask", "teacher"}
 
 
 def test_variants_and_seeds_do_not_repeat_other_methods(finished: Project) -> None:
-    variants = {"default": SETTINGS, "wide": {**SETTINGS, "teacher": {"width": 32}}}
+    variants = {"default": WITH_JURY, "wide": {**WITH_JURY, "teacher": {"width": 32}}}
     rules = planned(finished, variants=variants, seeds=[0, 1])
     assert rules["teacher"] == 2 * 3  # data sets, by the new runs of each
     assert "method" not in rules

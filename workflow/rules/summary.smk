@@ -4,6 +4,7 @@
 rule summary:
     input:
         annotated=runs("annotated.h5ad"),
+        labels=runs("labels.tsv"),
         figures=runs("figures/embedding.png"),
         explained=runs("interpretation/networks.png") if EXPLAINED else [],
         explanations="<results>/benchmark/explanations.html" if EXPLAINED else [],

@@ -14,7 +14,7 @@ rule teacher:
         "<benchmarks>/<run_name>/teacher.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 2
+    threads: 1  # a step is too small for two to gain anything
     resources:
         mem_mb=memory_mb,
     params:

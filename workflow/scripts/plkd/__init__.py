@@ -14,11 +14,17 @@ Teacher's soft labels and annotates the query. Method: Zhang, Ren, Li, Biology 2
 Each name is loaded when it is first used, so ``import plkd`` alone costs nothing.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from plkd.utils.lazy import lazy_names
 
 __version__ = "0.1.0"
+
+# Before torch is loaded: its threads sleep while they wait for one another. Where they spin, a
+# training beside another busy process takes ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 __getattr__, __dir__ = lazy_names(
     __name__,

@@ -45,6 +45,7 @@ from plkd.settings.models import Settings
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
 from plkd.utils.progress import ProgressBar
+from plkd.utils.text import listed
 
 By = Literal["batch", "cell"]
 QUERY_CELLS = 5000  # of a query, from which is seen how far away it is
@@ -138,6 +139,9 @@ class CrossFit:
     members
         One row per member: `member`, `accuracy`, `macro_f1`, `log_loss` on held-out cells, its
         `temperature` and its `weight`; last the Students (`student`), who have no weight.
+    labels
+        One row per label, by what Students said of held-out cells: `label`, `cells`, `recall`,
+        `precision`, and the other label that its cells are most often given, `taken_for`.
     shift
         How far the query lies from the reference (:func:`plkd.model.shift.measure_shift`); None
         without a query.
@@ -148,6 +152,7 @@ class CrossFit:
     folds: Folds
     logits: NDArray[np.float32]
     members: pd.DataFrame
+    labels: pd.DataFrame
     shift: float | None = None
 
     def save(self, path: str | Path) -> None:
@@ -164,6 +169,7 @@ class CrossFit:
             "shift": self.shift,
             "jurors": {name: [one.temperature, one.weight] for name, one in self.jurors.items()},
             "members": self.members.to_dict("list"),
+            "labels": self.labels.to_dict("list"),
         }
         with whole_file(path) as temporary:
             save_file(tensors, temporary, metadata={"about": json.dumps(about)})
@@ -179,9 +185,8 @@ class CrossFit:
             "folds": int(self.folds.of_cell.max()) + 1,
             "cells": len(self.rows),
             "shift": self.shift,
-            "members": self.members.astype(object)
-            .where(self.members.notna(), None)
-            .to_dict("records"),
+            "members": _records(self.members),
+            "labels": _records(self.labels),
         }
 
 
@@ -260,9 +265,10 @@ def cross_fit(
     table = pd.DataFrame([_scores(name, one, taking_part) for name, one in found.items()])
     table["temperature"] = [*temperatures, np.nan]
     table["weight"] = [*weights, np.nan]
-    _report(table, folds, shift)
+    labels = _scores_of_labels(of_student, taking_part)
+    _report(table, labels, folds, shift)
     jurors = _jurors(whole, temperatures, weights)
-    return CrossFit(jurors, rows, folds, of_student, table, shift)
+    return CrossFit(jurors, rows, folds, of_student, table, labels, shift)
 
 
 def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -294,13 +300,14 @@ def load_cross_fit(path: str | Path, reference: Reference, settings: Settings) -
         rows, of_cell, logits = (tensors[name].numpy() for name in ("rows", "folds", "logits"))
         if len(rows) != len(logits) or rows.max() >= len(reference.codes):
             raise ValueError(f"{len(rows)} cells of a reference of {len(reference.codes)}")
-        members = pd.DataFrame(about["members"])
+        members, labels = pd.DataFrame(about["members"]), pd.DataFrame(about["labels"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"'{path}' cannot be read as the cross-fitting of this reference ({error}): delete it "
             "and run the pipeline again, rule cross_fit makes it anew."
         ) from error
-    return CrossFit(jurors, rows, Folds(of_cell, about["by"]), logits, members, about["shift"])
+    folds = Folds(of_cell, about["by"])
+    return CrossFit(jurors, rows, folds, logits, members, labels, about["shift"])
 
 
 def _nothing(reference: Reference) -> NDArray[np.float32]:
@@ -355,6 +362,7 @@ def _evidence(
 
 
 _RARE_COUNT_MORE = -0.25
+_RECOGNISED = 0.5  # recall below which a label is said not to carry over
 _LEAST_LIKELY = 0.02  # a few cells whose label is wrong do not decide
 
 
@@ -388,7 +396,34 @@ def _scores(name: str, logits: NDArray[np.float32], reference: Reference) -> dic
     }
 
 
-def _report(table: pd.DataFrame, folds: Folds, shift: float | None) -> None:
+def _scores_of_labels(logits: NDArray[np.float32], reference: Reference) -> pd.DataFrame:
+    """How well each label was recognised on held-out cells; see :class:`CrossFit`."""
+    known = _known(logits, reference.codes)
+    n_labels = len(reference.labels)
+    counts = np.zeros((n_labels, n_labels))  # of cells, by their label and by what was said
+    np.add.at(counts, (reference.codes[known], logits[known].argmax(axis=1)), 1)
+    right, cells, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    wrong = counts - np.diag(right)
+    with np.errstate(invalid="ignore"):
+        recall, precision = right / cells, right / said
+    return pd.DataFrame(
+        {
+            "label": reference.labels,
+            "cells": cells.astype(int),
+            "recall": recall,
+            "precision": precision,
+            "taken_for": [reference.labels[row.argmax()] if row.any() else None for row in wrong],
+        }
+    )
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows, ready for JSON: nothing instead of what is no number."""
+    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return rows
+
+
+def _report(table: pd.DataFrame, labels: pd.DataFrame, folds: Folds, shift: float | None) -> None:
     held_out = "whole batches" if folds.by == "batch" else "cells"
     by_name = table.set_index("member")
     student = by_name.loc["student"]
@@ -398,6 +433,20 @@ def _report(table: pd.DataFrame, folds: Folds, shift: float | None) -> None:
         100 * student["accuracy"],
         student["macro_f1"],
     )
+    lost = labels[labels["recall"] < _RECOGNISED]
+    if len(lost):
+        logger.warning(
+            "labels that do not carry over from the rest of the reference to held-out %s, where "
+            "fewer than half of their cells are recognised: %s",
+            "batches" if folds.by == "batch" else "cells",
+            listed(
+                (
+                    f"'{row.label}' ({row.recall:.0%}, most taken for '{row.taken_for}')"
+                    for row in lost.sort_values("recall").itertuples()
+                ),
+                quote="",
+            ),
+        )
     if shift is not None:
         logger.info(
             "query and reference are told apart with an area under the curve of %.2f (.5: cells of "

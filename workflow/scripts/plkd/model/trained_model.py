@@ -42,6 +42,9 @@ class Model:
         The seed it was trained with.
     provenance
         Where it comes from: `cells_per_label` of the reference; data set, hash of the reference.
+    cross_fitting
+        What held-out cells of the reference said of it
+        (:meth:`plkd.model.cross_fitting.CrossFit.describe`); empty without cross-fitting.
     """
 
     teacher: TrainedNetwork | None = None
@@ -50,6 +53,7 @@ class Model:
     history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"model": [], "epoch": []}))
     seed: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
+    cross_fitting: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse networks that are not of one training."""
@@ -101,6 +105,7 @@ class Model:
             "settings": self.settings.to_dict(),
             "seed": self.seed,
             "provenance": self.provenance,
+            "cross_fitting": self.cross_fitting,
         }
         write_folder(folder, ModelFolder(description, tensors, self.history))
 
@@ -146,6 +151,7 @@ class Model:
             "seed": self.seed,
             "settings": self.settings.to_dict(),
             "provenance": {k: v for k, v in self.provenance.items() if k != "cells_per_label"},
+            "cross_fitting": self.cross_fitting,
         }
 
     def __repr__(self) -> str:
@@ -162,9 +168,33 @@ class Model:
             f"a label outside of their prediction set; temperature {about['temperature']:.2f}"
             if about["unknown_above"] < 1
             else "  not calibrated: no cell can be flagged unknown",
+            *self._expectation(),
             f"  seed {self.seed}; {origin or 'origin not recorded'}",
         ]
         return "\n".join(lines)
+
+    def _expectation(self) -> list[str]:
+        """How well held-out cells of the reference were labelled, in words."""
+        if not self.cross_fitting:
+            return []
+        about = self.cross_fitting
+        student = next(one for one in about["members"] if one["member"] == "student")
+        if student["accuracy"] is None:
+            return []
+        held_out = "batches" if about["held_out"] == "batch" else "cells"
+        ranked = sorted(
+            (one for one in about["labels"] if one["recall"] is not None),
+            key=lambda one: one["recall"],
+        )
+        weakest = [
+            f"{one['label']} {one['recall']:.0%}"
+            + (f" (taken for {one['taken_for']})" if one["taken_for"] else "")
+            for one in ranked
+        ]
+        return [
+            f"  of held-out {held_out} of the reference {student['accuracy']:.1%} are labelled "
+            f"rightly, macro F1 {student['macro_f1']:.2f}; least: {listed(weakest, 3, quote='')}"
+        ]
 
     @property
     def _either(self) -> TrainedNetwork:
@@ -236,6 +266,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
         content.history,
         int(description["seed"]),
         description["provenance"],
+        description["cross_fitting"],
     )
 
 

@@ -208,7 +208,7 @@ def train_student(
         resume_file=resume_file,
         progress=progress,
     )
-    provenance = model.provenance
+    about: dict[str, Any] = {}
     if evidence is not None:
         codes = torch.from_numpy(reference.codes[evidence.rows])
         known = evidence.known(reference)
@@ -217,7 +217,7 @@ def train_student(
         )
         student = replace(student, calibration=calibration)
         novelty = _novelty_of_folds(reference, evidence, calibration, seed)
-        provenance = {**provenance, "cross_fitting": evidence.describe()}
+        about = evidence.describe()
     else:
         novelty = _novelty_of_held_out(reference, student, seed)
     student = replace(student, novelty=novelty)
@@ -226,7 +226,7 @@ def train_student(
         model,
         student=student,
         history=pd.concat([model.history, history], ignore_index=True),
-        provenance=provenance,
+        cross_fitting=about,
     )
 
 

@@ -24,7 +24,12 @@ from plkd.model.novelty import BETWEEN, FAR, entropy
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, as_model_input
-from plkd.prediction.table import UnknownCells, prediction_table
+from plkd.prediction.table import (
+    PROBABILITY,
+    UnknownCells,
+    label_names,
+    prediction_table,
+)
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import (
     OTHER_SCALE,
@@ -254,21 +259,32 @@ def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: s
 
 
 def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Count the cells of every predicted label, most frequent first.
+    """Count the cells of every predicted label, most frequent first, and say what to expect.
 
     Returns
     -------
     DataFrame
-        ``label``, ``cells``, ``share`` of all cells, ``median_confidence``, and how many of the
-        cells are flagged ``unknown``.
+        ``label``, ``cells``, ``share`` of all cells, ``median_confidence``, how many of the cells
+        are flagged ``unknown``, ``expected_precision`` (the share of the cells that should be
+        labelled rightly: the mean of their calibrated confidence), and which other label they are
+        most likely to be: ``next_label`` with its mean probability, ``next_probability``.
     """
     groups = predictions.groupby("label", sort=False)
     table = groups.agg(
         cells=("cell_id", "size"),
         median_confidence=("confidence", "median"),
         unknown=("unknown", "sum"),
+        expected_precision=("confidence", "mean"),
     )
     table.insert(1, "share", table["cells"] / len(predictions))
+    names = label_names(predictions)
+    means = groups[[PROBABILITY + name for name in names]].mean().set_axis(names, axis=1)
+    own = means.columns.to_numpy() == means.index.to_numpy()[:, None]
+    others = means.mask(own)
+    if len(names) > 1:
+        table["next_label"], table["next_probability"] = others.idxmax(axis=1), others.max(axis=1)
+    else:
+        table["next_label"], table["next_probability"] = None, np.nan
     return table.sort_values("cells", ascending=False, kind="stable").reset_index()
 
 
