@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pytest
 from scipy import sparse
@@ -12,6 +14,7 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
+import plkd
 from plkd.model import novelty as module
 from plkd.model.novelty import BETWEEN, FAR, Novelty, fit_novelty, share_above
 from plkd.model.reference import Reference
@@ -152,6 +155,16 @@ def test_the_least_that_can_be_remembered() -> None:
     assert np.isfinite(found.distance(cells)).all()
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_cells_that_are_all_the_same(value: float) -> None:
+    cells = sparse.csr_matrix(np.full((40, 5), value), dtype=np.float32)
+    found = fit_novelty(
+        Reference(cells, np.arange(40) % 2, list("abcde"), ["x", "y"]), in_folds(40), np.zeros(40)
+    )
+    np.testing.assert_allclose(found.distance(cells), 0, atol=1e-5)
+    assert (found.scores(found.distance(cells), np.zeros(40)) <= 0.95).all()
+
+
 # ---------------------------------------------------------------------------------------- scores
 
 
@@ -210,6 +223,30 @@ def test_without_novelty_confidence_decides() -> None:
     assert student.unknown_above == pytest.approx(1 - threshold)
 
 
+@pytest.mark.real_data
+def test_types_that_the_sorted_blood_cells_lack_are_found_in_pbmc_3k(real_data: Path) -> None:
+    """Dendritic cells, FCGR3A monocytes and megakaryocytes, from another study."""
+    cells = ad.read_h5ad(real_data / "pbmc_two_studies.h5ad")
+    is_reference = (cells.obs["batch"] == "Zheng2017").to_numpy()
+    query = cells[~is_reference].copy()
+    model = plkd.train(
+        cells[is_reference].copy(),
+        "cell_type",
+        query=query,
+        preset="fast",
+        overrides={"teacher_training": {"min_steps": 20, "epochs": 1}},
+        progress=False,
+    )
+    annotated = plkd.annotate(query, model, copy=True, progress=False)
+    unseen = ~annotated.obs["cell_type"].isin(model.labels).to_numpy()
+    score = annotated.obs["plkd_unknown_score"].to_numpy()
+    assert unseen.sum() == 208
+    assert roc_auc_score(unseen, score) > 0.94
+    assert (score[unseen] > np.quantile(score[~unseen], 0.95)).mean() > 0.65
+    assert set(annotated.obs.loc[unseen, "plkd_reason"]) >= {FAR}
+    assert (annotated.obs.loc[unseen, "plkd_label_or_unassigned"] == "unassigned").mean() > 0.8
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -221,5 +258,5 @@ def test_without_novelty_confidence_decides() -> None:
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(novelty: Novelty, wrong: dict) -> None:
-    with pytest.raises(ValueError, match="components|neighbour|distances"):
+    with pytest.raises(ValueError, match=r"components|neighbour|distances"):
         dataclasses.replace(novelty, **wrong)

@@ -237,6 +237,9 @@ def _components(reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.f
     weight /= weight.sum()
     mean = np.asarray(weight @ cells).ravel() / spread
     scaled = sparse.csr_matrix(cells @ sparse.diags_array(1.0 / spread))
+    variance = np.asarray(weight @ scaled.multiply(scaled)).ravel() - mean**2
+    if variance.max() < _NO_VARIANCE:
+        return np.zeros((n_genes, 1), dtype=np.float32), np.zeros(1, dtype=np.float32)
     root = np.sqrt(weight)
     centred = LinearOperator(
         cells.shape,
@@ -249,6 +252,9 @@ def _components(reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.f
     _, _, axes = svds(centred, k=width, v0=start)
     components = (axes.T / spread[:, None]).astype(np.float32)
     return components, (mean @ axes.T).astype(np.float32)
+
+
+_NO_VARIANCE = 1e-6  # but for rounding
 
 
 def _spread_within(reference: Reference) -> NDArray[np.float64]:

@@ -164,8 +164,8 @@ class Model:
             f"  labels: {counted(cells, len(cells))}",
             f"  genes: {listed(self.genes, quote='')}",
             f"  pathways: {listed(about['pathways'], quote='')}",
-            f"  {about['alpha']:.0%} of cells like the reference's are flagged unknown, as many have "
-            f"a label outside of their prediction set; temperature {about['temperature']:.2f}"
+            f"  of cells like the reference's {about['alpha']:.0%} are flagged unknown; as many "
+            f"have a label outside of their prediction set; temperature {about['temperature']:.2f}"
             if about["unknown_above"] < 1
             else "  not calibrated: no cell can be flagged unknown",
             *self._expectation(),
