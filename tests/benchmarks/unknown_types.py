@@ -1,11 +1,12 @@
-"""Are cells of a type that the reference lacks found? Every label is left out of the reference in turn.
+"""Are cells of a type that the reference lacks found? Each label is left out of it in turn.
 
-``python tests/benchmarks/unknown_types.py DATA_FOLDER`` (the folder of ``config/development.yaml``;
-``--help`` lists the options). For every transfer and label with at least ten query cells: area under
-the ROC curve, and share of the unseen cells found where 5 % of the others are lost, by the Student's
-largest probability, its entropy, the distance from the reference and the score of both, beside the
-largest probability of logistic regression; then the shares flagged as the model stands. The label
-`none` are types that the published reference lacks.
+``python tests/benchmarks/unknown_types.py DATA_FOLDER`` (the folder of
+``config/development.yaml``; ``--help`` lists the options). For every transfer and label with at
+least ten query cells: area under the ROC curve, and share of the unseen cells that is found where
+5 % of the others are lost, by the Student's largest probability, its entropy, the distance from the
+reference and the score of both, beside the largest probability of logistic regression; then the
+shares that are flagged as the model stands. The label `none` are types that the published reference
+lacks.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def measure(
     cells, truth = as_model_sees(query, model)
     probabilities, _ = student.predict(cells)
     distance = student.distance(cells)
-    table = predictions_of(student, np.arange(len(truth)).astype(str), probabilities, distance)
+    table = predictions_of(student, list(map(str, range(len(truth)))), probabilities, distance)
     seen = np.isin(truth, present)
     unseen = ~seen if left_out is None else truth == left_out
     scores = {

@@ -216,7 +216,7 @@ def test_without_novelty_confidence_decides() -> None:
     student = dataclasses.replace(trained_model().require("student"), novelty=None)
     query = logged(make_cells(100, N_GENES, types=6, seed=4))
     probabilities, _ = student.predict(query)
-    table = predictions_of(student, np.arange(100).astype(str), probabilities, None)
+    table = predictions_of(student, list(map(str, range(100))), probabilities, None)
     threshold = student.calibration.unknown_threshold
     np.testing.assert_array_equal(table["unknown"], table["confidence"] < np.float32(threshold))
     np.testing.assert_allclose(table["unknown_score"], 1 - table["confidence"], rtol=1e-6)

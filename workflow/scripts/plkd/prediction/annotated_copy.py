@@ -349,7 +349,8 @@ def _obs_columns(
             f"{key}_prediction_set": pd.Categorical(sets),
             f"{key}_reason": pd.Categorical(reason),
             f"{key}_label_or_unassigned": pd.Categorical(
-                np.where(unknown, UNASSIGNED, label), categories=dict.fromkeys([*names, UNASSIGNED])
+                np.where(unknown, UNASSIGNED, label),
+                categories=list(dict.fromkeys([*names, UNASSIGNED])),
             ),
         }
     )
