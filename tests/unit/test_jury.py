@@ -197,9 +197,12 @@ def test_cells_whose_label_no_other_fold_has_say_nothing(reference: Reference) -
 def test_a_large_reference_is_cross_fitted_on_some_cells(reference: Reference) -> None:
     jury = replace(SETTINGS.jury, max_cells=100)
     found = cross_fit(reference, replace(SETTINGS, jury=jury), progress=False)
-    assert len(found.rows) == len(found.logits) == 100
+    assert len(found.rows) == len(found.logits)
+    assert 100 <= len(found.rows) <= 100 + 4 * 5
     shares = np.bincount(reference.codes[found.rows]) / 100
-    np.testing.assert_allclose(shares, np.bincount(reference.codes) / 240, atol=0.011)
+    np.testing.assert_allclose(shares, np.bincount(reference.codes) / 240, atol=0.03)
+    few = replace(reference, codes=np.where(np.arange(240) < 3, 0, 1))
+    assert set(few.some(50, 0)) >= {0, 1, 2}
 
 
 def test_what_is_saved_is_read_again(reference: Reference, found: CrossFit, tmp_path: Path) -> None:
@@ -220,8 +223,12 @@ def test_what_is_saved_is_read_again(reference: Reference, found: CrossFit, tmp_
         load_cross_fit(path, reference, SETTINGS)
 
 
-def test_the_same_seed_finds_the_same(reference: Reference, found: CrossFit) -> None:
-    again = cross_fit(reference, SETTINGS, seed=3, query=reference.cells[:200], progress=False)
+def test_the_same_seed_finds_the_same_in_any_number_of_processes(
+    reference: Reference, found: CrossFit
+) -> None:
+    again = cross_fit(
+        reference, SETTINGS, seed=3, query=reference.cells[:200], n_jobs=2, progress=False
+    )
     np.testing.assert_array_equal(again.logits, found.logits)
     assert again.describe() == found.describe()
 

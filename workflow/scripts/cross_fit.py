@@ -22,7 +22,8 @@ def main(snakemake) -> None:
         override(Settings(), snakemake.params.settings, where="settings"),
         seed=int(snakemake.wildcards.seed),
         query=query.sample(QUERY_CELLS),
-        device=choose_device(snakemake.params.device, threads=snakemake.threads),
+        device=choose_device(snakemake.params.device, threads=1),
+        n_jobs=snakemake.threads,
     )
     evidence.save(snakemake.output.evidence)
     write_tsv(evidence.members, snakemake.output.members)

@@ -37,7 +37,7 @@ from plkd.preparation.prepare import prepare_reference, sample_of_query
 from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
 from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
-from plkd.utils.devices import choose_device
+from plkd.utils.devices import choose_device, processes_for
 from plkd.utils.logs import logger
 
 Values = str | int | float | Sequence[str | int | float]
@@ -148,6 +148,7 @@ def train(
         seed=seed,
         query=some_of_query,
         device=device,
+        n_jobs=processes_for(len(prepared.obs), device),
         provenance={"reference": _name_of(reference), "labels_key": labels_key},
         progress=progress,
     )

@@ -9,7 +9,7 @@ others, so that every cell of the reference says how far a Student can be truste
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -128,7 +129,7 @@ class CrossFit:
     Attributes
     ----------
     jurors
-        The members, fitted on the whole reference, with temperatures and weights.
+        The members, fitted on all cells that took part, with temperatures and weights.
     rows
         The cells that took part, ascending (cells,): all, or as many as the settings allow.
     folds
@@ -197,6 +198,7 @@ def cross_fit(
     seed: int = 0,
     query: sparse.csr_matrix | None = None,
     device: str = "cpu",
+    n_jobs: int = 1,
     progress: bool = True,
 ) -> CrossFit:
     """Fit and weigh the members of the jury, and let Students label cells that they have not seen.
@@ -217,6 +219,8 @@ def cross_fit(
         Some cells of the query, log-normalised, in the reference's genes.
     device
         A torch device.
+    n_jobs
+        Processes that fit folds side by side; the result is the same for any number.
     progress
         Show a progress bar.
     """
@@ -224,43 +228,40 @@ def cross_fit(
     rows = reference.some(settings.jury.max_cells, seed)
     taking_part = reference.take(rows)
     folds = make_folds(taking_part, settings.jury.folds, seed)
-    n_fits = 2 * len(np.unique(folds.of_cell)) + 1
-    bar = ProgressBar(total=n_fits, desc="cross-fitting", unit="fit", disable=not progress)
-    with bar:
-        fitted = []
+    n_folds = len(np.unique(folds.of_cell))
+    bar = ProgressBar(total=2 * n_folds + 1, desc="cross-fitting", unit="fit", disable=not progress)
+    with bar, Parallel(n_jobs, return_as="generator") as parallel:
+
+        def each(function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+            for done in parallel(delayed(function)(*job, settings, seed, device) for job in jobs):
+                bar.update()
+                yield done
+
+        everything = np.arange(len(rows)), np.empty(0, dtype=np.intp)
+        *fitted, (whole, _) = each(
+            _fit_fold, [(taking_part, *fold) for fold in [*folds, everything]]
+        )
         logits = {name: _nothing(taking_part) for name in MEMBERS}
-        for fit, held_out in folds:
-            part, labels = taking_part.only(fit)
-            members = fit_members(part, settings, seed=seed, device=device)
-            for name, member in members.items():
-                logits[name][np.ix_(held_out, labels)] = _logits(
-                    member, taking_part.cells[held_out]
-                )
-            fitted.append(members)
-            bar.update()
+        for (fit, held_out), (_, said) in zip(folds, fitted, strict=True):
+            for name in MEMBERS:
+                logits[name][np.ix_(held_out, taking_part.only(fit)[1])] = said[name]
         temperatures, evidence = _evidence(logits, taking_part)
-        whole = fit_members(reference, settings, seed=seed, device=device)
-        bar.update()
         prior = np.array([ACROSS_STUDIES.get(name, 0.0) for name in MEMBERS])
         shift = None
         if query is not None:
-            jury = Jury(_jurors(whole, temperatures, prior))
-            shift = measure_shift(
-                reference.cells, query, reference.codes, _logits(jury, query).argmax(axis=1), seed
-            )
+            codes = _logits(Jury(_jurors(whole, temperatures, prior)), query).argmax(axis=1)
+            shift = measure_shift(reference.cells, query, reference.codes, codes, seed)
         weights = evidence
         if folds.by == "cell":
             away = 1.0 if shift is None else is_other_batch(shift)
             weights = away * prior + (1 - away) * evidence
         of_student = _nothing(taking_part)
-        for members, (fit, held_out) in zip(fitted, folds, strict=True):
-            part, labels = taking_part.only(fit)
-            jury = Jury(_jurors(members, temperatures, weights), device)
-            student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False)
-            of_student[np.ix_(held_out, labels)] = _logits(
-                NetworkMember(student.network), taking_part.cells[held_out]
-            )
-            bar.update()
+        jobs = [
+            (taking_part, *fold, _jurors(members, temperatures, weights))
+            for fold, (members, _) in zip(folds, fitted, strict=True)
+        ]
+        for (fit, held_out), said in zip(folds, each(_student_of_fold, jobs), strict=True):
+            of_student[np.ix_(held_out, taking_part.only(fit)[1])] = said
     found = {**logits, "student": of_student}
     table = pd.DataFrame([_scores(name, one, taking_part) for name, one in found.items()])
     table["temperature"] = [*temperatures, np.nan]
@@ -269,6 +270,36 @@ def cross_fit(
     _report(table, labels, folds, shift)
     jurors = _jurors(whole, temperatures, weights)
     return CrossFit(jurors, rows, folds, of_student, table, labels, shift)
+
+
+def _fit_fold(
+    reference: Reference,
+    fit: NDArray[np.intp],
+    held_out: NDArray[np.intp],
+    settings: Settings,
+    seed: int,
+    device: str,
+) -> tuple[dict[str, nn.Module], dict[str, NDArray[np.float32]]]:
+    """Members fitted on some cells, and what they say of others."""
+    members = fit_members(reference.only(fit)[0], settings, seed=seed, device=device)
+    cells = reference.cells[held_out]
+    return members, {name: _logits(one, cells) for name, one in members.items() if len(held_out)}
+
+
+def _student_of_fold(
+    reference: Reference,
+    fit: NDArray[np.intp],
+    held_out: NDArray[np.intp],
+    jurors: dict[str, Juror],
+    settings: Settings,
+    seed: int,
+    device: str,
+) -> NDArray[np.float32]:
+    """What a Student that learns from these jurors and cells says of others."""
+    jury = Jury(jurors, device)
+    part, _ = reference.only(fit)
+    student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False)
+    return _logits(NetworkMember(student.network), reference.cells[held_out])
 
 
 def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -315,7 +346,7 @@ def _nothing(reference: Reference) -> NDArray[np.float32]:
     return np.full((len(reference.codes), len(reference.labels)), _UNSEEN, dtype=np.float32)
 
 
-_UNSEEN = -30.0
+_UNSEEN = -1e4
 _CELLS = 2048  # made dense at a time
 
 

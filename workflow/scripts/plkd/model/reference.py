@@ -11,6 +11,8 @@ from scipy import sparse
 
 from plkd.errors import InputError
 
+_FEW = 5
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -76,14 +78,19 @@ class Reference:
         return replace(part, codes=codes, labels=[self.labels[i] for i in places]), places
 
     def some(self, n_cells: int, seed: int) -> np.ndarray:
-        """Ascending rows of at most `n_cells` cells, drawn by chance from every label alike."""
+        """Ascending rows of about `n_cells` cells, drawn by chance from every label alike.
+
+        Of a label that would lose nearly all of its cells the first few are kept.
+        """
         n_all = len(self.codes)
         if n_all <= n_cells:
             return np.arange(n_all)
         rng = np.random.default_rng([seed, 8])
         order = rng.permutation(n_all)
         order = order[np.argsort(self.codes[order], kind="stable")]  # by label, each shuffled
-        return np.sort(order[np.linspace(0, n_all - 1, n_cells).round().astype(int)])
+        evenly = order[np.linspace(0, n_all - 1, n_cells).round().astype(int)]
+        place = np.arange(n_all) - np.searchsorted(self.codes[order], self.codes[order])
+        return np.union1d(evenly, order[place < _FEW])
 
     def with_label_noise(self, share: float, seed: int) -> Reference:
         """The same cells, a share of them (rounded) with another label, each as likely as the next.

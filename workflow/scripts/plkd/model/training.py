@@ -38,6 +38,7 @@ def train_model(
     seed: int = 0,
     query: sparse.csr_matrix | None = None,
     device: str = "cpu",
+    n_jobs: int = 1,
     resume_folder: Path | None = None,
     provenance: dict[str, Any] | None = None,
     progress: bool = True,
@@ -59,6 +60,8 @@ def train_model(
         how far away it is; see :func:`plkd.model.cross_fitting.cross_fit`.
     device
         A torch device.
+    n_jobs
+        Processes of the cross-fitting.
     resume_folder
         Folder of the files that are written after every epoch, from which an interrupted training
         goes on, and which are removed at the end.
@@ -86,7 +89,13 @@ def train_model(
     evidence = None
     if settings.jury.members == "all":
         evidence = cross_fit(
-            reference, settings, seed=seed, query=query, device=device, progress=progress
+            reference,
+            settings,
+            seed=seed,
+            query=query,
+            device=device,
+            n_jobs=n_jobs,
+            progress=progress,
         )
     return train_student(
         reference,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import joblib
 import torch
 
 from plkd.errors import InputError
+
+_WORTH_A_PROCESS = 2000  # cells
 
 
 def choose_device(wish: str, *, threads: int | None = None) -> str:
@@ -38,3 +41,13 @@ def choose_device(wish: str, *, threads: int | None = None) -> str:
             f"{torch.cuda.device_count()} CUDA device(s) here: use device 'auto' or 'cpu'."
         )
     return wish
+
+
+def processes_for(n_cells: int, device: str) -> int:
+    """How many processes are worth starting for trainings on so many cells.
+
+    One for a GPU, which they would share, and for small data: each loads torch anew.
+    """
+    if device != "cpu" or n_cells < _WORTH_A_PROCESS:
+        return 1
+    return joblib.cpu_count()
