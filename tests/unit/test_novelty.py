@@ -143,7 +143,7 @@ def test_of_many_cells_some_are_remembered(
 ) -> None:
     monkeypatch.setattr(module, "_CELLS", 100)
     found = fit_novelty(reference, in_folds(400), doubt)
-    assert found.cells.shape == (100, 8)
+    assert 100 <= len(found.cells) <= 100 + 4 * 5  # of every label a few
     assert len(found.distances) == 400
 
 
