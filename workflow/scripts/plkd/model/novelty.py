@@ -9,6 +9,7 @@ the reference that were held out, so that the score means the same whatever the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,7 +151,7 @@ def fit_novelty(
         components, centre = _components(others)
         tree = KDTree(_placed(others.cells, components, centre))
         # among fewer cells the nearest are further away: as many fewer of them are looked at
-        nearest = max(round(neighbours * len(others.codes) / remembered.sum()), 1)
+        nearest = max(neighbours * len(others.codes) / int(remembered.sum()), 1.0)
         places = _placed(reference.cells[held_out], components, centre)
         distance[held_out] = _distance(tree, places, nearest)
     judged = np.isfinite(doubt) & np.isfinite(distance)
@@ -218,10 +219,11 @@ def _placed(
     return np.asarray(cells @ components, dtype=np.float32) - centre
 
 
-def _distance(tree: KDTree, places: NDArray[np.float32], neighbours: int) -> NDArray[np.float32]:
-    """Distance of each place to its k-th nearest in a tree, (places,)."""
-    found, _ = tree.query(places, k=[neighbours], workers=torch.get_num_threads())
-    return found[:, 0].astype(np.float32)
+def _distance(tree: KDTree, places: NDArray[np.float32], neighbours: float) -> NDArray[np.float32]:
+    """Distance of each place to its k-th nearest in a tree, between two where k is, (places,)."""
+    ranks = [math.floor(neighbours), math.ceil(neighbours)]
+    found, _ = tree.query(places, k=ranks, workers=torch.get_num_threads())
+    return (found[:, 0] + (neighbours - ranks[0]) * (found[:, 1] - found[:, 0])).astype(np.float32)
 
 
 def _components(reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
