@@ -251,12 +251,14 @@ def test_cells_without_counts_come_back_unknown(
     assert list(found.obs_names) == list(cells.obs_names)
     empty = np.isin(np.arange(90), [3, 40])
     assert list(found.obs["mine_label"].isna()) == list(empty)
-    for name in ("confidence", "margin", "entropy"):
+    for name in ("confidence", "margin", "entropy", "unknown_score"):
         assert list(found.obs[f"mine_{name}"].isna()) == list(empty)
+    named = found.obs["mine_label"].astype(object).where(~found.obs["mine_unknown"], "unassigned")
+    assert list(found.obs["mine_label_or_unassigned"]) == list(named)
     assert found.obs["mine_unknown"][empty].all()
     assert set(found.obs["mine_reason"][empty]) == {"no counts at all"}
     rest = found.obs[~empty]
-    assert list(rest["mine_reason"] == "low confidence") == list(rest["mine_unknown"])
+    assert list(rest["mine_reason"] != "") == list(rest["mine_unknown"])
     assert np.isnan(found.obsm["X_mine"][empty]).all()
     assert "2 cells get no label and are flagged unknown: 2 no counts at all" in caplog.text
     without = cells[~empty].copy()
@@ -309,7 +311,7 @@ def test_probabilities_sets_and_provenance_of_a_copy(
     assert sets == [list(names) for names in table["prediction_set"]]
     uns = copy.uns["plkd"]
     assert set(uns) == {
-        *("version", "model", "labels", "gene_overlap", "unknown_threshold", "alpha"),
+        *("version", "model", "labels", "gene_overlap", "unknown_above", "alpha"),
         *("target_sum", "scale", "seed"),
     }
     assert list(uns["labels"]) == student.labels

@@ -23,8 +23,10 @@ OBS = {
     "margin": "float32",
     "entropy": "float32",
     "unknown": "bool",
+    "unknown_score": "float32",
     "prediction_set": "category",
     "reason": "category",
+    "label_or_unassigned": "category",
 }
 
 

@@ -215,7 +215,7 @@ def test_info_says_what_a_model_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(content["labels"].values()) == 400
     assert content["genes"] == model.genes
     assert content["pathways"] == model.require("teacher").tokens
-    assert content["unknown_threshold"] == model.require("student").calibration.unknown_threshold
+    assert content["unknown_above"] == 1 - model.require("student").calibration.alpha
 
 
 def test_settings_are_nested_by_their_dots() -> None:

@@ -21,6 +21,7 @@ from plkd.errors import InputError
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
 from plkd.model.folder import checksum_of
+from plkd.model.novelty import Novelty
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.model.trained_model import Model, load_model
@@ -43,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "student": {"hidden": [16, 8]},
     },
 }
-FILES = ["teacher.safetensors", "student.safetensors", "background.safetensors"]
+FILES = [f"{name}.safetensors" for name in ("teacher", "student", "background", "novelty")]
 
 
 def make_model(variant: str = "deep", seed: int = 0) -> Model:
@@ -59,12 +60,19 @@ def make_model(variant: str = "deep", seed: int = 0) -> Model:
     history = {"model": ["teacher", "student"], "epoch": [1, 1], "loss": rng.random(2) / 3}
     return Model(
         TrainedNetwork(teacher, *shared, list(TOKENS), Calibration(1.7, 0.8, 0.4, 0.1)),
-        TrainedNetwork(student, *shared, [], Calibration(0.6, 0.5, 0.3, 0.1)),
+        TrainedNetwork(
+            student, *shared, [], Calibration(0.6, 0.5, 0.3, 0.1), novelty=make_novelty(rng)
+        ),
         Background(make_cells(6), np.array([0, 0, 1, 1, 2, 2]), rng.random((3, 30), np.float32)),
         pd.DataFrame(history),
         seed,
         {"dataset": "pbmc", "reference_sha256": "0" * 64},
     )
+
+
+def make_novelty(rng: np.random.Generator) -> Novelty:
+    arrays = [rng.random(shape, np.float32) for shape in ((len(GENES), 4), 4, (9, 4))]
+    return Novelty(*arrays, 3, *np.sort(rng.random((3, 25), np.float32)))
 
 
 def make_cells(n_cells: int = 50, n_genes: int = len(GENES)) -> sparse.csr_matrix:
@@ -102,6 +110,10 @@ def test_a_saved_model_comes_back_as_it_was(model, folder):
             there.predict(make_cells()), here.predict(make_cells()), strict=True
         ):
             assert np.array_equal(found, expected)
+    for field in dataclasses.fields(Novelty):
+        found, expected = (getattr(m.student.novelty, field.name) for m in (loaded, model))
+        np.testing.assert_array_equal(found, expected)
+    assert loaded.student.unknown_above == 1 - 0.1
     mask, expected = (m.teacher.network.navigator.mask() for m in (loaded, model))
     assert np.array_equal(mask.toarray(), expected.toarray())
     view = loaded.teacher.network.view_tokens(torch.rand(3, len(GENES)))
@@ -121,6 +133,15 @@ def test_a_model_under_way_comes_back(model, absent, tmp_path):
     if absent != "background":
         with pytest.raises(InputError, match=f"no {absent.capitalize()}"):
             loaded.require(absent)
+
+
+def test_a_model_may_know_unknown_cells_by_their_confidence_alone(model, tmp_path):
+    student = dataclasses.replace(model.student, novelty=None)
+    dataclasses.replace(model, student=student).save(tmp_path / "model")
+    assert not (tmp_path / "model" / "novelty.safetensors").exists()
+    loaded = load_model(tmp_path / "model")
+    assert loaded.student.novelty is None
+    assert loaded.student.unknown_above == pytest.approx(1 - 0.3)
 
 
 def test_the_networks_of_a_model_predict_however_they_are_used(folder):
@@ -143,7 +164,7 @@ def test_saving_a_loaded_model_gives_the_same_files(folder, tmp_path):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def test_the_folder_holds_five_files_and_no_code(folder):
+def test_the_folder_holds_six_files_and_no_code(folder):
     assert {path.name for path in folder.iterdir()} == {"model.json", "history.tsv", *FILES}
     for name in FILES:
         assert load_file(folder / name)

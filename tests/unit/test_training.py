@@ -768,4 +768,4 @@ def test_a_reference_too_small_to_calibrate_is_said(caplog: pytest.LogCaptureFix
     model = train_model(reference, mask, fast({}), progress=False)
     assert caplog.text.count("no cell of the reference was held out") == 2
     assert "not calibrated: no cell can be flagged unknown" in repr(model)
-    assert model.summary()["unknown_threshold"] == 0
+    assert model.summary()["unknown_above"] == 1

@@ -66,8 +66,8 @@ def _expected(path: str) -> list[str]:
 def _remarks(annotated: str) -> list[str]:
     """What one should know before the labels are used."""
     with open_store(annotated) as store:
-        threshold = store.get("uns/plkd/unknown_threshold")
-        if threshold is not None and threshold[()] == 0:
+        threshold = store.get("uns/plkd/unknown_above")
+        if threshold is not None and threshold[()] == 1:
             return ["not calibrated (no reference cell could be held out): flags no cell unknown"]
     return []
 

@@ -172,7 +172,8 @@ def annotate(
     """Label cells with a trained model.
 
     An AnnData gets ``obs['plkd_label']``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
-    ``plkd_unknown``, ``plkd_prediction_set``, ``plkd_reason``, ``obsm['X_plkd']``,
+    ``plkd_unknown``, ``plkd_unknown_score``, ``plkd_reason``, ``plkd_label_or_unassigned``,
+    ``plkd_prediction_set``, ``obsm['X_plkd']``,
     ``obsm['plkd_probabilities']`` and ``uns['plkd']``, see
     :func:`plkd.prediction.annotated_copy.write_annotated`. A file is not changed; with `output` an
     annotated copy of it is written.

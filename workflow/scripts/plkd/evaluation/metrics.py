@@ -92,8 +92,8 @@ def annotation_metrics(
         sets that hold the true label), `set_size` (mean), `accuracy_when_known` and
         `share_shared_unknown` (cells not flagged and flagged `unknown`). On all cells:
         `share_unknown`. On the unseen cells: `n_unseen`, `share_unseen_unknown` (flagged, as it
-        should be) and `auroc_unseen` (area under the curve of confidence for shared against
-        unseen cells; 0.5 is chance). NaN where there are no cells to score.
+        should be) and `auroc_unseen` (area under the curve of `unknown_score` for unseen
+        against shared cells; 0.5 is chance). NaN where there are no cells to score.
 
     Notes
     -----
@@ -123,7 +123,7 @@ def annotation_metrics(
         "auroc_unseen": np.nan,
     }
     if 0 < seen.sum() < len(seen):
-        metrics["auroc_unseen"] = float(roc_auc_score(seen, confidence))
+        metrics["auroc_unseen"] = float(roc_auc_score(~seen, matched["unknown_score"]))
     return metrics
 
 

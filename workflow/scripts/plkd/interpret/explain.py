@@ -21,7 +21,8 @@ from plkd.model.background import Background
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import model_input
-from plkd.prediction.table import label_probabilities, prediction_sets, prediction_table
+from plkd.prediction.predict import predictions_of
+from plkd.prediction.table import label_probabilities, prediction_sets
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 
 MOST_CELLS = 200
@@ -143,12 +144,11 @@ def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
     cells, probabilities = cells[labels == code], probabilities[labels == code]
     mean = probabilities.mean(axis=0)
     other = int(np.argsort(-np.where(np.arange(len(mean)) == code, -1.0, mean), kind="stable")[0])
-    table = prediction_table(
+    table = predictions_of(
+        student,
         [str(row) for row in range(len(probabilities))],
-        student.labels,
         probabilities,
-        unknown_threshold=student.calibration.unknown_threshold,
-        conformal_threshold=student.calibration.conformal_threshold,
+        student.distance(cells),
     )
     sets = prediction_sets(table).to_pylist()
     inside = {

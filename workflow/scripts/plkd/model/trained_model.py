@@ -17,6 +17,7 @@ from plkd.errors import InputError
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
 from plkd.model.folder import ModelFolder, read_folder, write_folder
+from plkd.model.novelty import Novelty
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
@@ -91,6 +92,8 @@ class Model:
         }
         if self.background is not None:
             tensors["background"] = _export_background(self.background)
+        if self.student is not None and self.student.novelty is not None:
+            tensors["novelty"] = _export_novelty(self.student.novelty)
         description = {
             "labels": self.labels,
             "genes": self.genes,
@@ -134,13 +137,16 @@ class Model:
 
     def summary(self) -> dict[str, Any]:
         """What the model is, ready for JSON: names in order, thresholds, settings, origin."""
-        calibration = self._either.calibration if self.student is None else self.student.calibration
+        network = self._either if self.student is None else self.student
+        calibration = dataclasses.asdict(network.calibration)
+        del calibration["unknown_threshold"]  # in `unknown_above`, which is true of all networks
         return {
             "labels": self.cells_per_label,
             "genes": self.genes,
             "pathways": [] if self.teacher is None else self.teacher.tokens,
             "networks": list(self.networks),
-            **dataclasses.asdict(calibration),
+            **calibration,
+            "unknown_above": network.unknown_above,
             "target_sum": self.normalisation.target_sum,
             "seed": self.seed,
             "settings": self.settings.to_dict(),
@@ -158,10 +164,9 @@ class Model:
             f"  labels: {counted(cells, len(cells))}",
             f"  genes: {listed(self.genes, quote='')}",
             f"  pathways: {listed(about['pathways'], quote='')}",
-            f"  unknown below confidence {about['unknown_threshold']:.3f}; prediction sets miss "
-            f"the label of {about['alpha']:.0%} of cells like the reference's; temperature "
-            f"{about['temperature']:.2f}"
-            if about["unknown_threshold"] > 0
+            f"  of cells like the reference's {about['alpha']:.0%} are flagged unknown; as many "
+            f"have a label outside of their prediction set; temperature {about['temperature']:.2f}"
+            if about["unknown_above"] < 1
             else "  not calibrated: no cell can be flagged unknown",
             *self._expectation(),
             f"  seed {self.seed}; {origin or 'origin not recorded'}",
@@ -228,7 +233,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
     description, tensors = content.description, content.tensors
     genes, labels = (_names(description[key], key) for key in ("genes", "labels"))
     normalisation = Normalisation(**description["normalisation"])
-    if set(description["networks"]) != set(tensors) - {"background"}:
+    if set(description["networks"]) != set(tensors) - {"background", "novelty"}:
         raise ValueError(f"networks {set(description['networks'])}, tensors {set(tensors)}")
 
     def network(kind: Kind) -> TrainedNetwork | None:
@@ -246,6 +251,9 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             tokens,
             Calibration(**about["calibration"]),
             normalisation,
+            _novelty(tensors["novelty"], len(genes))
+            if kind == "student" and "novelty" in tensors
+            else None,
         )
 
     background = None
@@ -304,6 +312,23 @@ def _background(tensors: dict[str, Tensor], n_genes: int, n_labels: int) -> Back
     if means.shape != (n_labels, n_genes):
         raise ValueError(f"label means of shape {means.shape}")
     return Background(cells, codes, means)
+
+
+def _export_novelty(novelty: Novelty) -> dict[str, Tensor]:
+    arrays = {
+        field.name: np.ascontiguousarray(getattr(novelty, field.name))
+        for field in dataclasses.fields(novelty)
+    }
+    return {name: torch.from_numpy(np.atleast_1d(array)) for name, array in arrays.items()}
+
+
+def _novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty:
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+    arrays["neighbours"] = int(arrays["neighbours"].item())
+    novelty = Novelty(**arrays)
+    if len(novelty.components) != n_genes:
+        raise ValueError(f"components of {len(novelty.components)} genes")
+    return novelty
 
 
 def _student(

@@ -10,12 +10,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
 from plkd.errors import InputError
 from plkd.io.normalisation import TARGET_SUM
 from plkd.model.calibration import Calibration
+from plkd.model.novelty import Novelty
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings
@@ -64,6 +66,9 @@ class TrainedNetwork:
         How logits become probabilities.
     normalisation
         What the input must be.
+    novelty
+        How unknown cells are found; None for a Teacher, and for a Student where too few cells were
+        held out: by their confidence.
     """
 
     network: Teacher | Student
@@ -73,6 +78,7 @@ class TrainedNetwork:
     tokens: list[str] = field(default_factory=list)
     calibration: Calibration = field(default_factory=Calibration)
     normalisation: Normalisation = field(default_factory=Normalisation)
+    novelty: Novelty | None = None
 
     def __post_init__(self) -> None:
         """Whoever uses the network, it predicts: without dropout."""
@@ -82,6 +88,13 @@ class TrainedNetwork:
     def kind(self) -> Kind:
         """``"teacher"`` or ``"student"``."""
         return self.network.kind
+
+    @property
+    def unknown_above(self) -> float:
+        """The score of unknown cells above which a cell is flagged; 1 if none can be."""
+        if self.novelty is None:
+            return 1.0 - self.calibration.unknown_threshold
+        return 1.0 - self.calibration.alpha
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +112,10 @@ class TrainedNetwork:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and embeddings of cells, see :func:`outputs`."""
         return outputs(self.network, cells, batch_size=batch_size)
+
+    def distance(self, cells: sparse.csr_matrix) -> NDArray[np.float32] | None:
+        """How far cells (cells, genes) are from the reference, (cells,); None without novelty."""
+        return None if self.novelty is None else self.novelty.distance(cells)
 
     def predict(
         self, cells: sparse.csr_matrix, *, batch_size: int = 2048

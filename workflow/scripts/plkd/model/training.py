@@ -15,12 +15,13 @@ from torch import Tensor
 from plkd.errors import InputError
 from plkd.model import losses
 from plkd.model.background import Background
-from plkd.model.calibration import calibrate
+from plkd.model.calibration import Calibration, calibrate
 from plkd.model.cross_fitting import CrossFit, cross_fit
 from plkd.model.distillation import SoftLabels, distil
 from plkd.model.jury import Jury, NetworkMember, shared_with_teacher
 from plkd.model.loop import Objective, Training, gene_weights
-from plkd.model.reference import Reference
+from plkd.model.novelty import Novelty, entropy, fit_novelty
+from plkd.model.reference import Reference, split_validation
 from plkd.model.teacher import Teacher
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
@@ -224,7 +225,11 @@ def train_student(
             torch.from_numpy(evidence.logits)[known], codes[known], settings.alpha
         )
         student = replace(student, calibration=calibration)
+        novelty = _novelty_of_folds(reference, evidence, calibration, seed)
         about = evidence.describe()
+    else:
+        novelty = _novelty_of_held_out(reference, student, seed)
+    student = replace(student, novelty=novelty)
     _warn_if_uncalibrated(student)
     return replace(
         model,
@@ -232,6 +237,25 @@ def train_student(
         history=pd.concat([model.history, history], ignore_index=True),
         cross_fitting=about,
     )
+
+
+def _novelty_of_folds(
+    reference: Reference, evidence: CrossFit, calibration: Calibration, seed: int
+) -> Novelty | None:
+    """How odd the cells of every fold look to the other folds, and to Students of these."""
+    doubt = entropy(calibration.probabilities(torch.from_numpy(evidence.logits)).numpy())
+    doubt[~evidence.known(reference)] = np.nan
+    return fit_novelty(reference.take(evidence.rows), evidence.folds, doubt, seed=seed)
+
+
+def _novelty_of_held_out(
+    reference: Reference, student: TrainedNetwork, seed: int
+) -> Novelty | None:
+    """How odd the cells that a training held out look to the others, and to the Student."""
+    parts = split_validation(reference.codes, student.settings.validation_fraction, seed)
+    doubt = np.full(len(reference.codes), np.nan)
+    doubt[parts[1]] = entropy(student.predict(reference.cells[parts[1]])[0])
+    return fit_novelty(reference, [parts], doubt, seed=seed)
 
 
 def _warn_if_uncalibrated(network: TrainedNetwork) -> None:

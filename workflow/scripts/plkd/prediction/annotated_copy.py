@@ -28,7 +28,8 @@ from plkd.utils.logs import logger
 
 KEY_ADDED = "plkd"
 """Start of the names of what is added to cells."""
-LOW_CONFIDENCE = "low confidence"
+UNASSIGNED = "unassigned"
+"""In the column of labels that has none for unknown cells."""
 SUFFIXES = (".h5ad", ".h5mu")
 """Of the names of annotated copies."""
 
@@ -97,8 +98,7 @@ def annotation_of(
     """Put predictions into columns, with the cells of which nothing can be said among the others.
 
     Such cells have no label and NaN in place of every number, are flagged unknown, and have the
-    reason in ``plkd_reason``, where other unknown cells have "low confidence"; a warning counts
-    them.
+    reason in ``plkd_reason``, as other unknown cells do; a warning counts them.
 
     Parameters
     ----------
@@ -226,7 +226,9 @@ def write_annotated(
     for ``plkd``:
 
     - in `obs` ``plkd_label``, ``plkd_confidence``, ``plkd_margin``, ``plkd_entropy``,
-      ``plkd_unknown``, ``plkd_prediction_set`` (the labels as a JSON list) and ``plkd_reason``;
+      ``plkd_unknown``, ``plkd_unknown_score``, ``plkd_prediction_set`` (the labels as a JSON
+      list), ``plkd_reason`` (why a cell is unknown) and ``plkd_label_or_unassigned``, which has
+      "unassigned" for unknown cells, where ``plkd_label`` has the nearest label;
     - in `obsm` ``X_plkd`` (embedding), ``X_plkd_umap`` in the pipeline, and
       ``plkd_probabilities``, a table with a column for each label (:func:`column_names`);
     - ``uns['plkd']``, see :func:`plkd.prediction.predict.about_labels`.
@@ -332,10 +334,10 @@ def _obs_columns(
     label[labelled] = table["label"].astype(str)
     sets[labelled] = prediction_sets_as_json(table)
     unknown[labelled] = table["unknown"]
-    reason[unknown] = LOW_CONFIDENCE
+    reason[labelled] = table["reason"].astype(str)
     reason[~labelled] = left_out["reason"].to_numpy()[order[~labelled] - len(table)]
     numbers = {}
-    for name in ("confidence", "margin", "entropy"):
+    for name in ("confidence", "margin", "entropy", "unknown_score"):
         numbers[f"{key}_{name}"] = np.full(n_cells, np.nan, dtype=np.float32)
         numbers[f"{key}_{name}"][labelled] = table[name]
     names = [name for name in label_names(table) if name in set(table["label"])]
@@ -346,6 +348,10 @@ def _obs_columns(
             f"{key}_unknown": unknown,
             f"{key}_prediction_set": pd.Categorical(sets),
             f"{key}_reason": pd.Categorical(reason),
+            f"{key}_label_or_unassigned": pd.Categorical(
+                np.where(unknown, UNASSIGNED, label),
+                categories=list(dict.fromkeys([*names, UNASSIGNED])),
+            ),
         }
     )
 

@@ -6,7 +6,7 @@ and predicted. What grows with the number of cells is the prediction table and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,16 @@ from scipy import sparse
 from plkd import __version__
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.model.novelty import BETWEEN, FAR, entropy
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, as_model_input
-from plkd.prediction.table import PROBABILITY, label_names, prediction_table
+from plkd.prediction.table import (
+    PROBABILITY,
+    UnknownCells,
+    label_names,
+    prediction_table,
+)
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import (
     OTHER_SCALE,
@@ -144,9 +150,7 @@ def predict_opened(
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are open already."""
     given = as_model_input(cells, model, minimum_overlap=minimum_overlap)
-    rows, probabilities, embedding = _predict(
-        model, given.n_cells, given.chunks(chunk_cells), device, progress
-    )
+    rows, said = _predict(model, given.n_cells, given.chunks(chunk_cells), device, progress)
     if not len(rows):
         raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
     ids = np.asarray(given.obs.index, dtype=object)
@@ -156,8 +160,8 @@ def predict_opened(
     if len(odd):
         logger.warning("'%s': %s", given.name, on_outlying(ids[odd], given.scale))
     return PredictedCells(
-        _table(model, unique_cell_ids(given.obs.index[rows], given.name), probabilities),
-        embedding,
+        said.table(model, unique_cell_ids(given.obs.index[rows], given.name)),
+        said.embedding,
         rows,
         ids[rows],
         pd.DataFrame({"source_row": without, "cell_id": ids[without], "reason": reasons}),
@@ -188,8 +192,8 @@ def predict_prepared(
         If the cells have other genes than the model.
     """
     cells.require_genes(model.genes)
-    _, probabilities, embedding = _predict(model, cells.n_cells, cells.chunks(), device, progress)
-    return _table(model, cells.cell_ids, probabilities), embedding
+    _, said = _predict(model, cells.n_cells, cells.chunks(), device, progress)
+    return said.table(model, cells.cell_ids), said.embedding
 
 
 def about_labels(
@@ -212,15 +216,15 @@ def about_labels(
     -------
     dict
         `version`, `model` (student or teacher), `labels` in the order of the probabilities,
-        `gene_overlap`, `unknown_threshold`, `alpha`, `target_sum` (of the normalisation before
-        log1p), `scale`, and the provenance.
+        `gene_overlap`, `unknown_above` (the score of flagged cells; 1 if none can be), `alpha`,
+        `target_sum` (of the normalisation before log1p), `scale`, and the provenance.
     """
     return {
         "version": __version__,
         "model": model.kind,
         "labels": np.array(model.labels, dtype=object),
         "gene_overlap": float(gene_overlap),
-        "unknown_threshold": model.calibration.unknown_threshold,
+        "unknown_above": model.unknown_above,
         "alpha": model.calibration.alpha,
         "target_sum": model.normalisation.target_sum,
         "scale": scale,
@@ -284,37 +288,81 @@ def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("cells", ascending=False, kind="stable").reset_index()
 
 
+def predictions_of(
+    model: TrainedNetwork,
+    cell_ids: Sequence[str] | pd.Index,
+    probabilities: NDArray[np.float32],
+    distance: NDArray[np.float32] | None,
+) -> pd.DataFrame:
+    """Prediction table of what a network says of cells.
+
+    Parameters
+    ----------
+    model
+        The network.
+    cell_ids
+        Unique names.
+    probabilities
+        From :meth:`TrainedNetwork.predict`, (cells, labels).
+    distance
+        From :meth:`TrainedNetwork.distance`, (cells,), or None.
+    """
+    unknown = None
+    if model.novelty is not None and distance is not None:
+        doubt = entropy(probabilities)
+        score = model.novelty.scores(distance, doubt)
+        why = np.where(model.novelty.is_far(distance, doubt), FAR, BETWEEN)
+        unknown = UnknownCells(score, np.where(score > model.unknown_above, why, ""))
+    return prediction_table(
+        cell_ids,
+        model.labels,
+        probabilities,
+        unknown_threshold=model.calibration.unknown_threshold,
+        unknown=unknown,
+        conformal_threshold=model.calibration.conformal_threshold,
+    )
+
+
+@dataclass(frozen=True)
+class _Said:
+    """Probabilities, embedding, and distance (None if the network knows none) of some cells."""
+
+    probabilities: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    distance: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, model: TrainedNetwork, cells: sparse.csr_matrix) -> _Said:
+        return cls(*model.predict(cells), model.distance(cells))
+
+    @classmethod
+    def together(cls, parts: list[_Said]) -> _Said:
+        """What was said of chunks, at least one."""
+        distances = [one.distance for one in parts if one.distance is not None]
+        return cls(
+            np.concatenate([one.probabilities for one in parts]),
+            np.concatenate([one.embedding for one in parts]),
+            np.concatenate(distances) if distances else None,
+        )
+
+    def table(self, model: TrainedNetwork, cell_ids: Sequence[str] | pd.Index) -> pd.DataFrame:
+        return predictions_of(model, cell_ids, self.probabilities, self.distance)
+
+
 def _predict(
     model: TrainedNetwork,
     n_cells: int,
     chunks: Iterable[tuple[NDArray[np.intp], sparse.csr_matrix]],
     device: str,
     progress: bool,
-) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-    """Rows that came, probabilities (cells, labels) and embedding (cells, width) of these cells."""
+) -> tuple[NDArray[np.intp], _Said]:
+    """Rows that came, and what is said of these cells."""
     model = model.to(device)
-    rows = [np.empty(0, dtype=np.intp)]
-    probabilities: list[NDArray[np.float32]] = []
-    embeddings: list[NDArray[np.float32]] = []
+    nothing = sparse.csr_matrix((0, len(model.genes)), dtype=np.float32)
+    rows, parts = [np.empty(0, dtype=np.intp)], [_Said.of(model, nothing)]
     with ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar:
         for here, chunk in chunks:
-            probability, embedding = model.predict(chunk)
             rows.append(here)
-            probabilities.append(probability)
-            embeddings.append(embedding)
+            parts.append(_Said.of(model, chunk))
             bar.update(chunk.shape[0])
-    if not probabilities:
-        return rows[0], np.empty((0, len(model.labels)), np.float32), np.empty((0, 0), np.float32)
-    return np.concatenate(rows), np.concatenate(probabilities), np.concatenate(embeddings)
-
-
-def _table(
-    model: TrainedNetwork, cell_ids: pd.Index, probabilities: NDArray[np.float32]
-) -> pd.DataFrame:
-    return prediction_table(
-        cell_ids,
-        model.labels,
-        probabilities,
-        unknown_threshold=model.calibration.unknown_threshold,
-        conformal_threshold=model.calibration.conformal_threshold,
-    )
+    return np.concatenate(rows), _Said.together(parts)

@@ -10,7 +10,9 @@ label                  str       label with the highest probability (the first o
 confidence             float32   its probability, in (0, 1]
 margin                 float32   its probability minus that of the next label, in [0, 1]
 entropy                float32   of the probabilities, in nats: 0 (certain) to ln k (no idea)
-unknown                bool      confidence below the threshold that the method was given
+unknown                bool      whether the method flags the cell as none of its labels
+unknown_score          float32   how odd the cell is, in [0, 1]; the method flags the highest
+reason                 str       why the cell is unknown; empty if it is not
 prediction_set         list      labels that cannot be ruled out, the most probable one first
 probability:<label>    float32   one column per label; each row sums to 1
 =====================  ========  ==================================================================
@@ -20,7 +22,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +39,8 @@ from plkd.utils.tables import write_tsv
 from plkd.utils.text import listed
 
 PROBABILITY = "probability:"
+LOW_CONFIDENCE = "low confidence"
+"""Reason of unknown cells of methods that have no better one."""
 SUM_TOLERANCE = 1e-4
 _SETS = pa.list_(pa.string())
 _SCHEMA = {
@@ -44,8 +50,26 @@ _SCHEMA = {
     "margin": pa.float32(),
     "entropy": pa.float32(),
     "unknown": pa.bool_(),
+    "unknown_score": pa.float32(),
+    "reason": pa.string(),
     "prediction_set": _SETS,
 }
+
+
+@dataclass(frozen=True)
+class UnknownCells:
+    """Which cells a method takes for none of its labels.
+
+    Attributes
+    ----------
+    score
+        How odd every cell is, from 0 to 1, (cells,).
+    reason
+        Why a cell is flagged unknown, "" for those that are not, array of str (cells,).
+    """
+
+    score: NDArray[np.floating]
+    reason: NDArray[Any]
 
 
 def prediction_table(
@@ -54,6 +78,7 @@ def prediction_table(
     probabilities: ArrayLike,
     *,
     unknown_threshold: float = 0.0,
+    unknown: UnknownCells | None = None,
     conformal_threshold: float | None = None,
 ) -> pd.DataFrame:
     """Make the prediction table out of label probabilities.
@@ -68,6 +93,9 @@ def prediction_table(
         Array of shape (n_cells, n_labels), rows sum to 1.
     unknown_threshold
         Cells whose confidence is below are flagged `unknown`; 0 flags none.
+    unknown
+        Instead of this threshold, for a method that knows better which cells are unknown. Without
+        it the score is 1 - confidence, and the reason is "low confidence".
     conformal_threshold
         The quantile q of the calibration scores (1 - probability of the true label). A prediction
         set holds the labels with a probability of at least 1 - q, and always the predicted label.
@@ -97,6 +125,9 @@ def prediction_table(
 
     best = matrix.argmax(axis=1) if len(matrix) else np.zeros(0, dtype=np.intp)
     confidence = matrix[np.arange(len(matrix)), best]
+    if unknown is None:
+        flagged = confidence < unknown_threshold
+        unknown = UnknownCells(1.0 - confidence, np.where(flagged, LOW_CONFIDENCE, ""))
     table = pd.DataFrame(
         {
             "cell_id": np.asarray(cell_ids, dtype=object),
@@ -104,7 +135,9 @@ def prediction_table(
             "confidence": confidence,
             "margin": _margin(matrix),
             "entropy": entr(matrix).sum(axis=1),
-            "unknown": confidence < unknown_threshold,
+            "unknown": unknown.reason != "",
+            "unknown_score": unknown.score.astype(np.float32),
+            "reason": unknown.reason.astype(object),
             "prediction_set": _prediction_sets(names, matrix, best, conformal_threshold),
         }
     )
@@ -186,7 +219,8 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
     ------
     InputError
         If a column is missing, a cell appears twice, probabilities are not finite, negative or do
-        not sum to 1 within 1e-4, or `label`, `confidence` or `prediction_set` contradict them.
+        not sum to 1 within 1e-4, `label`, `confidence` or `prediction_set` contradict them, or
+        `unknown_score` or `reason` are not what they should be.
     """
     missing = [name for name in _SCHEMA if name not in table.columns]
     names = label_names(table)
@@ -215,6 +249,7 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
     labels = table["label"].map(position).to_numpy(dtype=float, na_value=np.nan)
     column = np.nan_to_num(labels, nan=0).astype(int)
     first = _set_heads(prediction_sets(table))
+    score, flagged = table["unknown_score"].to_numpy(), table["unknown"].to_numpy(dtype=bool)
     for wrong, problem in (
         (~np.isfinite(matrix).all(axis=1), "a probability is not a finite number"),
         (matrix.min(axis=1) < 0, "a probability is negative"),
@@ -223,6 +258,8 @@ def validate_predictions(table: pd.DataFrame, source: str = "the predictions") -
         (matrix[np.arange(len(matrix)), column] < best, "`label` is not the most probable label"),
         (~np.isclose(table["confidence"], best, atol=1e-6), "`confidence` is not the maximum"),
         (first != table["label"].to_numpy(), "`prediction_set` does not begin with `label`"),
+        (~((score >= 0) & (score <= 1)), "`unknown_score` is not from 0 to 1"),
+        (flagged != (table["reason"] != ""), "`reason` is there or not against `unknown`"),
     ):
         if np.any(wrong):
             raise InputError(

@@ -272,8 +272,8 @@ class Settings:
     )
     alpha: float = _setting(
         0.05,
-        "Share of the reference's cells whose prediction set may miss the true label, and whose "
-        "confidence lies below the threshold under which a cell is flagged unknown.",
+        "Share of the reference's cells whose prediction set may miss the true label, and share of "
+        "them that would be flagged unknown.",
         exclusiveMinimum=0,
         exclusiveMaximum=1,
     )

@@ -1,0 +1,153 @@
+"""Are cells of a type that the reference lacks found? Each label is left out of it in turn.
+
+``python tests/benchmarks/unknown_types.py DATA_FOLDER`` (the folder of
+``config/development.yaml``; ``--help`` lists the options). For every transfer and label with at
+least ten query cells: area under the ROC curve, and share of the unseen cells that is found where
+5 % of the others are lost, by the Student's largest probability, its entropy, the distance from the
+reference and the score of both, beside the largest probability of logistic regression; then the
+shares that are flagged as the model stands. The label `none` are types that the published reference
+lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.metrics import roc_auc_score
+
+HERE = Path(__file__).resolve()
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "scripts")]
+
+import plkd  # noqa: E402
+from plkd.model.linear import fit_logistic_regression  # noqa: E402
+from plkd.prediction.model_input import model_input  # noqa: E402
+from plkd.prediction.predict import predictions_of  # noqa: E402
+
+TRANSFERS: dict[str, tuple[str, list[str], list[str]]] = {
+    "pbmc_two_studies": ("pbmc_two_studies.h5ad", ["Zheng2017"], ["10x_pbmc3k"]),
+    "pbmc_two_studies_back": ("pbmc_two_studies.h5ad", ["10x_pbmc3k"], ["Zheng2017"]),
+    "pbmc_kang": (
+        "pbmc_kang_ctrl_8donors.h5ad",
+        ["donor101", "donor1015", "donor1016", "donor1039"],
+        ["donor107", "donor1244", "donor1256", "donor1488"],
+    ),
+    "symphony_5p": ("symphony_pbmc.h5ad", ["3pv1", "3pv2"], ["5p"]),
+    "starmap_types": (
+        "spatial_starmap_mpfc_3slices.h5ad",
+        ["20180417_BZ5_control", "20180419_BZ9_control"],
+        ["20180424_BZ14_control"],
+    ),
+}
+LOST = 0.05
+LEAST_CELLS = 10
+
+
+def measure(
+    reference: ad.AnnData, query: ad.AnnData, left_out: str | None, seed: int, preset: str
+) -> dict[str, Any]:
+    """Scores of one training."""
+    labels = reference.obs["cell_type"].astype(str)
+    present = sorted(set(labels) - {left_out})
+    reference = reference[labels.isin(present).to_numpy()].copy()
+    options: dict[str, Any] = {"preset": preset, "seed": seed, "progress": False}
+    model = plkd.train(reference, "cell_type", batch_key="batch", query=query, **options)
+    student = model.require("student")
+    known, codes = as_model_sees(reference, model)
+    simple = fit_logistic_regression(known, pd.Index(present).get_indexer(codes), len(present))
+    cells, truth = as_model_sees(query, model)
+    probabilities, _ = student.predict(cells)
+    distance = student.distance(cells)
+    table = predictions_of(student, list(map(str, range(len(truth)))), probabilities, distance)
+    seen = np.isin(truth, present)
+    unseen = ~seen if left_out is None else truth == left_out
+    scores = {
+        "largest probability": -table["confidence"],
+        "entropy": table["entropy"],
+        "distance": pd.Series(distance),
+        "score": table["unknown_score"],
+        "logistic regression": pd.Series(-simple.probabilities(cells).max(axis=1)),
+    }
+    flagged = table["unknown"].to_numpy(dtype=bool)
+    row: dict[str, Any] = {"unseen": int(unseen.sum())}
+    for name, score in scores.items():
+        row |= compare(score.to_numpy(dtype=float), seen, unseen, name)
+    return row | {"flagged, known": flagged[seen].mean(), "flagged, unseen": flagged[unseen].mean()}
+
+
+def as_model_sees(
+    cells: ad.AnnData, model: plkd.Model
+) -> tuple[sparse.csr_matrix, NDArray[np.object_]]:
+    """Cells in the model's genes, and their labels."""
+    with model_input(cells, model.require("student")) as given:
+        rows, chunks = zip(*given.chunks(), strict=True)
+    labels = cells.obs["cell_type"].astype(str).to_numpy(dtype=object)
+    return sparse.vstack(chunks, format="csr"), labels[np.concatenate(rows)]
+
+
+def compare(
+    score: NDArray[np.float64], seen: NDArray[np.bool_], unseen: NDArray[np.bool_], name: str
+) -> dict[str, float]:
+    """Area under the curve, and share found, of a score that is high for unseen cells."""
+    both = seen | unseen
+    limit = np.quantile(score[seen], 1 - LOST)
+    return {
+        f"AUROC, {name}": float(roc_auc_score(unseen[both], score[both])),
+        f"found, {name}": float((score[unseen] > limit).mean()),
+    }
+
+
+def left_out_of(reference: ad.AnnData, query: ad.AnnData) -> list[str | None]:
+    """Labels to leave out; None first, where the query has types that the reference lacks."""
+    sizes = query.obs["cell_type"].astype(str).value_counts()
+    known = set(reference.obs["cell_type"].astype(str))
+    labels: list[str | None] = sorted(
+        label for label in known if sizes.get(label, 0) >= LEAST_CELLS
+    )
+    has_new = sizes[[label for label in sizes.index if label not in known]].sum() >= LEAST_CELLS
+    return [None, *labels] if has_new else labels
+
+
+def main() -> None:
+    """Print a row for every training, and write them all."""
+    command = argparse.ArgumentParser(description=__doc__)
+    command.add_argument("data", type=Path)
+    command.add_argument("--transfers", nargs="+", choices=TRANSFERS, default=list(TRANSFERS))
+    command.add_argument("--labels", nargs="+", help="only these (none: leave nothing out)")
+    command.add_argument("--preset", default="default")
+    command.add_argument("--seeds", type=int, nargs="+", default=[0])
+    command.add_argument("--output", type=Path, help="table to write, .tsv")
+    options = command.parse_args()
+    warnings.simplefilter("ignore")
+    rows = []
+    for name in options.transfers:
+        file, *batches = TRANSFERS[name]
+        cells = ad.read_h5ad(options.data / file)
+        reference, query = (
+            cells[cells.obs["batch"].isin(some).to_numpy()].copy() for some in batches
+        )
+        for left_out in left_out_of(reference, query):
+            if options.labels and (left_out or "none") not in options.labels:
+                continue
+            for seed in options.seeds:
+                found = measure(reference, query, left_out, seed, options.preset)
+                rows.append({"transfer": name, "label": left_out or "none", "seed": seed, **found})
+                print(pd.Series(rows[-1]).to_string(float_format="{:.3f}".format), flush=True)
+                if options.output is not None:
+                    pd.DataFrame(rows).to_csv(options.output, sep="\t", index=False)
+    table = pd.DataFrame(rows)
+    table["left out"] = table["label"] != "none"
+    means = table.groupby(["transfer", "left out"]).mean(numeric_only=True).drop(columns="seed")
+    print(means.T.to_string(float_format="{:.3f}".format))
+
+
+if __name__ == "__main__":
+    main()

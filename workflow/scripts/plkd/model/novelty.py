@@ -1,0 +1,270 @@
+"""How little a cell resembles the reference: the score by which cells come out as unknown.
+
+A classifier keeps of a cell what tells the known labels apart, and may well be sure that a new type
+is the label it resembles. Expression knows better: a model therefore remembers where cells of its
+reference lie, and a cell without neighbours there is new. Both are asked, how far the cell is from
+its neighbours and how much the Student doubts, and each answer is compared with those for cells of
+the reference that were held out, so that the score means the same whatever the reference is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, svds
+from scipy.spatial import KDTree
+from scipy.special import entr
+
+from plkd.model.reference import Reference
+
+FAR = "far from every reference cell"
+BETWEEN = "between labels"
+"""Why a cell is unknown."""
+
+_COMPONENTS = 8  # more of them hold batches and noise rather than types
+_NEIGHBOURS = 6  # two thirds of them, 4, where one of three folds is held out
+_CELLS = 10_000  # remembered; a query of a million is then compared with them in half a minute
+_LEAST_HELD_OUT = 20  # of fewer cells no share of 5 % can be told
+_OF_DOUBT = 0.25  # distance leads: a Student is often sure of a type that it does not know
+_LEAST_SPREAD = (
+    0.3  # of a gene within labels, in log-normalised units: rare genes do not count more
+)
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What a model remembers of its reference's expression, and how odd held-out cells were.
+
+    Attributes
+    ----------
+    components
+        From log-normalised genes to the space where neighbours are sought, float32 (genes, width).
+    centre
+        What is subtracted there, float32 (width,).
+    cells
+        Remembered cells of the reference in this space, float32 (remembered cells, width).
+    neighbours
+        To which of its nearest remembered cells the distance of a cell is measured.
+    distances, doubts, surprises
+        Of held-out cells of the reference, ascending, float32 (held-out cells,): distance; entropy
+        of the Student's probabilities; both together, see :meth:`scores`.
+    """
+
+    components: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    cells: NDArray[np.float32]
+    neighbours: int
+    distances: NDArray[np.float32]
+    doubts: NDArray[np.float32]
+    surprises: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        n_genes, width = self.components.shape
+        if not n_genes or self.centre.shape != (width,) or self.cells.shape[1:] != (width,):
+            raise ValueError(
+                f"components {self.components.shape}, centre {self.centre.shape}, cells "
+                f"{self.cells.shape}"
+            )
+        if not 1 <= self.neighbours <= len(self.cells):
+            raise ValueError(f"neighbour {self.neighbours} of {len(self.cells)} cells")
+        if not len(self.distances) == len(self.doubts) == len(self.surprises) >= 1:
+            raise ValueError("as many distances as doubts and surprises are needed")
+
+    def distance(self, cells: sparse.csr_matrix) -> NDArray[np.float32]:
+        """How far cells (cells, genes) are from their nearest remembered cells, (cells,)."""
+        return _distance(self._tree, _placed(cells, self.components, self.centre), self.neighbours)
+
+    def scores(
+        self, distance: NDArray[np.floating], doubt: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """Share of the reference's held-out cells that are less odd than each cell.
+
+        Parameters
+        ----------
+        distance
+            From :meth:`distance`, (cells,).
+        doubt
+            Entropy of the Student's probabilities, (cells,).
+
+        Returns
+        -------
+        float32 array of shape (cells,)
+            From 0 to 1; of cells like the reference's a share alpha is above 1 - alpha.
+        """
+        surprise = _surprise(share_above(self.distances, distance), share_above(self.doubts, doubt))
+        return (1.0 - share_above(self.surprises, surprise)).astype(np.float32)
+
+    def is_far(
+        self, distance: NDArray[np.floating], doubt: NDArray[np.floating]
+    ) -> NDArray[np.bool_]:
+        """Whether distance rather than doubt makes each cell odd, (cells,)."""
+        return share_above(self.distances, distance) <= share_above(self.doubts, doubt)
+
+    @cached_property
+    def _tree(self) -> KDTree:
+        return KDTree(self.cells)
+
+
+def fit_novelty(
+    reference: Reference,
+    folds: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    doubt: NDArray[np.floating],
+    *,
+    seed: int = 0,
+) -> Novelty | None:
+    """Remember a reference, and see how odd cells of it look to the others.
+
+    Parameters
+    ----------
+    reference
+        Labelled cells.
+    folds
+        Pairs of rows: cells that are there, and cells that were held out from whom gave `doubt`.
+    doubt
+        Entropy of the probabilities that a Student who has not seen a cell gives to its labels,
+        (cells,); NaN where there is none.
+    seed
+        Seed of the choice of remembered cells.
+
+    Returns
+    -------
+    Novelty or None
+        None if fewer than 20 cells were judged, from which no share of 5 % can be told.
+    """
+    if np.isfinite(doubt).sum() < _LEAST_HELD_OUT:
+        return None
+    remembered = np.zeros(len(doubt), dtype=bool)
+    remembered[reference.some(_CELLS, seed)] = True
+    neighbours = min(_NEIGHBOURS, int(remembered.sum()))
+    distance = np.full(len(doubt), np.nan, dtype=np.float32)
+    for fit, held_out in folds:
+        # also the components are those of the others: cells lie further out on their own
+        others = reference.take(fit[remembered[fit]])
+        components, centre = _components(others)
+        tree = KDTree(_placed(others.cells, components, centre))
+        # among fewer cells the nearest are further away: as many fewer of them are looked at
+        nearest = max(round(neighbours * len(others.codes) / remembered.sum()), 1)
+        places = _placed(reference.cells[held_out], components, centre)
+        distance[held_out] = _distance(tree, places, nearest)
+    judged = np.isfinite(doubt) & np.isfinite(distance)
+    distances, doubts = np.sort(distance[judged]), np.sort(doubt[judged].astype(np.float32))
+    surprises = _surprise(
+        share_above(distances, distance[judged]), share_above(doubts, doubt[judged])
+    )
+    whole = reference.take(np.flatnonzero(remembered))
+    components, centre = _components(whole)
+    return Novelty(
+        components,
+        centre,
+        _placed(whole.cells, components, centre),
+        neighbours,
+        distances,
+        doubts,
+        np.sort(surprises.astype(np.float32)),
+    )
+
+
+def entropy(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Entropy of probabilities (cells, labels), in nats, (cells,)."""
+    return np.asarray(entr(probabilities).sum(axis=1))
+
+
+def share_above(
+    reference: NDArray[np.floating], values: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Share of a reference that is as large as each value, (values,), never zero.
+
+    Beyond the highest twentieth of the reference the share falls exponentially, as fast as it does
+    there, so that values above all of the reference still differ.
+
+    Parameters
+    ----------
+    reference
+        Ascending, (n,).
+    values
+        Any, (values,).
+    """
+    n_all = len(reference)
+    share = (n_all - np.searchsorted(reference, values, side="left") + 1) / (n_all + 1)
+    n_tail = max(n_all // 20, 1)
+    start = float(reference[-n_tail])
+    fall = float(np.mean(reference[-n_tail:])) - start
+    if fall > 0:
+        beyond = np.asarray(values) > start
+        excess = (np.asarray(values, dtype=np.float64)[beyond] - start) / fall
+        share[beyond] = (n_tail + 1) / (n_all + 1) * np.exp(-excess)
+    return np.maximum(share, _LEAST_SHARE)
+
+
+_LEAST_SHARE = 1e-300  # its logarithm is finite
+
+
+def _surprise(far: NDArray[np.floating], doubtful: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Distance and doubt together, from the shares of the reference that are as odd (Fisher)."""
+    return -np.log(far) - _OF_DOUBT * np.log(doubtful)
+
+
+def _placed(
+    cells: sparse.csr_matrix, components: NDArray[np.float32], centre: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Cells (cells, genes) in the space of the components, (cells, width)."""
+    return np.asarray(cells @ components, dtype=np.float32) - centre
+
+
+def _distance(tree: KDTree, places: NDArray[np.float32], neighbours: int) -> NDArray[np.float32]:
+    """Distance of each place to its k-th nearest in a tree, (places,)."""
+    found, _ = tree.query(places, k=[neighbours], workers=torch.get_num_threads())
+    return found[:, 0].astype(np.float32)
+
+
+def _components(reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Principal components of the genes in units of their spread within labels, and the centre.
+
+    A cell counts by the root of its label's size less, so that rare labels have their say in where
+    the components point. The cells stay sparse.
+    """
+    cells, codes = reference.cells, reference.codes
+    n_cells, n_genes = cells.shape
+    spread = _spread_within(reference) + _LEAST_SPREAD
+    weight = np.bincount(codes)[codes] ** -0.5
+    weight /= weight.sum()
+    mean = np.asarray(weight @ cells).ravel() / spread
+    scaled = sparse.csr_matrix(cells @ sparse.diags_array(1.0 / spread))
+    variance = np.asarray(weight @ scaled.multiply(scaled)).ravel() - mean**2
+    if variance.max() < _NO_VARIANCE:
+        return np.zeros((n_genes, 1), dtype=np.float32), np.zeros(1, dtype=np.float32)
+    root = np.sqrt(weight)
+    centred = LinearOperator(
+        cells.shape,
+        matvec=lambda v: root * (scaled @ v.ravel() - mean @ v.ravel()),
+        rmatvec=lambda v: scaled.T @ (root * v.ravel()) - mean * (root @ v.ravel()),
+        dtype=np.float64,
+    )
+    width = max(min(_COMPONENTS, n_cells - 1, n_genes - 1), 1)
+    start = np.random.default_rng(0).standard_normal(min(n_cells, n_genes))
+    _, _, axes = svds(centred, k=width, v0=start)
+    components = (axes.T / spread[:, None]).astype(np.float32)
+    return components, (mean @ axes.T).astype(np.float32)
+
+
+_NO_VARIANCE = 1e-6  # but for rounding
+
+
+def _spread_within(reference: Reference) -> NDArray[np.float64]:
+    """Standard deviation of every gene around the mean of each cell's label, (genes,)."""
+    cells, codes = reference.cells, reference.codes
+    sizes = np.bincount(codes, minlength=len(reference.labels))
+    members = sparse.csr_matrix(
+        (np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(sizes), len(codes))
+    )
+    sums = (members @ cells).toarray()
+    squares = np.asarray(cells.multiply(cells).sum(axis=0)).ravel()
+    within = squares - (sums**2 / np.maximum(sizes, 1)[:, None]).sum(axis=0)
+    return np.sqrt(np.maximum(within, 0.0) / len(codes))
