@@ -9,7 +9,7 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell paper test test-oldest lint docs bench lock schema clean
+.PHONY: help install run shell paper test test-kill test-oldest lint docs bench lock schema clean
 
 help:
 	@echo "make run      install, run the default configuration, say where labels, scores and report are"
@@ -17,6 +17,7 @@ help:
 	@echo "make shell    install, and open a shell in which plkd, snakemake and python are those of .venv"
 	@echo "make paper    install, download the data sets of the paper and run them all"
 	@echo "make test     install, then run all tests"
+	@echo "make test-kill   a run that is killed at every stage ends with the same files (minutes)"
 	@echo "make test-oldest  unit tests with the oldest versions that pyproject.toml allows"
 	@echo "make docs     build the documentation, executing its notebooks: docs/_build/html/index.html"
 	@echo "make lint     style, types and workflow checks"
@@ -54,6 +55,9 @@ paper: install
 
 test: $(VENV)/.dev
 	pytest -n auto --dist loadgroup --no-loadscope-reorder
+
+test-kill: $(VENV)/.dev
+	pytest -m kill
 
 # Python 3.11 is the oldest we support, and old versions have no wheels for newer ones.
 test-oldest:

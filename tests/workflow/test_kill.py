@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from project import SETTINGS, Project, make_project
+from project import WITH_JURY, Project, make_project
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.kill]
 
 SMALL = {
     "methods": [],
     "variants": {
         "default": {
-            **SETTINGS,
+            **WITH_JURY,
             "teacher_training": {"min_steps": 60},
             "student_training": {"min_steps": 60},
         }
