@@ -97,12 +97,12 @@ INCLUDED = {
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>[^)#:\s]*)(?P<anchor>#[^)\s]*)?\)")
 
 
-def _links_of_pages(_app: Any, path: Path, page: str, content: list[str]) -> None:
+def _links_of_pages(app: Any, path: Path, page: str, content: list[str]) -> None:
     """Turn links between files of the repository into links between pages.
 
     A file that is no page is named instead of linked.
     """
-    folder = Path(path).resolve().parent
+    folder = Path(app.srcdir, path).resolve().parent  # the path is relative to the pages
     here = PurePosixPath(page).parent
 
     def of_page(link: re.Match[str]) -> str:

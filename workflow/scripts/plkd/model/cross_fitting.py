@@ -450,8 +450,8 @@ def _scores_of_labels(logits: NDArray[np.float32], reference: Reference) -> pd.D
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows, ready for JSON: nothing instead of what is no number."""
-    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return rows
+    plain = table.astype(object).where(table.notna(), None)
+    return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]
 
 
 def _report(table: pd.DataFrame, labels: pd.DataFrame, folds: Folds, shift: float | None) -> None:
