@@ -43,6 +43,7 @@ OTHERWISE = (
     Otherwise("no such device or cluster", r"(--profile profiles/\w+)", r"\1 --sdm env-modules -n"),
     Otherwise("gigabytes of downloads", r"(--configfile config/paper\.yaml)", r"\1 -n"),
     Otherwise("a run of many minutes", r"(--configfile (?:config|sim)/\w+\.yaml)", r"\1 -n"),
+    Otherwise("an hour", r"^(python tests/benchmarks/unknown_types\.py) .*", r"\1 --help"),
     Otherwise("a plan is enough", r"(--configfile FILE)", r"\1 -n"),
     # a command that is named in a sentence, without its arguments
     Otherwise("named, not called", r"^(plkd [\w-]+)$", r"\1 --help"),

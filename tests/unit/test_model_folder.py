@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "student": {"hidden": [16, 8]},
     },
 }
-FILES = [f"{name}.safetensors" for name in ("teacher", "student", "background", "novelty")]
+FILES = [f"{name}.safetensors" for name in ("teacher", "student", "background")]
 
 
 def make_model(variant: str = "deep", seed: int = 0) -> Model:
@@ -138,7 +138,6 @@ def test_a_model_under_way_comes_back(model, absent, tmp_path):
 def test_a_model_may_know_unknown_cells_by_their_confidence_alone(model, tmp_path):
     student = dataclasses.replace(model.student, novelty=None)
     dataclasses.replace(model, student=student).save(tmp_path / "model")
-    assert not (tmp_path / "model" / "novelty.safetensors").exists()
     loaded = load_model(tmp_path / "model")
     assert loaded.student.novelty is None
     assert loaded.student.unknown_above == pytest.approx(1 - 0.3)

@@ -1,7 +1,7 @@
 """The folder of a model: files that belong together, and are as they were written.
 
 ``model.json`` says everything that is not a tensor; ``teacher.safetensors``,
-``student.safetensors``, ``background.safetensors`` and ``novelty.safetensors`` hold what is,
+``student.safetensors`` and ``background.safetensors`` hold what is,
 ``history.tsv`` how the training went. None of them can run code when it is read. model.json has the
 SHA-256 of every file of tensors and a checksum over itself, so that neither files of two models can
 be mixed nor a label be renamed unnoticed. What the content means is the matter of

@@ -24,6 +24,8 @@ from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
 from plkd.settings.models import Settings, from_dict
 from plkd.utils.text import counted, listed
 
+_NOVELTY = "novelty."  # begins the names of what the Student remembers of the reference
+
 
 @dataclass(frozen=True)
 class Model:
@@ -93,7 +95,7 @@ class Model:
         if self.background is not None:
             tensors["background"] = _export_background(self.background)
         if self.student is not None and self.student.novelty is not None:
-            tensors["novelty"] = _export_novelty(self.student.novelty)
+            tensors["student"] |= _export_novelty(self.student.novelty)
         description = {
             "labels": self.labels,
             "genes": self.genes,
@@ -233,7 +235,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
     description, tensors = content.description, content.tensors
     genes, labels = (_names(description[key], key) for key in ("genes", "labels"))
     normalisation = Normalisation(**description["normalisation"])
-    if set(description["networks"]) != set(tensors) - {"background", "novelty"}:
+    if set(description["networks"]) != set(tensors) - {"background"}:
         raise ValueError(f"networks {set(description['networks'])}, tensors {set(tensors)}")
 
     def network(kind: Kind) -> TrainedNetwork | None:
@@ -241,6 +243,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             return None
         about = description["networks"][kind]
         tokens = _names(about["tokens"], "tokens")
+        novelty = _take_novelty(tensors[kind], len(genes))
         return TrainedNetwork(
             _student(tensors[kind], len(genes), len(labels), settings)
             if kind == "student"
@@ -251,9 +254,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             tokens,
             Calibration(**about["calibration"]),
             normalisation,
-            _novelty(tensors["novelty"], len(genes))
-            if kind == "student" and "novelty" in tensors
-            else None,
+            novelty,
         )
 
     background = None
@@ -319,11 +320,19 @@ def _export_novelty(novelty: Novelty) -> dict[str, Tensor]:
         field.name: np.ascontiguousarray(getattr(novelty, field.name))
         for field in dataclasses.fields(novelty)
     }
-    return {name: torch.from_numpy(np.atleast_1d(array)) for name, array in arrays.items()}
+    return {
+        _NOVELTY + name: torch.from_numpy(np.atleast_1d(array)) for name, array in arrays.items()
+    }
 
 
-def _novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty:
-    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+def _take_novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty | None:
+    """Take what is no weight of the network out of its tensors; None if there is nothing."""
+    names = [name for name in tensors if name.startswith(_NOVELTY)]
+    arrays: dict[str, Any] = {
+        name.removeprefix(_NOVELTY): tensors.pop(name).numpy() for name in names
+    }
+    if not arrays:
+        return None
     arrays["neighbours"] = int(arrays["neighbours"].item())
     novelty = Novelty(**arrays)
     if len(novelty.components) != n_genes:
