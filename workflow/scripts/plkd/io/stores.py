@@ -230,9 +230,10 @@ def find_matrix(
         raise InputError(f"'{path}' has no {name}; its matrices are: {found}")
     with readable(path, name):
         matrix = matrices[name]()
-    if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):
+        kind = np.dtype(matrix.dtype)  # read from the file only now
+    if kind.kind not in "biufc":
         raise InputError(
-            f"'{path}', {name}: the values have the type '{matrix.dtype}', not numbers; expected "
+            f"'{path}', {name}: the values have the type '{kind}', not numbers; expected "
             "counts or log-normalised expression"
         )
     return matrix
