@@ -27,7 +27,7 @@ from torch import nn
 
 from plkd.errors import InputError
 from plkd.model.calibration import fit_temperature
-from plkd.model.distillation import distil
+from plkd.model.distillation import distil, soft_labels
 from plkd.model.jury import (
     ACROSS_STUDIES,
     MEMBERS,
@@ -41,7 +41,6 @@ from plkd.model.jury import (
 )
 from plkd.model.reference import Reference
 from plkd.model.shift import is_other_batch, measure_shift
-from plkd.model.trained_network import dense_batch
 from plkd.settings.models import Settings
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
@@ -244,12 +243,14 @@ def cross_fit(
         logits = {name: _nothing(taking_part) for name in MEMBERS}
         for (fit, held_out), (_, said) in zip(folds, fitted, strict=True):
             for name in MEMBERS:
-                logits[name][np.ix_(held_out, taking_part.only(fit)[1])] = said[name]
+                logits[name][np.ix_(held_out, np.unique(taking_part.codes[fit]))] = said[name]
         temperatures, evidence = _evidence(logits, taking_part)
         prior = np.array([ACROSS_STUDIES.get(name, 0.0) for name in MEMBERS])
         shift = None
         if query is not None:
-            codes = _logits(Jury(_jurors(whole, temperatures, prior)), query).argmax(axis=1)
+            codes = (
+                soft_labels(Jury(_jurors(whole, temperatures, prior)), query).numpy().argmax(axis=1)
+            )
             shift = measure_shift(reference.cells, query, reference.codes, codes, seed)
         weights = evidence
         if folds.by == "cell":
@@ -261,7 +262,7 @@ def cross_fit(
             for fold, (members, _) in zip(folds, fitted, strict=True)
         ]
         for (fit, held_out), said in zip(folds, each(_student_of_fold, jobs), strict=True):
-            of_student[np.ix_(held_out, taking_part.only(fit)[1])] = said
+            of_student[np.ix_(held_out, np.unique(taking_part.codes[fit]))] = said
     found = {**logits, "student": of_student}
     table = pd.DataFrame([_scores(name, one, taking_part) for name, one in found.items()])
     table["temperature"] = [*temperatures, np.nan]
@@ -283,7 +284,9 @@ def _fit_fold(
     """Members fitted on some cells, and what they say of others."""
     members = fit_members(reference.only(fit)[0], settings, seed=seed, device=device)
     cells = reference.cells[held_out]
-    return members, {name: _logits(one, cells) for name, one in members.items() if len(held_out)}
+    return members, {
+        name: soft_labels(one, cells).numpy() for name, one in members.items() if len(held_out)
+    }
 
 
 def _student_of_fold(
@@ -299,7 +302,7 @@ def _student_of_fold(
     jury = Jury(jurors, device)
     part, _ = reference.only(fit)
     student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False)
-    return _logits(NetworkMember(student.network), reference.cells[held_out])
+    return soft_labels(NetworkMember(student.network), reference.cells[held_out]).numpy()
 
 
 def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -347,19 +350,6 @@ def _nothing(reference: Reference) -> NDArray[np.float32]:
 
 
 _UNSEEN = -1e4
-_CELLS = 2048  # made dense at a time
-
-
-def _logits(
-    member: Callable[[torch.Tensor], torch.Tensor], cells: sparse.csr_matrix
-) -> NDArray[np.float32]:
-    """What a member, on the CPU, says of cells: (cells, labels)."""
-    with torch.inference_mode():
-        parts = [
-            member(dense_batch(cells[start : start + _CELLS])).numpy()
-            for start in range(0, cells.shape[0], _CELLS)
-        ]
-    return np.concatenate(parts)
 
 
 def _evidence(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from plkd.model import losses
@@ -56,7 +57,7 @@ def distil(
     if teach is None:
         objective, learns_from = hard_label_objective(network, reference, device), []
     else:
-        soft = _soft_labels(reference, teach, device)
+        soft = soft_labels(teach, reference.cells, device)
         objective = _distillation_objective(network, teach, soft, reference, settings, device)
         learns_from = [soft.numpy()]
     training = Training(
@@ -83,12 +84,12 @@ def hard_label_objective(network: Student, reference: Reference, device: str) ->
     return objective
 
 
-def _soft_labels(reference: Reference, teach: SoftLabels, device: str) -> Tensor:
-    """What is said of the whole cells, (cells, labels), on the CPU."""
+def soft_labels(teach: SoftLabels, cells: sparse.csr_matrix, device: str = "cpu") -> Tensor:
+    """What is said of cells, float32 logits (cells, labels), on the CPU; computed on a device."""
     parts = []
-    for start in range(0, reference.cells.shape[0], _CELLS):
+    for start in range(0, cells.shape[0], _CELLS):
         with torch.inference_mode():
-            parts.append(teach(dense_batch(reference.cells[start : start + _CELLS], device)).cpu())
+            parts.append(teach(dense_batch(cells[start : start + _CELLS], device)).cpu())
     return torch.cat(parts).clone()
 
 
@@ -104,7 +105,7 @@ def _distillation_objective(
     soft, codes = soft.to(device), torch.from_numpy(reference.codes).to(device)
     choice = settings.student_loss
 
-    def soft_labels(x: Tensor, chosen: Tensor) -> Tensor:
+    def taught(x: Tensor, chosen: Tensor) -> Tensor:
         if choice.teacher_sees == "whole_cell":
             return soft[chosen]
         with torch.no_grad():
@@ -119,7 +120,7 @@ def _distillation_objective(
         if choice.distillation_weight:
             terms["distillation"] = choice.distillation_weight * losses.distillation_loss(
                 logits,
-                soft_labels(x, chosen),
+                taught(x, chosen),
                 temperature=choice.temperature,
                 temperature_squared=choice.temperature_squared,
             )
