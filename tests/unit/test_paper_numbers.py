@@ -49,7 +49,8 @@ def as_list(content: Any) -> list[Any]:
 @pytest.mark.parametrize(("name", "columns"), [("table2", 4), ("table4", 4)])
 def test_tables_of_annotation_are_full(name: str, columns: int) -> None:
     table = numbers(name)
-    grid = table.pivot(index="method", columns=["dataset", "condition", "measure"], values="value")
+    columns_of_table = ["dataset", "condition", "measure"]
+    grid = table.pivot_table(index="method", columns=columns_of_table, values="value")
     assert grid.shape == (ANNOTATORS + 1, 2 * columns)
     assert grid.notna().all(axis=None)
 
@@ -66,7 +67,7 @@ def test_ours_is_the_best_but_on_blood(name: str, but: set[str]) -> None:
 def test_macro_f1_is_at_most_a_little_above_accuracy() -> None:
     for name in ("table2", "table4"):
         table = numbers(name)
-        grid = table.pivot(
+        grid = table.pivot_table(
             index=["dataset", "condition", "method"], columns="measure", values="value"
         )
         assert (grid["macro_f1"] - grid["accuracy"] < 0.01).all()
@@ -74,13 +75,13 @@ def test_macro_f1_is_at_most_a_little_above_accuracy() -> None:
 
 def test_ablation_has_six_rows_of_four_numbers() -> None:
     table = numbers("table5")
-    grid = table.pivot(index="condition", columns=["method", "measure"], values="value")
+    grid = table.pivot_table(index="condition", columns=["method", "measure"], values="value")
     assert grid.shape == (6, 4)
     assert (grid.idxmax() == "full").all()
 
 
 def test_f1_of_the_groups_agrees_with_precision_and_recall_in_rank() -> None:
-    grid = numbers("table6").pivot(index="condition", columns="measure", values="value")
+    grid = numbers("table6").pivot_table(index="condition", columns="measure", values="value")
     assert list(grid["f1"].sort_values().index) == ["high", "low", "medium"]
     assert grid.loc["low", "recall"] == 1
 
