@@ -113,7 +113,8 @@ def lisi(
     X = np.asarray(embedding, dtype=np.float64)
     codes, names = pd.factorize(np.asarray(groups, dtype=object))
     k = min(3 * perplexity, len(X))
-    distance, around = (part[:, 1:] for part in _neighbours(X, k))
+    distance, around = _neighbours(X, k)
+    distance, around = distance[:, 1:], around[:, 1:]
     weights = _with_perplexity(distance, min(perplexity, k / 3))
     shares = np.stack(
         [(weights * (codes[around] == one)).sum(axis=1) for one in range(len(names))], axis=1
@@ -294,7 +295,8 @@ def _neighbours(X: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], ND
 
 def _groups(names: NDArray[np.object_]) -> list[NDArray[np.intp]]:
     """Positions of the members of every group."""
-    return list(pd.Series(range(len(names))).groupby(names, sort=True).indices.values())
+    codes = pd.factorize(names, sort=True)[0]
+    return [np.flatnonzero(codes == one) for one in range(codes.max() + 1)]
 
 
 def _with_perplexity(
