@@ -250,8 +250,19 @@ def named(dataset, where):
     return f"data set '{name}'" if isinstance(name, str) else where
 
 
+class Datasets(dict):
+    """Data sets by name, in the order of the configuration; those that are drawn from others are found
+    by their names, but are not among them."""
+
+    def __init__(self):
+        self.drawn = {}
+
+    def __missing__(self, name):
+        return self.drawn[name]
+
+
 def read_datasets(entries):
-    datasets = {}
+    datasets = Datasets()
     for entry in [entries] if isinstance(entries, (str, dict)) else entries:
         for dataset in read_entry(entry):
             if dataset["name"] in datasets:
@@ -286,6 +297,44 @@ def check_dataset(dataset):
         stop(f"{name}: two files of 'cells' have the same name.")
 
 
+def drawn_datasets(datasets, imbalances):
+    """What is drawn from data sets to make labels rare: its content, and what it is, by its name."""
+    contents, about = {}, {}
+    for one in imbalances:
+        if one["dataset"] not in datasets:
+            tell(
+                f"`imbalance` names '{one['dataset']}', which is not among the data sets: left out"
+            )
+            continue
+        base = datasets[one["dataset"]]
+        choices = product(enumerate(one["minor"]), one["ratios"], range(one["draws"]))
+        for (number, minor), ratio, draw in choices:
+            name = f"{one['dataset']}.minor{number}.{ratio}to1.draw{draw}"
+            drawn = part_of(
+                copy.deepcopy(base), ("reference", "query", "split", "gene_sets", "prepare")
+            )
+            for side in ("reference", "query"):
+                if side in drawn:
+                    drawn[side]["imbalance"] = {
+                        "major": one["major"],
+                        "minor": minor,
+                        "ratio": ratio,
+                        "seed": draw,
+                    }
+            contents[name] = {
+                **part_of(base, ("cells", "organism")),
+                **drawn,
+                "name": name,
+                "drawn_from": base["name"],
+                "collection": base.get("collection", base["name"]),
+                "spatial": False,
+                "expected": {},
+                "description": f"{one['major']} and {minor} at {ratio} to 1",
+            }
+            about[name] = {"dataset": one["dataset"], "minor": minor, "ratio": ratio, "draw": draw}
+    return contents, about
+
+
 def collection_of(dataset):
     """Folder of a data set's downloads."""
     return DATASETS[dataset].get("collection", dataset)
@@ -315,6 +364,7 @@ INTERPRETATION = config["interpretation"]
 for pathvar in ("results", "resources", "logs", "benchmarks"):
     require_writable(filled(f"<{pathvar}>"))
 DATASETS = read_datasets(config["datasets"])
+DATASETS.drawn, DRAWN = drawn_datasets(DATASETS, config["imbalance"])
 VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = read_registry(METHODS_FILE)
@@ -334,7 +384,7 @@ for method in config["methods"]:
 
 
 wildcard_constraints:
-    dataset="|".join(map(re.escape, DATASETS)) or "none",
+    dataset="|".join(map(re.escape, [*DATASETS, *DATASETS.drawn])) or "none",
     collection="|".join(sorted({re.escape(collection_of(dataset)) for dataset in DATASETS})),
     side="reference|query",
     variant="|".join(map(re.escape, VARIANTS)),
@@ -441,9 +491,15 @@ def source_of_side(dataset, side):
     return DATASETS[dataset].get(side, DATASETS[dataset]["reference"])
 
 
+def drawn_from(dataset):
+    """The data set whose files serve: its own, or those of the one that it was drawn from."""
+    return DATASETS[dataset].get("drawn_from", dataset)
+
+
 def original_file(dataset, side):
     """The file that holds the cells of one side as they were published (several are assembled)."""
     source = source_of_side(dataset, side)
+    dataset = drawn_from(dataset)
     return fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
 
 
@@ -455,6 +511,7 @@ def cells_file(dataset, side):
         keys = ("url", "gene_activity", *READING)
         reference = DATASETS[dataset]["reference"]
         shared = all(reference.get(key) == source.get(key) for key in keys)
+        dataset = drawn_from(dataset)
         return f"<results>/{dataset}/gene_activity/{'reference' if shared else side}.h5ad"
     return original_file(dataset, side)
 
@@ -545,7 +602,7 @@ def part_of(content, keys):
 
 
 # Where a file is and how it was made is no concern of what reads it.
-CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels")
+CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels", "imbalance")
 GENE_TABLE_KEYS = ("from", "to", "only_listed")
 
 
@@ -639,6 +696,14 @@ def runs(suffix, datasets=DATASETS):
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
+# Expression that names the peaks of other cells, or of the same.
+CROSSING = [
+    name
+    for name in EVALUATED
+    if "gene_activity" not in source_of_side(name, "reference")
+    and "gene_activity" in source_of_side(name, "query")
+    and has_rows(source_of_side(name, "query"))
+]
 SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 
@@ -741,6 +806,7 @@ def scores():
     made += outputs_of("evaluate", "evaluate_figures", datasets=EVALUATED)
     if config["integration"]:
         made += outputs_of("integration", datasets=EVALUATED)
+        made += outputs_of("omics", datasets=CROSSING)
     return made + outputs_of("benchmark_table")
 
 

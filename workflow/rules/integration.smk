@@ -54,3 +54,32 @@ rule integration:
         code=code("integration.py"),
     script:
         "../scripts/integration.py"
+
+
+# Expression and accessibility in one space, where the one has named the other.
+rule omics:
+    input:
+        teacher="<run>/embeddings/teacher.h5ad",
+        student="<run>/embeddings/student.h5ad",
+        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=config["integration"]),
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+        truth="<prepared>/truth.parquet",
+        peaks=query_file,
+    output:
+        scores=shown("<run>/evaluation/omics.tsv", "omics (table)", "integration", "omics"),
+    log:
+        "<logs>/<run_name>/omics.log",
+    benchmark:
+        "<benchmarks>/<run_name>/omics.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory_mb,
+    params:
+        max_cells=10_000,  # the silhouettes take quadratic time
+        reading=annotated_source,
+        code=code("omics.py"),
+    script:
+        "../scripts/omics.py"

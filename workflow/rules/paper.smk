@@ -1,0 +1,172 @@
+# Tables and figures of the paper, each number beside the paper's: snakemake paper, or make paper.
+
+# A variant that is named <variant>.<change> changes another one, for Table 5.
+WHOLE_VARIANTS = [name for name in VARIANTS if "." not in name]
+CHANGES = [name for name in VARIANTS if name.split(".")[0] in WHOLE_VARIANTS and "." in name]
+ABLATED = [name for name in config["ablated"] if name in DATASETS]
+for name in config["ablated"]:
+    if name not in DATASETS:
+        tell(f"`ablated` names '{name}', which is not among the data sets: left out")
+
+
+def modality_of(dataset):
+    measured = [
+        "ATAC" if "gene_activity" in source_of_side(dataset, side) else "RNA"
+        for side in ("reference", "query")
+    ]
+    return measured[0] if measured[0] == measured[1] else " to ".join(measured)
+
+
+def paper_runs(datasets, variants=WHOLE_VARIANTS, seeds=config["seeds"]):
+    return [
+        {"dataset": dataset, "variant": variant, "seed": int(seed)}
+        for dataset, variant, seed in product(datasets, variants, seeds)
+    ]
+
+
+FIRST_SEED = config["seeds"][:1]
+OF_PAPER = {"whole": paper_runs(EVALUATED), "first": paper_runs(EVALUATED, seeds=FIRST_SEED)}
+# What the tables are made of: the runs, and the file of each.
+PAPER_PARTS = {
+    "metrics": (
+        OF_PAPER["whole"] + paper_runs([one for one in ABLATED if one in EVALUATED], CHANGES),
+        "<run>/evaluation/metrics.tsv",
+    ),
+    "abundance": (OF_PAPER["whole"], "<run>/evaluation/abundance.tsv"),
+    "integration": (
+        OF_PAPER["whole"] if config["integration"] else [],
+        "<run>/evaluation/integration.tsv",
+    ),
+    "maps": (OF_PAPER["first"] if config["integration"] else [], "<run>/figures/integration.png"),
+    "omics": (paper_runs(CROSSING), "<run>/evaluation/omics.tsv"),
+    "spatial": (
+        paper_runs([name for name in SPATIAL if name in EVALUATED]),
+        "<run>/evaluation/spatial.tsv",
+    ),
+    "slices": (
+        paper_runs([name for name in SPATIAL if name in EVALUATED], seeds=FIRST_SEED),
+        "<run>/figures/slices.png",
+    ),
+    "key_genes": (
+        paper_runs([name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"]),
+        "<run>/interpretation/key_genes.tsv",
+    ),
+    "gene_figures": (
+        paper_runs(
+            [name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"],
+            seeds=FIRST_SEED,
+        ),
+        "<run>/interpretation/key_genes.png",
+    ),
+    "models": (paper_runs(EVALUATED[:1], seeds=FIRST_SEED), "<run>/model/model.json"),
+    "imbalance": (
+        paper_runs(DRAWN, WHOLE_VARIANTS[:1], FIRST_SEED),
+        "<run>/evaluation/per_label.tsv",
+    ),
+}
+
+
+def paper_parts():
+    return {
+        kind: [filled(path, **run) for run in runs] for kind, (runs, path) in PAPER_PARTS.items()
+    }
+
+
+def names_of_runs():
+    """The names that a table is joined with: of a drawn data set, what it was drawn from and how."""
+    named = {kind: runs for kind, (runs, _) in PAPER_PARTS.items()}
+    named["imbalance"] = [
+        {
+            **run,
+            **part_of(DRAWN[run["dataset"]], ("dataset", "minor", "ratio")),
+            "seed": DRAWN[run["dataset"]]["draw"],
+        }
+        for run in named["imbalance"]
+    ]
+    return named
+
+
+def modality_pairs():
+    """Data sets that are expression and accessibility of the same cells, each named within itself."""
+    found = []
+    for one, two in product(EVALUATED, EVALUATED):
+        same = DATASETS[one].get("paper_name") == DATASETS[two].get("paper_name") is not None
+        if same and (modality_of(one), modality_of(two)) == ("RNA", "ATAC"):
+            for run, model in product(paper_runs([one]), MODELS):
+                files = [
+                    filled(
+                        "<run>/predictions/{model}.parquet", **{**run, "dataset": name}, model=model
+                    )
+                    for name in (one, two)
+                ]
+                found.append({**run, "method": model, "predictions": files})
+    return found
+
+
+PAPER_NUMBERS = [f"table{n}" for n in range(2, 7)] + ["figure5", "figure6", "figure7", "claims"]
+
+
+rule paper:
+    input:
+        **paper_parts(),
+        **{name: source_file(f"resources/paper/{name}.tsv") for name in PAPER_NUMBERS},
+        paper_methods=source_file("resources/paper/methods.tsv"),
+        datasets="<results>/benchmark/datasets.tsv",
+        agreement=[path for pair in modality_pairs() for path in pair["predictions"]],
+    output:
+        **{name: f"<results>/paper/{name}.tsv" for name in ["table1", *PAPER_NUMBERS, "figure4"]},
+        overall_scores=["<results>/paper/figure6.png", "<results>/paper/figure6.pdf"],
+        imbalance_lines=["<results>/paper/figure7.png", "<results>/paper/figure7.pdf"],
+        page="<results>/paper/paper.html",
+    log:
+        "<logs>/paper.log",
+    benchmark:
+        "<benchmarks>/paper.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        runs=names_of_runs(),
+        pairs=modality_pairs(),
+        about={
+            name: {
+                "paper_name": DATASETS[name].get("paper_name") or "",
+                "modality": modality_of(name),
+            }
+            for name in EVALUATED
+        },
+        ablated=ABLATED,
+        variants=list(VARIANTS),
+        chosen=[*MODELS, *OTHERS, *config["integration"]],
+        methods=METHODS["name"].to_dict(),
+        code=code("paper.py"),
+    script:
+        "../scripts/paper.py"
+
+
+# Figure 4: are labels right at the boundaries of regions, and as continuous as the true ones?
+rule spatial_scores:
+    input:
+        predictions=predictions_of,
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+        truth="<prepared>/truth.parquet",
+    output:
+        scores="<run>/evaluation/spatial.tsv",
+        png="<run>/figures/slices.png",
+        pdf="<run>/figures/slices.pdf",
+    log:
+        "<logs>/<run_name>/spatial_scores.log",
+    benchmark:
+        "<benchmarks>/<run_name>/spatial_scores.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    params:
+        code=code("spatial_scores.py"),
+    script:
+        "../scripts/spatial_scores.py"
