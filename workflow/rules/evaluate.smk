@@ -1,4 +1,4 @@
-# Only the rules of this module read the truth.
+# Only the rules of this module and of integration.smk read the truth.
 
 
 # Each method in its environment and within its limits; what becomes of it is in its outcome.
@@ -21,11 +21,14 @@ rule method:
     threads: 1
     resources:
         mem_mb=memory_mb,
+        # that of Snakemake, for the program that watches a method, whatever the method runs in; no
+        # parameter, because where it is changes nothing
+        python=sys.executable,
     params:
         settings=method_settings,
         code=code_of,
     shell:
-        "{PYTHON:q} {input.program:q} --reference {input.reference:q} --query {input.query:q}"
+        "{resources.python:q} {input.program:q} --reference {input.reference:q} --query {input.query:q}"
         " --script {input.script[0]:q} --lock {input.lock:q} --predictions {output.predictions:q}"
         " --outcome {output.outcome:q} --log {log:q} --threads {threads} --settings {params.settings:q}"
 
