@@ -128,9 +128,7 @@ def beside(
         variant=table["variant"].fillna(""),
         seeds=table["seeds"].fillna(0).astype(int),
         difference=table["here"] - table["paper"],
-        note=[
-            reason(dataset, method) if is_missing else "" for dataset, method, is_missing in names
-        ],
+        note=["" if is_here else reason(dataset, method) for dataset, method, is_here in names],
     )[list(RESULT_COLUMNS)]
 
 
