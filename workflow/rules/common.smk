@@ -78,7 +78,7 @@ fingerprint.reachable_modules("plkd/__init__.py", locate)
 from plkd.errors import InputError
 from plkd.pipeline.configuration import markup_in, suggestion, violation
 from plkd.pipeline import console
-from plkd.pipeline.methods import chosen_methods, read_registry
+from plkd.pipeline.methods import chosen_methods, read_integrators, read_registry
 from plkd.settings.datasets import READING, sources_in, with_paths
 from plkd.settings.presets import resolve
 
@@ -371,6 +371,10 @@ DATASETS.drawn, DRAWN = drawn_datasets(DATASETS, config["imbalance"])
 VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = read_registry(METHODS_FILE)
+INTEGRATORS = read_integrators(source_file("config/integrators.tsv"))
+for method in config["integration"]:
+    if method not in INTEGRATORS.index:
+        stop(f"unknown method '{method}' of `integration`: {suggestion(method, INTEGRATORS.index)}")
 MODELS = ["student", "teacher"]
 try:
     OTHERS = chosen_methods(METHODS, config["methods"])
@@ -389,7 +393,7 @@ for key, named in (
     ("limits: methods", config["limits"]["methods"]),
 ):
     for method in named:
-        if method not in METHODS.index:
+        if method not in METHODS.index and method not in INTEGRATORS.index:
             stop(f"'{key}' names the method '{method}': {suggestion(method, METHODS.index)}")
 
 
@@ -800,6 +804,26 @@ def method_settings(wildcards):
             "debian": environment.get("debian", []),
         }
     )
+
+
+# -------------------------------------------------------------------------------------- integration
+
+
+def integrator_script(wildcards):
+    """The script of a method that puts cells into one space, and what it shares with others."""
+    script = INTEGRATORS["script"][wildcards.integrator]
+    names = [] if script == "-" else [script, "exchange.py"]
+    return [source_file(f"workflow/scripts/methods/{name}") for name in names]
+
+
+def integrator_lock(wildcards):
+    environment = INTEGRATORS["environment"][wildcards.integrator]
+    return [] if environment == "plkd" else source_file(f"envs/methods/{environment}.lock")
+
+
+def integrator_limits(wildcards):
+    limits = part_of(config["limits"], ("seconds", "memory_mb"))
+    return {**limits, **config["limits"]["methods"].get(wildcards.integrator, {})}
 
 
 # ------------------------------------------------------------------------------------ interpretation

@@ -140,7 +140,7 @@ rule paper:
         ablated=ABLATED,
         variants=list(VARIANTS),
         chosen=[*MODELS, *OTHERS, *config["integration"]],
-        methods=METHODS["name"].to_dict(),
+        methods={**METHODS["name"], **INTEGRATORS["name"]},
         code=code("paper.py"),
     script:
         "../scripts/paper.py"

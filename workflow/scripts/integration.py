@@ -1,11 +1,10 @@
 """Score and draw our embeddings of reference and query, and those of other methods."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.embeddings import (
     read_cells_of_run,
-    read_embedding,
+    read_spaces,
     sample_cells,
     stack_maps,
     umap_coordinates,
@@ -26,8 +25,7 @@ def main(snakemake) -> None:
     max_cells = int(snakemake.params.max_cells)
     cells = read_cells_of_run(given.reference, given.query, read_truth(given.truth))
     labels = sorted(label_counts(given.reference))
-    paths = {Path(path).stem: path for path in [*given.others, given.student, given.teacher]}
-    spaces = {name: read_embedding(path, cells) for name, path in paths.items()}
+    spaces = read_spaces([*given.others, given.student, given.teacher], cells)
     groups = groups_of_cells(cells, labels)
     table = score_integration(spaces, cells, groups, max_cells=max_cells, seed=seed)
     for column, name in enumerate(("dataset", "variant", "seed")):

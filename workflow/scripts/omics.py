@@ -1,11 +1,10 @@
 """Score spaces that hold gene expression (reference) and chromatin accessibility (query)."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plkd.evaluation.embeddings import read_cells_of_run, read_embedding, sample_cells
+from plkd.evaluation.embeddings import read_cells_of_run, read_spaces, sample_cells
 from plkd.evaluation.omics import (
     accessibility_components,
     expression_components,
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     given, seed = snakemake.input, int(snakemake.wildcards.seed)
     cells = read_cells_of_run(given.reference, given.query, read_truth(given.truth))
-    paths = {Path(path).stem: path for path in [*given.others, given.student, given.teacher]}
-    spaces = {name: read_embedding(path, cells) for name, path in paths.items()}
+    spaces = read_spaces([*given.others, given.student, given.teacher], cells)
 
     known = np.flatnonzero(cells["label"].notna())
     chosen = known[sample_cells(len(known), int(snakemake.params.max_cells), seed)]
