@@ -68,6 +68,7 @@ for module in (
     "pipeline/configuration",
     "pipeline/console",
     "pipeline/methods",
+    "pipeline/plan",
     "settings/datasets",
     "settings/presets",
 ):
@@ -79,6 +80,7 @@ from plkd.errors import InputError
 from plkd.pipeline.configuration import markup_in, suggestion, violation
 from plkd.pipeline import console
 from plkd.pipeline.methods import chosen_methods, read_integrators, read_registry
+from plkd.pipeline.plan import DatasetPlan, Download, plan_text
 from plkd.settings.datasets import READING, sources_in, with_paths
 from plkd.settings.presets import resolve
 
@@ -251,6 +253,10 @@ def named(dataset, where):
     """What a data set is called in messages."""
     name = dataset.get("name") if isinstance(dataset, dict) else None
     return f"data set '{name}'" if isinstance(name, str) else where
+
+
+def part_of(content, keys):
+    return {key: content[key] for key in keys if key in content}
 
 
 class Datasets(dict):
@@ -609,10 +615,6 @@ def gene_set_files(wildcards):
 
 
 # ----------------------------------------------------------------------------- settings of the rules
-
-
-def part_of(content, keys):
-    return {key: content[key] for key in keys if key in content}
 
 
 # Where a file is and how it was made is no concern of what reads it.

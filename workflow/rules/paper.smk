@@ -170,3 +170,40 @@ rule spatial_scores:
         code=code("spatial_scores.py"),
     script:
         "../scripts/spatial_scores.py"
+
+
+def planned_downloads():
+    """Every file that the data sets need from elsewhere."""
+    found = []
+    for dataset, content in DATASETS.items():
+        for source in sources_in(content):
+            if local_path(source) is None:
+                place = filled(fetched(dataset, source))
+                found.append(
+                    Download(dataset, file_name(source), source.get("size"), os.path.exists(place))
+                )
+    return {one.name: one for one in found}.values()
+
+
+def planned_datasets():
+    n_whole = len(WHOLE_VARIANTS) * len(config["seeds"])
+    n_changes = len(CHANGES) * len(config["seeds"])
+    return [
+        DatasetPlan(
+            name,
+            (
+                cells
+                if isinstance(cells := content["expected"].get("error", {}).get("cells"), int)
+                else None
+            ),
+            n_whole + (n_changes if name in ABLATED else 0),
+        )
+        for name, content in DATASETS.items()
+    ]
+
+
+# What `paper` will download and run, without doing it.
+rule paper_plan:
+    localrule: True
+    run:
+        print(plan_text(list(planned_downloads()), planned_datasets()))
