@@ -138,7 +138,7 @@ def _checks(
         ours = _ours(table[table["measure"] == "agreement"], variant, "student")
         if ours.empty:
             return None, "no data set of this run has two modalities of the same cells"
-        return (ours["here"] >= 0.9).all(), _listed(ours.set_index("dataset")["here"])
+        return bool((ours["here"] >= 0.9).all()), _listed(ours.set_index("dataset")["here"])
 
     def drops(variant: str, change: str) -> pd.DataFrame:
         """What a change costs: a row per data set, columns model and measure."""
@@ -154,8 +154,8 @@ def _checks(
         cost = drops(variant, change)
         if cost.empty:
             return None, "no ablation in this run"
-        mean = cost.mean()
-        said = ", ".join(f"{m} {s}: {v:+.3f}" for (m, s), v in (-mean).items())
+        mean = cost.mean().reset_index().to_numpy()
+        said = ", ".join(f"{model} {measure}: {-one:+.3f}" for model, measure, one in mean)
         return check(cost), f"{change}, mean over {len(cost)} data sets: {said}"
 
     def resists(cost: pd.DataFrame) -> bool:
@@ -192,11 +192,10 @@ def _checks(
         named = table["condition"].str.rsplit(" ", n=1, expand=True)
         table = table.assign(minor=named[0], ratio=named[1].str.split(":").str[0].astype(int))
         grid = table.pivot_table(index=["dataset", "minor"], columns="ratio", values="here")
-        kept = grid[grid.columns.max()] / grid[grid.columns.min()]
-        said = ", ".join(
-            f"{minor} {row.iloc[0]:.2f} to {row.iloc[-1]:.2f}"
-            for (_, minor), row in grid.iterrows()
-        )
+        first, last = grid[grid.columns.min()], grid[grid.columns.max()]
+        kept = last / first
+        minors = zip(grid.index.get_level_values("minor"), first, last, strict=True)
+        said = ", ".join(f"{minor} {start:.2f} to {end:.2f}" for minor, start, end in minors)
         return bool((kept > 0.5).all()), f"F1 at the least and the largest ratio: {said}"
 
     def novel(variant: str) -> Verdict:

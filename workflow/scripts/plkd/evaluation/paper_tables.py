@@ -104,7 +104,7 @@ def paper_tables(
         (:func:`plkd.evaluation.paper.found_genes`).
     """
     names = {name: one.paper_name for name, one in about.items()}
-    ids = {row.id: row.here for row in methods.itertuples(index=False) if row.here}
+    ids = {str(row.id): str(row.here) for row in methods.itertuples(index=False) if row.here}
     why = reasons([names[name] or name for name in about], methods, chosen)
 
     def compared(name: str, found: pd.DataFrame) -> pd.DataFrame:

@@ -48,19 +48,20 @@ def plan_text(downloads: Sequence[Download], datasets: Sequence[DatasetPlan]) ->
     >>> print(plan_text([Download("bmmc", "a.h5ad.gz", 2_900_000_000, False)],
     ...                 [DatasetPlan("bmmc", 69249, 2)]))
     To download:
-      bmmc           a.h5ad.gz                                          2.9 GB
-    in all 2.9 GB.
+      bmmc                   a.h5ad.gz: 2.9 GB
     Expected, from growth measured with few cells:
-      bmmc           69,249 cells, 2 runs: about 25 min on two cores, 3.1 GB of memory
+      bmmc                   69,249 cells, 2 runs: about 25 min on two cores, 3.1 GB of memory
     """
     missing = [one for one in downloads if not one.present]
     lines = ["To download:" if missing else "Nothing is to be downloaded."]
-    lines += [f"  {one.dataset:<14} {one.name:<46.46} {size(one.size):>10}" for one in missing]
-    if missing:
-        known = sum(one.size or 0 for one in missing)
-        unknown = sum(one.size is None for one in missing)
-        more = f", and {unknown} files of a size that is not published" if unknown else ""
-        lines.append(f"in all {size(known)}{more}.")
+    for name in dict.fromkeys(one.dataset for one in missing):
+        files = [one for one in missing if one.dataset == name]
+        known = sum(one.size or 0 for one in files)
+        unknown = sum(one.size is None for one in files)
+        sizes = [f"{size(known)}"] * (known > 0)
+        sizes += [f"{unknown} of a size that is not published"] * (unknown > 0)
+        example = files[0].name if len(files) == 1 else f"{len(files)} files"
+        lines.append(f"  {name:<22} {example}: {', '.join(sizes)}")
     lines.append("Expected, from growth measured with few cells:")
     for one in datasets:
         if one.n_cells is None:
@@ -70,7 +71,7 @@ def plan_text(downloads: Sequence[Download], datasets: Sequence[DatasetPlan]) ->
                 f"{one.n_cells:,} cells, {one.n_runs} runs: about "
                 f"{duration(seconds_of(one))} on two cores, {size(memory_of(one))} of memory"
             )
-        lines.append(f"  {one.name:<14} {what}")
+        lines.append(f"  {one.name:<22} {what}")
     return "\n".join(lines)
 
 
