@@ -40,7 +40,6 @@ rule map_cells:
     resources:
         mem_mb=memory_mb,
     params:
-        max_cells=MAPPED_CELLS,
         code=code("map_cells.py"),
     script:
         "../scripts/map_cells.py"

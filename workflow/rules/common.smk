@@ -657,9 +657,6 @@ def predictions_of(wildcards):
     return [filled(path, **wildcards) for path in ours + others]
 
 
-MAPPED_CELLS = 20_000  # of reference and query together; more would not be told apart on a map
-
-
 def reference_to_embed(wildcards):
     """The Student's embedding of the reference is for nothing; that of the Teacher is mapped."""
     return "<prepared>/reference.h5ad" if wildcards.model == "teacher" else []
@@ -742,6 +739,7 @@ def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
+    made += outputs_of("query_page")
     made += outputs_of("cross_fit", variants=filter(has_jury, VARIANTS))
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     made += outputs_of(
@@ -759,6 +757,8 @@ def report_command(wildcards, input, output):
     given = workflow.config_settings
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
     command += ["--cores", "1", "--nolock", "--quiet", "all"]
+    # with these it opens on the description, which begins with the labels, not on the graph of the rules
+    command += ["--report-metadata", source_file("workflow/report/metadata.yaml")]
     if given.configfiles:
         command += ["--configfile", *map(str, given.configfiles)]
     if given.config:

@@ -23,6 +23,9 @@ from plkd.model.cross_fitting import QUERY_CELLS
 from plkd.model.reference import Reference
 from plkd.model.trained_model import Model, load_model
 from plkd.model.training import train_model
+from plkd.pages.query import page_content
+from plkd.pages.sources import label_file
+from plkd.pages.write import write_page
 from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
 from plkd.pathways.mask import build_mask
 from plkd.prediction.annotated_copy import (
@@ -331,6 +334,72 @@ def explain(
         reading=_with(reading, layer=layer, scale=scale),
     )
     return Explanation(**vars(found))
+
+
+def report(
+    query: CellSource,
+    model: Model | str | Path,
+    output: str | Path,
+    *,
+    batch_key: str | None = None,
+    truth_key: str | None = None,
+    layer: str | None = None,
+    scale: str | None = None,
+    reading: ReadingOptions = AS_IT_IS,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> None:
+    """Write a page for a browser on a query and its labels: one HTML file that needs nothing else.
+
+    What to know first, a map of the cells by label, confidence or gene, why a cell has its label,
+    what a cut by confidence costs, every label beside the reference, and the labels as a table.
+
+    Parameters
+    ----------
+    query
+        Cells, as for :func:`annotate`; annotated ones are labelled anew, their map
+        (``obsm['X_plkd_umap']``) is kept.
+    model
+        From :func:`train`, or the folder of one.
+    output
+        The HTML file.
+    batch_key
+        Column of obs with the batches, which are then compared with one another.
+    truth_key
+        Column of obs with known labels, which are then set beside those of the model.
+    layer
+        Layer with the values, instead of X; short for ``reading``.
+    scale
+        What the values are, if it is misjudged: counts, log1p, log2, log10 or linear (CPM, TPM,
+        corrected counts); short for ``reading``.
+    reading
+        How to read the cells.
+    seed
+        Random state of the map and of the choice of the cells that are explained.
+    device
+        auto, cpu, cuda, cuda:1, ..
+    progress
+        Show progress bars.
+
+    Raises
+    ------
+    InputError
+        If the cells cannot be read, lack a column, or have too few of the model's genes.
+    """
+    trained = _loaded(model)
+    with label_file(
+        query,
+        trained,
+        _with(reading, layer=layer, scale=scale),
+        batch_key=batch_key,
+        truth_key=truth_key,
+        seed=seed,
+        device=choose_device(device),
+        progress=progress,
+    ) as labelled:
+        content = page_content(labelled, trained, seed=seed, progress=progress)
+    write_page(content, output)
 
 
 def evaluate(
