@@ -206,9 +206,8 @@ def _expected_depth(model: Model, codes: NDArray[np.intp]) -> NDArray[np.floatin
     if background is None or model.settings.background_cells == 0:
         return None
     seen = background.cells.getnnz(axis=1)
-    return np.array([seen[background.codes == code].mean() for code in range(len(model.labels))])[
-        codes
-    ]
+    mean = [seen[background.codes == code].mean() for code in range(len(model.labels))]
+    return np.maximum(mean, 1.0)[codes]
 
 
 def _about_model(model: Model) -> dict[str, Any]:
@@ -252,7 +251,7 @@ def _about_labels(
     reasons: Mapping[str, Explanation],
 ) -> list[dict[str, Any]]:
     """One entry per label of the model, in its order."""
-    said = label_table(query.table).set_index("label")
+    said = {str(row["label"]): row for row in label_table(query.table).to_dict("records")}
     held_out = {one["label"]: one for one in model.cross_fitting.get("labels", [])}
     in_reference = model.cells_per_label
     total = max(sum(in_reference.values()), 1)
@@ -273,9 +272,9 @@ def _about_labels(
         entry |= {k: held_out.get(label, {}).get(k) for k in ("recall", "precision", "taken_for")}
         entry["lost"] = entry["recall"] is not None and entry["recall"] < NOT_CARRIED_OVER
         entry["doubtful"] = False
-        if label in said.index:
-            row = said.loc[label]
-            entry |= {name: row[name].item() for name in ("cells", "share", "unknown")}
+        if label in said:
+            row = said[label]
+            entry |= {name: row[name] for name in ("cells", "share", "unknown")}
             entry["expected_precision"] = float(row["expected_precision"])
             entry["doubtful"] = round(entry["expected_precision"], 2) < DOUBTFUL
             entry["next_label"] = None
@@ -295,12 +294,12 @@ def _why(found: Explanation) -> dict[str, Any]:
         "runner_up": found.runner_up,
         "genes": [
             {
-                "name": row.gene,
-                "adds": float(row.against_runner_up),
-                "here": float(row.expression),
-                "runner_up": float(row.typical_of_runner_up),
+                "name": row["gene"],
+                "adds": float(row["against_runner_up"]),
+                "here": float(row["expression"]),
+                "runner_up": float(row["typical_of_runner_up"]),
             }
-            for row in _key_genes(found).itertuples()
+            for row in _key_genes(found).to_dict("records")
         ],
         "pathways": [],
         "outside": found.outside[1],
@@ -310,8 +309,8 @@ def _why(found: Explanation) -> dict[str, Any]:
             found.pathways["is_pathway"] & (found.pathways["contribution"] > 0)
         ]
         why["pathways"] = [
-            {"name": row.pathway, "adds": float(row.contribution)}
-            for row in leading.head(KEY_PATHWAYS).itertuples()
+            {"name": row["pathway"], "adds": float(row["contribution"])}
+            for row in leading.head(KEY_PATHWAYS).to_dict("records")
         ]
     return why
 

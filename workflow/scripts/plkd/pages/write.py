@@ -88,7 +88,9 @@ def write_page(content: PageContent, output: str | Path, parts: PageParts | None
         views=[(key, text) for key, text in VIEWS.items() if _COLUMN_OF[key] in content.columns],
         widest=max([*shares, 1e-9]),
         version=__version__,
-        facts_json=_for_script(json.dumps(_for_browser(content), ensure_ascii=False)),
+        facts_json=_for_script(
+            json.dumps(_for_browser(content), ensure_ascii=False, allow_nan=False)
+        ),
         blobs={name: packed(column) for name, column in content.columns.items()}
         | {"cell_ids": _packed_bytes("\n".join(content.cell_ids).encode())},
         css=css,
