@@ -104,6 +104,7 @@ CATEGORIES = {
     "training": "4. Training",
     "data": "5. Data",
     "why": "6. Why this label",
+    "integration": "7. Integration",
 }
 
 
@@ -340,6 +341,7 @@ wildcard_constraints:
     seed=r"\d+",
     model="|".join(MODELS),
     method=r"\w+",
+    integrator="|".join(config["integration"]) or "none",
 
 
 # ----------------------------------------------------------------------------------------- sources
@@ -658,8 +660,10 @@ def predictions_of(wildcards):
 
 
 def reference_to_embed(wildcards):
-    """The Student's embedding of the reference is for nothing; that of the Teacher is mapped."""
-    return "<prepared>/reference.h5ad" if wildcards.model == "teacher" else []
+    """The Teacher's embedding of the reference is mapped; that of the Student is for nothing but the
+    scores of integration."""
+    wanted = wildcards.model == "teacher" or config["integration"]
+    return "<prepared>/reference.h5ad" if wanted else []
 
 
 # ------------------------------------------------------------------------------------ interpretation
@@ -732,6 +736,8 @@ def scores():
     names = {"dataset": EVALUATED, "seed": config["seeds"]}
     made = expand([PATHVARS.apply(predictions_by(method)) for method in OTHERS], **names)
     made += outputs_of("evaluate", "evaluate_figures", datasets=EVALUATED)
+    if config["integration"]:
+        made += outputs_of("integration", datasets=EVALUATED)
     return made + outputs_of("benchmark_table")
 
 
