@@ -14,9 +14,10 @@ from scipy import sparse
 from plkd.interpret.cell_choice import ChosenCells
 from plkd.interpret.explain import Explanation, explain_cells
 from plkd.interpret.sampling import sample_per_label
+from plkd.model.forecast import lost_labels
 from plkd.model.trained_model import Model
 from plkd.pages.palette import colours
-from plkd.pages.remarks import DOUBTFUL, NOT_CARRIED_OVER
+from plkd.pages.remarks import DOUBTFUL
 from plkd.prediction.predict import label_table
 from plkd.prediction.table import label_probabilities
 from plkd.utils.progress import ProgressBar
@@ -253,6 +254,7 @@ def _about_labels(
     """One entry per label of the model, in its order."""
     said = {str(row["label"]): row for row in label_table(query.table).to_dict("records")}
     held_out = {one["label"]: one for one in model.cross_fitting.get("labels", [])}
+    lost = {one["label"] for one in lost_labels(model.cross_fitting)}
     in_reference = model.cells_per_label
     total = max(sum(in_reference.values()), 1)
     entries = []
@@ -270,7 +272,7 @@ def _about_labels(
             "reference_share": in_reference[label] / total,
         }
         entry |= {k: held_out.get(label, {}).get(k) for k in ("recall", "precision", "taken_for")}
-        entry["lost"] = entry["recall"] is not None and entry["recall"] < NOT_CARRIED_OVER
+        entry["lost"] = label in lost
         entry["doubtful"] = False
         if label in said:
             row = said[label]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from plkd.io.genes import GOOD_OVERLAP
+from plkd.model import forecast
 from plkd.utils.text import listed
 
 Facts = Mapping[str, Any]
@@ -17,10 +18,6 @@ ODD = 0.7
 """Mean share of the reference's held-out cells that a cell is odder than; .5 if it is alike."""
 DOUBTFUL = 0.8
 """Share of right labels to expect below which a label should be checked."""
-NOT_CARRIED_OVER = 0.5
-"""Share of held-out cells of the reference found again below which a label does not carry over."""
-WEAK_REFERENCE = 0.6
-"""The same, of all cells."""
 MANY_LEFT_OUT = 0.01
 _NAMED = 5
 _FEWEST_CELLS = 20  # of a batch of fewer no share is told
@@ -121,46 +118,20 @@ def _on_labels(facts: Facts) -> Iterator[Remark]:
 
 
 def _on_reference(facts: Facts) -> Iterator[Remark]:
-    forecast = facts["forecast"]
-    if not forecast:
-        yield Remark(
-            "note",
-            "Nothing was held out when the model was trained, so there is no forecast for labels.",
-        )
-        return
-    whole_batches = forecast["held_out"] == "batch"
-    what = "cells of held-out batches" if whole_batches else "held-out cells"
-    student = next(one for one in forecast["members"] if one["member"] == "student")
-    accuracy = student["accuracy"]
-    if accuracy is not None and accuracy < WEAK_REFERENCE:
-        yield Remark(
-            "warning",
-            f"Even in the reference itself only {accuracy:.0%} of {what} are labelled rightly: "
-            "its labels do not carry over well, and little more can be expected here.",
-        )
+    evidence = facts["forecast"]
+    if weak := forecast.on_whole_reference(evidence):
+        yield Remark("warning", weak)
     present = {one["name"] for one in facts["labels"] if one["cells"]}
-    lost = [
-        one
-        for one in forecast["labels"]
-        if one["recall"] is not None and one["recall"] < NOT_CARRIED_OVER
-    ]
-    lost.sort(key=lambda one: one["cells"], reverse=True)
+    lost = forecast.lost_labels(evidence)
     for one in lost[:_NAMED]:
-        taken_for = f", most often taken for '{one['taken_for']}'" if one["taken_for"] else ""
-        yield Remark(
-            "warning" if one["taken_for"] in present or one["label"] in present else "note",
-            f"'{one['label']}' does not carry over: of its {one['cells']:,} {what} in the "
-            f"reference {one['recall']:.0%} are found again{taken_for}.",
-        )
+        concerns = not present.isdisjoint({one["label"], one["taken_for"]})
+        text = forecast.on_lost_label(one, evidence)
+        yield Remark("warning" if concerns else "note", text)
     if len(lost) > _NAMED:
         rest = listed((one["label"] for one in lost[_NAMED:]), 10)
         yield Remark("warning", f"Neither do {rest}.")
-    if not whole_batches:
-        yield Remark(
-            "note",
-            "The reference has one batch, so the forecast comes from its own held-out cells: for "
-            "cells of another sample or study it promises too much.",
-        )
+    if caution := forecast.on_held_out(evidence):
+        yield Remark("note", caution)
 
 
 def _on_batches(facts: Facts) -> Iterator[Remark]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plkd import __version__
+from plkd.model.forecast import held_out_scores
 from plkd.pages.query import LEVELS, UNPLACED, PageContent
 from plkd.pages.remarks import remarks_on
 from plkd.utils.files import whole_file
@@ -80,11 +81,12 @@ def write_page(content: PageContent, output: str | Path, parts: PageParts | None
     )
     environment.filters |= {"percent": _percent, "number": "{:,}".format}
     remarks = remarks_on(content.facts)
+    held_out = held_out_scores(content.facts["forecast"])
     shares = [one[side] for one in content.facts["labels"] for side in ("share", "reference_share")]
     text = environment.from_string(html).render(
         **content.facts,
         remarks=remarks,
-        held_out=_held_out_accuracy(content.facts["forecast"]),
+        held_out=None if held_out is None else held_out[0],
         views=[(key, text) for key, text in VIEWS.items() if _COLUMN_OF[key] in content.columns],
         widest=max([*shares, 1e-9]),
         version=__version__,
@@ -128,13 +130,6 @@ def _bokeh() -> list[str]:
 
     folder = Path(bokeh.__file__).parent / "server" / "static" / "js"
     return [(folder / name).read_text(encoding="utf-8") for name in _BOKEH]
-
-
-def _held_out_accuracy(forecast: dict[str, Any]) -> float | None:
-    """What a Student is right in, of reference cells that it has not seen."""
-    members = {one["member"]: one for one in forecast.get("members", [])}
-    accuracy: float | None = members.get("student", {}).get("accuracy")
-    return accuracy
 
 
 def _percent(share: float | None) -> str:
