@@ -243,7 +243,7 @@ def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
                 "embedding": run / "teacher.h5ad",
                 "umap": tmp_path / "umap.tsv",
             },
-            params={"source": {}},
+            params={"source": {}, "further": {"groups": "batch", "top": 2}},
             wildcards={"dataset": "small", "variant": "default", "seed": "0"},
             output={
                 "annotated": tmp_path / "annotated.h5ad",

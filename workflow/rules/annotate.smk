@@ -53,6 +53,7 @@ rule annotate:
         predictions="<run>/predictions/student.parquet",
         embedding="<run>/embeddings/student.h5ad",
         umap="<run>/embeddings/umap.tsv",
+        label_tree=label_tree_of,
     output:
         annotated="<run>/annotated.h5ad",
         labels=shown("<run>/labels.tsv", "labels of the query (table)", "labels", "labels"),
@@ -67,6 +68,7 @@ rule annotate:
         mem_mb=memory_mb,
     params:
         source=annotated_source,
+        further=further_labels,
         code=code("annotate.py"),
     script:
         "../scripts/annotate.py"

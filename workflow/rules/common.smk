@@ -281,6 +281,8 @@ def check_dataset(dataset):
             stop(f"{name}: '{side}' needs a 'url', or the data set 'cells'.")
         if "url" not in source and "gene_activity" in source:
             stop(f"{name}: 'gene_activity' of '{side}' needs a 'url' of its own.")
+    if dataset["further_labels"]["groups"] and dataset["further_labels"]["cluster"]:
+        stop(f"{name}: 'further_labels' has both 'groups' and 'cluster': keep one.")
     files = [file["name"] for file in dataset.get("cells", {}).get("files", [])]
     if len(set(files)) < len(files):
         stop(f"{name}: two files of 'cells' have the same name.")
@@ -572,6 +574,17 @@ def annotated_source(wildcards):
     """How to read the file that is copied with labels; the copy keeps the names of its genes."""
     source = source_of_side(wildcards.dataset, "query")
     return part_of(source, READING if has_rows(source) else ())
+
+
+def further_labels(wildcards):
+    """What else is said of the cells; the tree comes as a file."""
+    asked = DATASETS[wildcards.dataset]["further_labels"]
+    return {key: value for key, value in asked.items() if key != "label_tree"}
+
+
+def label_tree_of(wildcards):
+    tree = DATASETS[wildcards.dataset]["further_labels"].get("label_tree")
+    return fetched(wildcards.dataset, tree) if tree else []
 
 
 def expected_counts_of(wildcards):

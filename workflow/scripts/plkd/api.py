@@ -34,6 +34,9 @@ from plkd.prediction.annotated_copy import (
     annotate_file,
     annotation_of,
 )
+from plkd.prediction.further import FurtherLabels
+from plkd.prediction.groups import LEAST_AGREEMENT
+from plkd.prediction.label_tree import LEVEL, LabelTree
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import predict_cells, provenance_of
 from plkd.preparation.prepare import prepare_reference, sample_of_query
@@ -163,6 +166,12 @@ def annotate(
     *,
     output: str | Path | None = None,
     key_added: str = KEY_ADDED,
+    groups: str | None = None,
+    cluster: bool = False,
+    least_agreement: float = LEAST_AGREEMENT,
+    label_tree: str | Path | Mapping[str, list[str]] | None = None,
+    level: float = LEVEL,
+    top_labels: int = 1,
     copy: bool = False,
     inplace: bool = True,
     layer: str | None = None,
@@ -191,6 +200,21 @@ def annotate(
         For a file: the annotated copy, an h5ad (of an h5mu also h5mu).
     key_added
         Stands for ``plkd`` in the names of what is added.
+    groups
+        Column of obs with groups of cells (``leiden``): ``plkd_group_label`` is the label that most
+        cells of the group have, ``plkd_group_agreement`` their share.
+    cluster
+        Make the groups here: Leiden clusters of the embedding, ``plkd_cluster``.
+    least_agreement
+        A group whose most frequent label has a smaller share is "heterogeneous".
+    label_tree
+        Wider names above the labels, ``{"T cell": ["CD4 T", "CD8 T"]}`` or a YAML file of that:
+        ``plkd_tree_label`` is the narrowest name that is sure enough, with ``plkd_tree_confidence``
+        and what it is at every level, ``plkd_level_1``, .. from the widest.
+    level
+        Probability that a name of the tree must reach, above 0.5.
+    top_labels
+        So many labels of every cell: ``plkd_label_2``, ``plkd_confidence_2``, ..
     copy
         Leave the AnnData as it is and return an annotated copy.
     inplace
@@ -231,18 +255,25 @@ def annotate(
         "progress": progress,
         "reading": reading,
     }
+    tree = None
+    if label_tree is not None:
+        make = LabelTree.of if isinstance(label_tree, Mapping) else LabelTree.read
+        tree = make(label_tree, trained.labels)
+    further = FurtherLabels(groups, cluster, least_agreement, tree, level, top_labels)
     if output is not None:
         if isinstance(query, ad.AnnData):
             raise InputError(
                 "`output` is for a file of cells; an AnnData is annotated itself: call "
                 "`annotate(query, model)`, then `query.write_h5ad(..)`."
             )
-        return annotate_file(network, query, output, key_added=key_added, **options)
+        return annotate_file(
+            network, query, output, key_added=key_added, further=further, **options
+        )
     predicted = predict_cells(network, query, **options)
     if not (inplace and isinstance(query, ad.AnnData)):
         return predicted.table
     cells = query.copy() if copy else query
-    add_annotation(cells, annotation_of(predicted, key_added))
+    add_annotation(cells, annotation_of(predicted, key_added, further=further, obs=cells.obs))
     return cells if copy else None
 
 
