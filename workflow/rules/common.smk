@@ -776,8 +776,9 @@ def report_command(wildcards, input, output):
     given = workflow.config_settings
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
     command += ["--cores", "1", "--nolock", "--quiet", "all"]
-    # with these it opens on the description, which begins with the labels, not on the graph of the rules
+    # with metadata it opens on the description, which begins with the labels, not on the graph of rules
     command += ["--report-metadata", source_file("workflow/report/metadata.yaml")]
+    command += ["--report-stylesheet", source_file("workflow/report/report.css")]
     if given.configfiles:
         command += ["--configfile", *map(str, given.configfiles)]
     if given.config:

@@ -257,8 +257,11 @@ def annotate(
     }
     tree = None
     if label_tree is not None:
-        make = LabelTree.of if isinstance(label_tree, Mapping) else LabelTree.read
-        tree = make(label_tree, trained.labels)
+        tree = (
+            LabelTree.read(label_tree, trained.labels)
+            if isinstance(label_tree, str | Path)
+            else LabelTree.of(label_tree, trained.labels)
+        )
     further = FurtherLabels(groups, cluster, least_agreement, tree, level, top_labels)
     if output is not None:
         if isinstance(query, ad.AnnData):

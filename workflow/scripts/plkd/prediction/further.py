@@ -101,8 +101,9 @@ class FurtherLabels:
             if self.cluster:
                 columns[CLUSTER] = groups
             voted = vote(groups, labels, self.least_agreement)
-            found = voted["group_label"].to_numpy(dtype=object)
-            columns["group_label"] = np.where(pd.isna(found), None, found)
+            found = voted["group_label"].to_numpy(dtype=object, copy=True)
+            found[pd.isna(found)] = None
+            columns["group_label"] = found
             columns["group_agreement"] = voted["group_agreement"].to_numpy(dtype=np.float32)
         if self.tree is not None:
             wider, probability = self.tree.back_off(probabilities, self.level)
