@@ -11,7 +11,6 @@ import pytest
 import scanpy as sc
 
 import annotate
-import baseline
 import benchmark_table
 import embedding_figure
 import evaluate as evaluate_script
@@ -21,6 +20,7 @@ import plot_history
 import true_labels
 from job import job
 from plkd.errors import InputError
+from plkd.evaluation.baselines import logistic_regression
 from plkd.evaluation.embeddings import (
     UMAP_COLUMNS,
     principal_components,
@@ -30,9 +30,10 @@ from plkd.evaluation.embeddings import (
     sample_cells,
     umap_of_query,
 )
-from plkd.evaluation.tables import label_counts, overall, summarise
+from plkd.evaluation.tables import evaluate, label_counts, overall, summarise
 from plkd.prediction.predict import write_embedding
-from plkd.prediction.table import read_predictions
+from plkd.prediction.table import prediction_table, read_predictions, write_predictions
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.tables import read_tsv
 from simulated import make_cells
 from trained import trained_model
@@ -82,14 +83,10 @@ def prepared(run) -> dict[str, Path]:
 def metrics(run, prepared) -> dict[str, Path]:
     """The tables of the evaluation of one baseline and the true labels."""
     predictions = run / "logistic_regression.parquet", run / "true_labels.parquet"
-    baseline.main(
-        job(
-            input=prepared,
-            wildcards={"method": "logistic_regression"},
-            params={"seed": 0},
-            output={"predictions": predictions[0]},
-        )
-    )
+    cells = (PreparedCells.read(prepared[side]).in_memory() for side in ("reference", "query"))
+    labels, probabilities = logistic_regression(*cells)
+    ids = PreparedCells.read(prepared["query"]).cell_ids
+    write_predictions(prediction_table(ids, labels, probabilities), predictions[0])
     true_labels.main(job(input=prepared, output={"predictions": predictions[1]}))
     names = ("metrics", "per_label", "abundance", "confusion", "confidence")
     output = {name: run / f"{name}.tsv" for name in names}
@@ -306,15 +303,24 @@ def test_an_embedding_of_other_cells_is_refused(run, prepared):
         read_embedding(run / "teacher.h5ad", cells.iloc[:-1])
 
 
-def test_an_unknown_baseline_is_refused(prepared, tmp_path):
-    with pytest.raises(InputError, match="logistic_regression"):
-        baseline.main(
-            job(
-                input=prepared,
-                wildcards={"method": "none"},
-                output={"predictions": tmp_path / "p.parquet"},
-            )
-        )
+def test_a_method_that_could_not_run_has_a_row_without_scores():
+    truth = pd.DataFrame({"cell_id": ["a", "b"], "label": ["x", "y"]})
+    labels = ["x", "y"]
+    tables = evaluate(
+        {
+            "failed": prediction_table([], labels, np.zeros((0, 2))),
+            "right": prediction_table(["a", "b"], labels, np.eye(2)),
+        },
+        truth,
+        {"x": 5, "y": 5},
+    )
+    metrics = tables["metrics"].set_index("method")
+    assert list(metrics["n_cells"]) == [0, 2]
+    assert metrics.drop(columns=["n_cells", "n_unseen"]).loc["failed"].isna().all()
+    assert set(tables["per_label"]["method"]) == {"right"}
+    runs = tables["metrics"].assign(dataset="d", variant="default", seed=0)
+    assert list(overall(runs)["method"]) == ["right"]
+    assert list(summarise(runs)["method"]) == ["right", "failed"]
 
 
 def test_label_counts_need_a_prepared_reference(prepared):

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ import jsonschema
 import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import validate
 
 
@@ -26,6 +28,7 @@ pathvars:
     mask="<results>/{dataset}/{variant}/mask",
     methods="<results>/{dataset}/methods",
     methods_of_seed="<methods>/seed{seed}",
+    environments="environments",
 
 
 # Kept here, because functions of inputs run when another workflow may be the current one.
@@ -75,7 +78,7 @@ fingerprint.reachable_modules("plkd/__init__.py", locate)
 from plkd.errors import InputError
 from plkd.pipeline.configuration import markup_in, suggestion, violation
 from plkd.pipeline import console
-from plkd.pipeline.methods import read_registry
+from plkd.pipeline.methods import chosen_methods, read_registry
 from plkd.settings.datasets import READING, sources_in, with_paths
 from plkd.settings.presets import resolve
 
@@ -321,7 +324,11 @@ VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = read_registry(METHODS_FILE)
 MODELS = ["student", "teacher"]
-OTHERS = [*config["methods"], *METHODS.index[METHODS["kind"] == "control"]]
+try:
+    OTHERS = chosen_methods(METHODS, config["methods"])
+except InputError as error:
+    stop(str(error))
+OTHERS += METHODS.index[METHODS["kind"] == "control"].to_list()
 DETERMINISTIC = METHODS.index[METHODS["deterministic"]]
 for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.items()):
     if settings["mask"]["kind"] == "pathways" and not dataset["gene_sets"]:
@@ -329,10 +336,13 @@ for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.i
             f"data set '{name}' has no gene sets, which variant '{variant}' makes its pathways of: name a "
             "GMT file under 'gene_sets', or choose 'mask: {kind: dense}' or 'random'."
         )
-for method in config["methods"]:
-    if method not in METHODS.index[METHODS["kind"] == "baseline"]:
-        known = METHODS.index[METHODS["kind"] == "baseline"]
-        stop(f"unknown method '{method}': {suggestion(method, known)}")
+for key, named in (
+    ("folders", config["folders"]),
+    ("limits: methods", config["limits"]["methods"]),
+):
+    for method in named:
+        if method not in METHODS.index:
+            stop(f"'{key}' names the method '{method}': {suggestion(method, METHODS.index)}")
 
 
 wildcard_constraints:
@@ -677,6 +687,64 @@ def reference_to_embed(wildcards):
     scores of integration."""
     wanted = wildcards.model == "teacher" or config["integration"]
     return "<prepared>/reference.h5ad" if wanted else []
+
+
+# -------------------------------------------------------------------------------- other methods
+
+
+METHOD_ENVIRONMENTS = tomllib.loads(
+    Path(source_file("envs/methods/environments.toml")).read_text(encoding="utf-8")
+)
+IN_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
+
+def script_of(wildcards):
+    """The script of a method, and what it shares with others."""
+    script = METHODS["script"][wildcards.method]
+    exchange = "exchange.R" if script.endswith(".R") else "exchange.py"
+    return [source_file(f"workflow/scripts/methods/{name}") for name in (script, exchange)]
+
+
+def lock_of(wildcards):
+    """The lock of a method's environment, if pip makes it."""
+    environment = METHODS["environment"][wildcards.method]
+    has_lock = "pip" in METHOD_ENVIRONMENTS.get(environment, {})
+    return source_file(f"envs/methods/{environment}.lock") if has_lock else []
+
+
+def conda_of(wildcards):
+    environment = METHODS["environment"][wildcards.method]
+    folder = "" if environment == "plkd" else "methods/"
+    return f"../../envs/{folder}{environment}.yaml"
+
+
+def code_of(wildcards):
+    """Parameter that changes when the library code behind a method's script does."""
+    script = METHODS["script"][wildcards.method]
+    return [code("run_method.py"), code(f"methods/{script}") if script.endswith(".py") else ""]
+
+
+def method_settings(wildcards):
+    """How a method is run, as JSON; see run_method.py."""
+    method, row = wildcards.method, METHODS.loc[wildcards.method]
+    limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
+    environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
+    needs = row["runs"] if row["runs"] in ("folder", "weights") else ""
+    return json.dumps(
+        {
+            "id": method,
+            "environment": row["environment"],
+            "environments": filled("<environments>"),
+            "in_conda": IN_CONDA,
+            "needs": needs,
+            "provided": beside(config["folders"][method]) if method in config["folders"] else None,
+            "device": config["device"],
+            "seed": int(wildcards.get("seed", 0)),
+            "limits": {**limits, **config["limits"]["methods"].get(method, {})},
+            "r_packages": environment.get("r", []),
+            "debian": environment.get("debian", []),
+        }
+    )
 
 
 # ------------------------------------------------------------------------------------ interpretation

@@ -1,39 +1,47 @@
 # Only the rules of this module and of integration.smk read the truth.
 
 
+# Each method in its environment and within its limits; what becomes of it is in its outcome.
 rule method:
     input:
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
+        program=source_file("workflow/scripts/run_method.py"),
+        script=script_of,
+        lock=lock_of,
     output:
         predictions="<methods>/{method}.parquet",
+        outcome="<methods>/{method}.json",
     log:
         "<logs>/{dataset}/methods/{method}.log",
     benchmark:
         "<benchmarks>/{dataset}/methods/{method}.tsv"
     conda:
-        "../../envs/plkd.yaml"
+        conda_of
     threads: 1
     resources:
         mem_mb=memory_mb,
+        # that of Snakemake, for the program that watches a method, whatever the method runs in; no
+        # parameter, because where it is changes nothing
+        python=sys.executable,
     params:
-        seed=0,
-        code=code("baseline.py"),
-    script:
-        "../scripts/baseline.py"
+        settings=method_settings,
+        code=code_of,
+    shell:
+        "{resources.python:q} {input.program:q} --reference {input.reference:q} --query {input.query:q}"
+        " --script {input.script[0]:q} --lock {input.lock:q} --predictions {output.predictions:q}"
+        " --outcome {output.outcome:q} --log {log:q} --threads {threads} --settings {params.settings:q}"
 
 
 # Methods that draw by chance, once for each seed.
 use rule method as method_of_seed with:
     output:
         predictions="<methods_of_seed>/{method}.parquet",
+        outcome="<methods_of_seed>/{method}.json",
     log:
         "<logs>/{dataset}/methods/seed{seed}/{method}.log",
     benchmark:
         "<benchmarks>/{dataset}/methods/seed{seed}/{method}.tsv"
-    params:
-        seed="{seed}",
-        code=code("baseline.py"),
 
 
 rule true_labels:
