@@ -35,6 +35,7 @@ TABLES = {
     "key_genes": (KEY_GENE_COLUMNS, "key_genes"),
     "imbalance": (PER_LABEL_COLUMNS, "evaluate"),
 }
+IMBALANCE = ("dataset", "variant", "seed", "minor", "ratio")
 SAID = ("table2", "table3", "table4", "table5", "table6", "figure6", "figure7")
 PICTURES = {"figure3": "maps", "figure4": "slices", "figure5": "gene_figures"}
 
@@ -53,8 +54,8 @@ def main(snakemake) -> None:
     def runs_of(kind: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
         return zip(given[kind], params.runs[kind], strict=True)
 
-    imbalance = gathered("imbalance")
-    imbalance = imbalance[imbalance["label"] == imbalance["minor"]] if len(imbalance) else imbalance
+    imbalance = gathered("imbalance").reindex(columns=[*IMBALANCE, *PER_LABEL_COLUMNS])
+    imbalance = imbalance[imbalance["label"] == imbalance["minor"]]
     runs = RunTables(
         **{kind: gathered(kind) for kind in TABLES if kind != "imbalance"},
         imbalance=imbalance,
