@@ -57,6 +57,7 @@ rule integration:
         mem_mb=memory_mb,
     params:
         max_cells=10_000,  # the silhouettes take quadratic time
+        crossing=lambda wildcards: wildcards.dataset in CROSSING,
         methods={**METHODS["name"], **INTEGRATORS["name"]},
         code=code("integration.py"),
     script:

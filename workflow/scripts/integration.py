@@ -10,6 +10,7 @@ from plkd.evaluation.embeddings import (
     umap_coordinates,
 )
 from plkd.evaluation.integration import groups_of_cells, score_integration
+from plkd.evaluation.integrators import batches_to_mix
 from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.embedding import plot_integration
 from plkd.figures.style import save_figure, style
@@ -24,6 +25,8 @@ def main(snakemake) -> None:
     given, seed = snakemake.input, int(snakemake.wildcards.seed)
     max_cells = int(snakemake.params.max_cells)
     cells = read_cells_of_run(given.reference, given.query, read_truth(given.truth))
+    # what the methods were told to mix
+    cells["batch"] = batches_to_mix(given.reference, given.query, snakemake.params.crossing)
     labels = sorted(label_counts(given.reference))
     spaces = read_spaces([*given.others, given.student, given.teacher], cells)
     groups = groups_of_cells(cells, labels)
