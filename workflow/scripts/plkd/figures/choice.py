@@ -32,7 +32,7 @@ def plot_choice(choice: pd.DataFrame, names: Mapping[str, str], kinds: Mapping[s
     )
     colours = [KIND_COLOURS[kinds[method]] for method in choice["method"]]
     for row, (place, colour) in enumerate(zip(choice.itertuples(), colours, strict=True)):
-        if np.isnan(place.macro_f1):
+        if pd.isna(place.macro_f1):
             score.text(0.01, row, short(place.reason, 60), va="center", fontsize=7, color="#888888")
             continue
         score.plot([place.macro_f1_lower, place.macro_f1_upper], [row, row], color=colour, lw=1.5)
