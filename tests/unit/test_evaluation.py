@@ -174,18 +174,18 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
 
 
 def make_map(run: Path, umap: Path, prepared: dict[str, Path], max_cells: int) -> None:
-    map_cells.main(
-        job(
-            input={
-                "embedding": run / "teacher.h5ad",
-                "reference": prepared["reference"],
-                "query": prepared["query"],
-            },
-            params={"max_cells": max_cells},
-            wildcards={"seed": "0"},
-            output={"teacher": umap, "pca": umap.with_stem(f"{umap.stem}_pca")},
-        )
+    task = job(
+        input={
+            "embedding": run / "teacher.h5ad",
+            "reference": prepared["reference"],
+            "query": prepared["query"],
+        },
+        wildcards={"seed": "0"},
+        output={"teacher": umap, "pca": umap.with_stem(f"{umap.stem}_pca")},
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_cells, "MAPPED_CELLS", max_cells)
+        map_cells.main(task)
 
 
 def draw_map(run: Path, folder: Path, prepared: dict[str, Path], max_cells: int) -> dict[str, Path]:
@@ -194,20 +194,20 @@ def draw_map(run: Path, folder: Path, prepared: dict[str, Path], max_cells: int)
     output = {"metrics": folder / "embedding_metrics.tsv"} | {
         suffix: folder / f"umap.{suffix}" for suffix in ("png", "pdf")
     }
-    embedding_figure.main(
-        job(
-            input={
-                **prepared,
-                "embedding": run / "teacher.h5ad",
-                "umap": folder / "umap.tsv",
-                "umap_pca": folder / "umap_pca.tsv",
-                "predictions": run / "logistic_regression.parquet",
-            },
-            params={"max_cells": max_cells},
-            wildcards={"seed": "0"},
-            output=output,
-        )
+    task = job(
+        input={
+            **prepared,
+            "embedding": run / "teacher.h5ad",
+            "umap": folder / "umap.tsv",
+            "umap_pca": folder / "umap_pca.tsv",
+            "predictions": run / "logistic_regression.parquet",
+        },
+        wildcards={"seed": "0"},
+        output=output,
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding_figure, "MAPPED_CELLS", max_cells)
+        embedding_figure.main(task)
     assert all(path.stat().st_size > 0 for path in output.values())
     return output
 
@@ -264,7 +264,7 @@ def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
                 "embedding": run / "teacher.h5ad",
                 "umap": tmp_path / "umap.tsv",
             },
-            params={"source": {}},
+            params={"source": {}, "further": {"groups": "batch", "top": 2}},
             wildcards={"dataset": "small", "variant": "default", "seed": "0"},
             output={
                 "annotated": tmp_path / "annotated.h5ad",

@@ -163,8 +163,13 @@ def test_saving_a_loaded_model_gives_the_same_files(folder, tmp_path):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def test_the_folder_holds_six_files_and_no_code(folder):
-    assert {path.name for path in folder.iterdir()} == {"model.json", "history.tsv", *FILES}
+def test_the_folder_holds_files_that_are_no_code(folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "model.json",
+        "history.tsv",
+        "README.md",
+        *FILES,
+    }
     for name in FILES:
         assert load_file(folder / name)
     content = json.loads((folder / "model.json").read_text(encoding="utf-8"))

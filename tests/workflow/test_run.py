@@ -157,3 +157,14 @@ def test_report_is_part_of_a_run(finished: Project) -> None:
     text = (finished.folder / "results" / "report.html").read_text()
     for item in ("map of the cells", "confusion of types", "training curves"):
         assert item in text
+
+
+@pytest.mark.parametrize("dataset", ["simulated", "booleans"])
+def test_the_report_leads_to_a_page_of_every_query(finished: Project, dataset: str) -> None:
+    results = finished.folder / "results"
+    page = finished.run_folder(dataset) / "labels.html"
+    link = page.relative_to(results).as_posix()
+    assert f'href=\\"{link}\\"' in (results / "report.html").read_text()
+    annotated = ad.read_h5ad(finished.run_folder(dataset) / "annotated.h5ad")
+    labelled = annotated.obs["plkd_label"].notna().sum()
+    assert f'"n_cells": {labelled},' in page.read_text(encoding="utf-8")

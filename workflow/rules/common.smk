@@ -284,6 +284,8 @@ def check_dataset(dataset):
             stop(f"{name}: '{side}' needs a 'url', or the data set 'cells'.")
         if "url" not in source and "gene_activity" in source:
             stop(f"{name}: 'gene_activity' of '{side}' needs a 'url' of its own.")
+    if dataset["further_labels"]["groups"] and dataset["further_labels"]["cluster"]:
+        stop(f"{name}: 'further_labels' has both 'groups' and 'cluster': keep one.")
     files = [file["name"] for file in dataset.get("cells", {}).get("files", [])]
     if len(set(files)) < len(files):
         stop(f"{name}: two files of 'cells' have the same name.")
@@ -584,6 +586,17 @@ def annotated_source(wildcards):
     return part_of(source, READING if has_rows(source) else ())
 
 
+def further_labels(wildcards):
+    """What else is said of the cells; the tree comes as a file."""
+    asked = DATASETS[wildcards.dataset]["further_labels"]
+    return {key: value for key, value in asked.items() if key != "label_tree"}
+
+
+def label_tree_of(wildcards):
+    tree = DATASETS[wildcards.dataset]["further_labels"].get("label_tree")
+    return fetched(wildcards.dataset, tree) if tree else []
+
+
 def expected_counts_of(wildcards):
     return DATASETS[wildcards.dataset]["expected"]
 
@@ -667,9 +680,6 @@ def predictions_of(wildcards):
     ours = [f"<run>/predictions/{model}.parquet" for model in MODELS]
     others = [predictions_by(method) for method in OTHERS]
     return [filled(path, **wildcards) for path in ours + others]
-
-
-MAPPED_CELLS = 20_000  # of reference and query together; more would not be told apart on a map
 
 
 def reference_to_embed(wildcards):
@@ -855,6 +865,7 @@ def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
+    made += outputs_of("query_page")
     made += outputs_of("cross_fit", variants=filter(has_jury, VARIANTS))
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     made += outputs_of(
@@ -872,6 +883,9 @@ def report_command(wildcards, input, output):
     given = workflow.config_settings
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
     command += ["--cores", "1", "--nolock", "--quiet", "all"]
+    # with metadata it opens on the description, which begins with the labels, not on the graph of rules
+    command += ["--report-metadata", source_file("workflow/report/metadata.yaml")]
+    command += ["--report-stylesheet", source_file("workflow/report/report.css")]
     if given.configfiles:
         command += ["--configfile", *map(str, given.configfiles)]
     if given.config:

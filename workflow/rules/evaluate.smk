@@ -169,10 +169,37 @@ rule embedding_figure:
     resources:
         mem_mb=memory_mb,
     params:
-        max_cells=MAPPED_CELLS,
         code=code("embedding_figure.py"),
     script:
         "../scripts/embedding_figure.py"
+
+
+# The labels on one page for a browser, beside the truth where it is known. The report links to it: held
+# in it, the pages of many runs would make it too large.
+rule query_page:
+    input:
+        **MODEL,
+        prepared="<prepared>/query.h5ad",
+        predictions="<run>/predictions/student.parquet",
+        embedding="<run>/embeddings/student.h5ad",
+        umap="<run>/embeddings/umap.tsv",
+        truth="<prepared>/truth.parquet",
+        parts=[source_file(f"resources/page/page.{kind}") for kind in ("html", "css", "js")],
+    output:
+        page="<run>/labels.html",
+    log:
+        "<logs>/<run_name>/query_page.log",
+    benchmark:
+        "<benchmarks>/<run_name>/query_page.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    params:
+        code=code("query_page.py"),
+    script:
+        "../scripts/query_page.py"
 
 
 rule plot_history:
