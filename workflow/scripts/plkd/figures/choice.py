@@ -31,14 +31,19 @@ def plot_choice(choice: pd.DataFrame, names: Mapping[str, str], kinds: Mapping[s
         9.0, 1.0 + 0.26 * max(n_methods, 3), 1, 3, width_ratios=[2.2, 1, 1.4], sharey=True
     )
     colours = [KIND_COLOURS[kinds[method]] for method in choice["method"]]
-    for row, (place, colour) in enumerate(zip(choice.itertuples(), colours, strict=True)):
-        if pd.isna(place.macro_f1):
-            score.text(0.01, row, short(place.reason, 60), va="center", fontsize=7, color="#888888")
+    columns = ["macro_f1", "macro_f1_lower", "macro_f1_upper", "share_best", "cpu_seconds"]
+    values = choice[columns].to_numpy(dtype=float)
+    for row, (mean, lower, upper, best, cost) in enumerate(values):
+        colour = colours[row]
+        if np.isnan(mean):
+            reason = short(choice["reason"].iloc[row], 60)
+            score.text(0.01, row, reason, va="center", fontsize=7, color="#888888",
+                       transform=score.get_yaxis_transform())  # fmt: skip
             continue
-        score.plot([place.macro_f1_lower, place.macro_f1_upper], [row, row], color=colour, lw=1.5)
-        score.plot(place.macro_f1, row, "o", color=colour, markersize=5)
-        sure.barh(row, place.share_best, color=colour, height=0.6)
-        time.plot(place.cpu_seconds, row, "o", color=colour, markersize=5)
+        score.plot([lower, upper], [row, row], color=colour, lw=1.5)
+        score.plot(mean, row, "o", color=colour, markersize=5)
+        sure.barh(row, best, color=colour, height=0.6)
+        time.plot(cost, row, "o", color=colour, markersize=5)
     score.set_yticks(range(n_methods), [plain(names[method]) for method in choice["method"]])
     score.set_ylim(max(n_methods, 1) - 0.5, -0.5)
     low = choice.loc[choice["method"].map(kinds) != "control", "macro_f1"].min()
