@@ -1075,6 +1075,16 @@ def modality_pairs():
     return found
 
 
+def outcomes_of_integration():
+    return [
+        (
+            {"dataset": dataset, "method": method},
+            filled("<methods>/embeddings/{method}.json", dataset=dataset, method=method),
+        )
+        for dataset, method in product(EVALUATED, config["integration"])
+    ]
+
+
 PAPER_NUMBERS = [f"table{n}" for n in range(2, 7)] + ["figure5", "figure6", "figure7", "claims"]
 
 
