@@ -730,6 +730,7 @@ def method_settings(wildcards):
     """How a method is run, as JSON; see run_method.py."""
     method, row = wildcards.method, METHODS.loc[wildcards.method]
     limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
+    limits |= config["limits"]["methods"].get(method, {})
     environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
     needs = (
         f"{row['runs']} not provided: name it under 'folders' in the configuration"
@@ -746,7 +747,7 @@ def method_settings(wildcards):
             "provided": beside(config["folders"][method]) if method in config["folders"] else None,
             "device": config["device"],
             "seed": int(wildcards.get("seed", 0)),
-            "limits": {**limits, **config["limits"]["methods"].get(method, {})},
+            "limits": {key: float(value) for key, value in limits.items()},
             "r_packages": environment.get("r", []),
             "debian": environment.get("debian", []),
         }
