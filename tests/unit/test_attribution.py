@@ -405,7 +405,7 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     )
     cells.write_h5ad(tmp_path / "query.h5ad")
     labels = np.array(model.labels)[np.arange(30) % 2]
-    predictions = pd.DataFrame({"cell_id": names, "label": labels})
+    predictions = pd.DataFrame({"cell_id": names, "label": labels, "unknown": False})
     found = attribute_query(
         model, tmp_path / "query.h5ad", predictions, per_label=4, seed=0, progress=False
     )
@@ -422,6 +422,21 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(found, name))
     assert (loaded.genes, loaded.labels) == (model.genes, model.labels)
     assert (loaded.cells != found.cells).nnz == 0
+
+    flagged = predictions.assign(unknown=np.arange(30) >= 5)
+    of_known = attribute_query(
+        model, tmp_path / "query.h5ad", flagged, per_label=4, seed=0, progress=False
+    )
+    assert sorted(of_known.cell_ids) == names[:5]
+    of_unknown = attribute_query(
+        model,
+        tmp_path / "query.h5ad",
+        predictions.assign(unknown=True),
+        per_label=4,
+        seed=0,
+        progress=False,
+    )
+    assert list(of_unknown.cell_ids) == list(found.cell_ids)
 
     foreign = predictions.assign(label="unheard of")
     with pytest.raises(InputError, match="unheard of"):

@@ -826,7 +826,7 @@ def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
-    made += outputs_of("query_page")
+    made += outputs_of("query_page", "predicted_figures")
     made += outputs_of("cross_fit", variants=filter(has_jury, VARIANTS))
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     made += outputs_of(
