@@ -70,7 +70,7 @@ def attribute_query(
     cells.require_genes(model.genes)
     predictions = cells.in_order(predictions, "the predictions")
     rows = sample_per_label(predictions["label"].to_numpy(), per_label, seed)
-    chosen = cells.take(rows)
+    chosen = background.imputer.fill(cells.take(rows), cells.measured)
     codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
     if (codes < 0).any():
         raise InputError(

@@ -149,11 +149,11 @@ def train_teacher(
         device=device,
     )
     history = training.run(resume_file, [inside.indices, inside.indptr], progress=progress)
-    teacher = training.trained(mask.tokens)
+    background = Background.sample(reference, settings.background_cells, seed)
+    teacher = replace(training.trained(mask.tokens), background=background)
     _warn_if_uncalibrated(teacher)
     return Model(
         teacher=teacher,
-        background=Background.sample(reference, settings.background_cells, seed),
         history=history,
         seed=seed,
         provenance={"cells_per_label": cells_per_label, **(provenance or {})},
@@ -229,7 +229,7 @@ def train_student(
         about = evidence.describe()
     else:
         novelty = _novelty_of_held_out(reference, student, seed)
-    student = replace(student, novelty=novelty)
+    student = replace(student, novelty=novelty, background=teacher.background)
     _warn_if_uncalibrated(student)
     return replace(
         model,
