@@ -9,7 +9,7 @@ import pytest
 
 from columns import columns_of, documented, undocumented
 from plkd.evaluation import columns as evaluation_columns
-from plkd.evaluation import embeddings, marker_recovery, tables
+from plkd.evaluation import embeddings, integration, marker_recovery, tables
 from plkd.interpret import columns as interpret_columns
 from plkd.interpret import key_genes, pathway_names
 from plkd.pathways import gene_sets
@@ -27,6 +27,7 @@ DECLARED = {
     f"{RUN}/evaluation/confusion.tsv": tables.CONFUSION_COLUMNS,
     f"{RUN}/evaluation/confidence.tsv": tables.CONFIDENCE_COLUMNS,
     f"{RUN}/evaluation/embedding.tsv": embeddings.EMBEDDING_COLUMNS,
+    f"{RUN}/evaluation/integration.tsv": integration.INTEGRATION_COLUMNS,
     "benchmark/annotation.tsv": tables.METRIC_COLUMNS,
     "benchmark/annotation_summary.tsv": tables.SUMMARY_COLUMNS,
     "benchmark/overall.tsv": tables.OVERALL_COLUMNS,

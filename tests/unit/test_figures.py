@@ -14,7 +14,7 @@ from plkd.evaluation.tables import evaluate
 from plkd.figures.benchmark import plot_benchmark
 from plkd.figures.confidence import plot_confidence
 from plkd.figures.confusion import plot_confusion
-from plkd.figures.embedding import plot_embedding
+from plkd.figures.embedding import plot_embedding, plot_integration
 from plkd.figures.history import plot_history
 from plkd.figures.labels import label_colours, plain, short
 from plkd.figures.networks import plot_networks
@@ -138,6 +138,21 @@ def test_embedding_figure(n_labels, batches, tmp_path):
     assert f"{n_labels} {short(names[-1])} *" in shown
     if len(batches) > 1:
         assert all(plain(batch) in shown for batch in batches)
+
+
+@pytest.mark.parametrize(("n_labels", "n_batches"), [(2, 1), (30, 40)])
+def test_integration_figure_has_a_row_per_space_and_names_all_groups(n_labels, n_batches, tmp_path):
+    names = [*ODD_NAMES, *(f"type {i}" for i in range(30))][:n_labels]
+    batches = [f"batch {i}" for i in range(n_batches)]
+    cells = coordinates(names, batches)
+    figure = plot_integration(
+        cells, names[:-1], spaces={space: f"{space} $" for space in cells["space"].unique()}
+    )
+    saved(figure, tmp_path)
+    shown = texts(figure)
+    assert f"{n_labels} {short(names[-1])} *" in shown
+    assert all(plain(f"{space} $") in shown for space in cells["space"].unique())
+    assert all(batch in shown for batch in cells["batch"].unique())
 
 
 def slides(n_slices: int, n_labels: int, *, known: bool = True) -> pd.DataFrame:

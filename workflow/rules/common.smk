@@ -104,6 +104,7 @@ CATEGORIES = {
     "training": "4. Training",
     "data": "5. Data",
     "why": "6. Why this label",
+    "integration": "7. Integration",
 }
 
 
@@ -340,6 +341,7 @@ wildcard_constraints:
     seed=r"\d+",
     model="|".join(MODELS),
     method=r"\w+",
+    integrator="|".join(config["integration"]) or "none",
 
 
 # ----------------------------------------------------------------------------------------- sources
@@ -661,8 +663,10 @@ MAPPED_CELLS = 20_000  # of reference and query together; more would not be told
 
 
 def reference_to_embed(wildcards):
-    """The Student's embedding of the reference is for nothing; that of the Teacher is mapped."""
-    return "<prepared>/reference.h5ad" if wildcards.model == "teacher" else []
+    """The Teacher's embedding of the reference is mapped; that of the Student is for nothing but the
+    scores of integration."""
+    wanted = wildcards.model == "teacher" or config["integration"]
+    return "<prepared>/reference.h5ad" if wanted else []
 
 
 # ------------------------------------------------------------------------------------ interpretation
@@ -735,6 +739,8 @@ def scores():
     names = {"dataset": EVALUATED, "seed": config["seeds"]}
     made = expand([PATHVARS.apply(predictions_by(method)) for method in OTHERS], **names)
     made += outputs_of("evaluate", "evaluate_figures", datasets=EVALUATED)
+    if config["integration"]:
+        made += outputs_of("integration", datasets=EVALUATED)
     return made + outputs_of("benchmark_table")
 
 

@@ -1,4 +1,4 @@
-# Only the rules of this module read the truth.
+# Only the rules of this module and of integration.smk read the truth.
 
 
 rule method:

@@ -16,6 +16,7 @@ __getattr__, __dir__ = lazy_names(
         "plot_explanation": "plkd.figures.explain:plot_explanation",
         "plot_faithfulness": "plkd.figures.faithfulness:plot_faithfulness",
         "plot_history": "plkd.figures.history:plot_history",
+        "plot_integration": "plkd.figures.embedding:plot_integration",
         "plot_key_genes": "plkd.figures.key_genes:plot_key_genes",
         "plot_label_pathways": "plkd.figures.pathways:plot_label_pathways",
         "plot_networks": "plkd.figures.networks:plot_networks",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from plkd.figures.benchmark import plot_benchmark
     from plkd.figures.confidence import plot_confidence
     from plkd.figures.confusion import plot_confusion
-    from plkd.figures.embedding import plot_embedding
+    from plkd.figures.embedding import plot_embedding, plot_integration
     from plkd.figures.explain import plot_explanation
     from plkd.figures.faithfulness import plot_faithfulness
     from plkd.figures.history import plot_history
@@ -56,6 +57,7 @@ __all__ = [
     "plot_explanation",
     "plot_faithfulness",
     "plot_history",
+    "plot_integration",
     "plot_key_genes",
     "plot_label_pathways",
     "plot_networks",

@@ -88,6 +88,78 @@ def plot_embedding(
     return figure
 
 
+def plot_integration(
+    coordinates: pd.DataFrame,
+    reference_labels: Sequence[str],
+    *,
+    spaces: dict[str, str],
+    subtitle: str = "",
+    seed: int = 0,
+) -> Figure:
+    """Draw UMAPs of several embeddings of the same cells: a row each, by batch and by cell type.
+
+    Parameters
+    ----------
+    coordinates
+        As for :func:`plot_embedding`.
+    reference_labels
+        Labels of the reference, which fixes the colours; other labels come after them.
+    spaces
+        Titles of the rows, by the values of `space`.
+    subtitle
+        What a reader must know.
+    seed
+        Of the order in which points cover each other.
+    """
+    shuffled = coordinates[coordinates["label"].notna()].sample(frac=1, random_state=seed)
+    labels, batches = (shuffled[name].astype(str) for name in ("label", "batch"))
+    unseen = sorted(set(labels) - set(reference_labels))
+    columns = {
+        "batch": sorted(batches.unique()),
+        "label": [name for name in reference_labels if name in set(labels)] + unseen,
+    }
+    colours = {
+        "batch": label_colours(columns["batch"]),
+        "label": label_colours([*reference_labels, *unseen]),
+    }
+    texts = {key: _legend_texts(key, names, unseen) for key, names in columns.items()}
+    per_column = max(4, int(14 * len(spaces)))
+    widths = {
+        key: 0.3 + (1 + (len(one) - 1) // per_column) * (0.35 + 0.062 * max(map(len, one)))
+        for key, one in texts.items()
+    }
+    figure, grid = new_figure(
+        6.0 + sum(widths.values()), 3.0 * len(spaces) + 0.5, len(spaces), 4, squeeze=False,
+        width_ratios=[3.0, widths["batch"], 3.0, widths["label"]],
+    )  # fmt: skip
+    for row, (space, title) in zip(grid, spaces.items(), strict=True):
+        cells = shuffled[shuffled["space"] == space]
+        for axes, key in zip(row[::2], columns, strict=True):
+            _scatter(axes, cells, cells[key].astype(str), colours[key])
+            if key == "label":
+                _number_groups(axes, cells, columns[key])
+        row[0].set_ylabel(plain(title), fontsize=10)
+        for axes in row[1::2]:
+            axes.set_axis_off()
+    for axes, key in zip(grid[0, ::2], columns, strict=True):
+        axes.set_title({"batch": "by batch", "label": "by cell type"}[key])
+    for axes, key in zip(grid[0, 1::2], columns, strict=True):
+        handles = [_dot(colours[key][name]) for name in columns[key]]
+        axes.legend(
+            handles, [f" {text}" for text in texts[key]], alignment="left", loc="upper left",
+            title="* not in the reference" if key == "label" and unseen else None,
+            title_fontsize=7.5, ncols=1 + (len(handles) - 1) // per_column, borderaxespad=0,
+            handletextpad=0.2, columnspacing=0.8, fontsize=7.5, bbox_to_anchor=(0, 1),
+        )  # fmt: skip
+    if subtitle:
+        figure.supxlabel(plain(subtitle), fontsize=8, color="#555555")
+    return figure
+
+
+def _dot(colour: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker="o", markersize=5, color=colour)
+
+
 def _scatter(axes: Axes, cells: pd.DataFrame, groups: pd.Series, colours: dict[str, str]) -> None:
     size = float(np.clip(12_000 / max(len(cells), 1), 0.8, 14))
     axes.scatter(
@@ -131,9 +203,7 @@ def _n_columns(texts: Sequence[str]) -> int:
 
 
 def _add_legend(axes: Axes, texts: Sequence[str], colours: Sequence[str], title: str) -> None:
-    handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour) for colour in colours
-    ]
+    handles = [_dot(colour) for colour in colours]
     axes.legend(
         # matplotlib leaves out entries that begin with "_"
         handles, [f" {text}" for text in texts], title=title, title_fontsize=8, alignment="left",

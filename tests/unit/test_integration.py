@@ -1,0 +1,149 @@
+"""Scores of batch integration, against definitions written as loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import chisquare
+
+from plkd.evaluation.integration import (
+    SCORES,
+    bras,
+    clisi,
+    cluster_scores,
+    groups_of_cells,
+    ilisi,
+    integration_scores,
+    kbet_acceptance,
+    kbet_per_label,
+    lisi,
+    score_integration,
+)
+
+
+def cells_apart(n=240, shift=0.0, seed=0):
+    """Three types far apart, three batches in them, shifted within the type."""
+    rng = np.random.default_rng(seed)
+    labels, batches = rng.integers(0, 3, n), rng.integers(0, 3, n)
+    X = rng.normal(size=(n, 4))
+    X[:, 0] += 12 * labels
+    X[:, 1] += shift * batches
+    return (
+        X,
+        np.array(list("abc"), dtype=object)[labels],
+        np.array(list("xyz"), dtype=object)[batches],
+    )
+
+
+def nearest(X, i, k):
+    return np.argsort(((X - X[i]) ** 2).sum(axis=1), kind="stable")[:k]
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_kbet_agrees_with_a_test_of_every_neighbourhood(shift):
+    X, _, batches = cells_apart(shift=shift)
+    k = 20  # a quarter of 80
+    share = pd.Series(batches).value_counts(normalize=True).sort_index()
+    accepted = []
+    for i in range(len(X)):
+        seen = (
+            pd.Series(batches[nearest(X, i, k)]).value_counts().reindex(share.index, fill_value=0)
+        )
+        accepted.append(chisquare(seen, share * k).pvalue >= 0.05)
+    assert kbet_acceptance(X, batches) == pytest.approx(np.mean(accepted))
+
+
+def test_kbet_falls_as_batches_part_and_is_about_one_minus_alpha_where_they_are_one():
+    batches = cells_apart(1500)[2]
+    rates = [kbet_acceptance(cells_apart(1500, shift=shift)[0], batches) for shift in (0, 1, 6)]
+    assert rates[0] > 0.9
+    assert rates == sorted(rates, reverse=True)
+    assert rates[2] < 0.05
+
+
+def test_kbet_of_types_does_not_mind_what_the_batches_hold():
+    X, labels, batches = cells_apart(900)
+    # batch x has hardly any cells of type a, but those that it has lie among the others
+    rng = np.random.default_rng(1)
+    kept = ~((labels == "a") & (batches == "x") & (rng.random(900) < 0.8))
+    X, labels, batches = X[kept], labels[kept], batches[kept]
+    assert kbet_per_label(X, labels, batches) > 0.85
+    assert kbet_acceptance(X, batches) < kbet_per_label(X, labels, batches) - 0.1
+
+
+def test_lisi_agrees_with_a_search_for_every_cell():
+    X, labels, _ = cells_apart(150)
+    found = lisi(X, labels, perplexity=10)
+    for i in range(0, 150, 10):
+        around = nearest(X, i, 30)[1:]
+        d = np.sqrt(((X[around] - X[i]) ** 2).sum(axis=1))
+        low, high = 1e-9, 1e9
+        for _ in range(200):
+            beta = np.sqrt(low * high)
+            p = np.exp(-(d - d.min()) * beta)
+            p /= p.sum()
+            entropy = -np.sum(p[p > 0] * np.log(p[p > 0]))
+            low, high = (beta, high) if entropy > np.log(10) else (low, beta)
+        shares = [p[labels[around] == one].sum() for one in "abc"]
+        assert found[i] == pytest.approx(1 / np.sum(np.square(shares)), rel=1e-3)
+
+
+def test_lisi_of_one_group_is_one_and_of_even_groups_their_number():
+    X, labels, batches = cells_apart(900)
+    assert np.allclose(lisi(X, ["one"] * 900), 1)
+    assert ilisi(X, list(batches)) > 0.8
+    assert clisi(X, list(labels)) > 0.99
+    assert ilisi(cells_apart(900, shift=30)[0], list(batches)) < 0.01
+    assert np.isnan(ilisi(X, ["one"] * 900))
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_bras_agrees_with_a_loop(shift):
+    X, labels, batches = cells_apart(90, shift=shift)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    distance = 1 - unit @ unit.T
+    of_types = []
+    for label in "abc":
+        of_cells = []
+        for i in np.flatnonzero(labels == label):
+            same = (labels == label) & (batches == batches[i])
+            others = [
+                distance[i, (labels == label) & (batches == one)].mean()
+                for one in set(batches[labels == label]) - {batches[i]}
+            ]
+            inside = distance[i, same].sum() / (same.sum() - 1)
+            outside = np.mean(others)
+            of_cells.append(1 - abs(outside - inside) / max(inside, outside))
+        of_types.append(np.mean(of_cells))
+    assert bras(X, labels, batches) == pytest.approx(np.mean(of_types), abs=1e-9)
+
+
+def test_clusters_find_types_that_lie_apart():
+    X, labels, _ = cells_apart()
+    assert cluster_scores(X, list(labels)) == {"ari": 1.0, "nmi": pytest.approx(1.0)}
+
+
+def test_every_score_is_one_way_round():
+    good = pd.DataFrame(dict(zip(("label", "batch"), cells_apart(600)[1:], strict=True)))
+    kept = integration_scores(cells_apart(600)[0].astype(np.float32), good)
+    parted = integration_scores(cells_apart(600, shift=8.0)[0].astype(np.float32), good)
+    assert list(kept) == list(SCORES)
+    for name in ("kbet", "kbet_per_label", "batch_asw", "bras", "ilisi"):
+        assert kept[name] > parted[name] + 0.1, name
+    assert kept["cell_type_asw"] > parted["cell_type_asw"]
+
+
+def test_scores_are_of_all_of_the_query_and_of_types_that_the_reference_lacks():
+    X, labels, batches = cells_apart(300)
+    role = np.where(batches == "x", "reference", "query")
+    labels[:5] = None
+    cells = pd.DataFrame({"role": role, "label": labels, "batch": batches})
+    groups = groups_of_cells(cells, ["a"])
+    assert list(groups) == ["all", "query", "unseen"]
+    assert len(groups["all"]) == 295
+    assert set(cells["label"].iloc[groups["unseen"]]) == {"b", "c"}
+    assert "unseen" not in groups_of_cells(cells, ["a", "b"])
+    table = score_integration({"one": X, "two": X[:, :2]}, cells, groups, max_cells=100)
+    assert set(table["n_cells"]) == {100}
+    assert list(table["method"]) == ["one", "two"] * 3
