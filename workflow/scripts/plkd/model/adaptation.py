@@ -1,9 +1,13 @@
-"""Confidence for a query that says less of its cells than the reference does.
+"""Confidence, and the limit of the unknown, for a query that differs from the reference as a whole.
 
 Shallow cells, and cells of which genes were not measured, say less; a network that has learnt from
 better cells does not know that. Cells of the reference which it remembers do: they are made as
 shallow as the query's, they lose the genes that it lacks, and what is then said of them, set
-against what is said of the whole cells, tells by how much certainty is too high.
+against what is said of the whole cells, tells by how much certainty is too high, and by how much
+cells lie further out without being of another kind.
+
+All cells of another study lie further out. A reference of several batches knows by how much, one of
+a single batch has to take it from the query's own nearest cells.
 """
 
 from __future__ import annotations
@@ -38,19 +42,22 @@ class Adaptation:
         query's.
     temperature
         By which the logits are divided once more, at least 1.
+    distance
+        By which the cells lie further from the reference than its own, at least 1.
     """
 
     depth: float = 1.0
     temperature: float = 1.0
+    distance: float = 1.0
 
     def of(self, network: TrainedNetwork) -> TrainedNetwork:
-        """The network with its confidence lowered."""
-        calibration = network.calibration
+        """The network with its confidence lowered, and its limit of the unknown further out."""
+        calibration, novelty = network.calibration, network.novelty
+        if novelty is not None:
+            novelty = replace(novelty, distances=novelty.distances * np.float32(self.distance))
+        temperature = calibration.temperature * self.temperature
         return replace(
-            network,
-            calibration=replace(
-                calibration, temperature=calibration.temperature * self.temperature
-            ),
+            network, calibration=replace(calibration, temperature=temperature), novelty=novelty
         )
 
 
@@ -77,37 +84,86 @@ def adapt(
     measured
         Which genes the query has, (genes,).
     """
+    further = _further_out(network, cells)
     background = network.background
     if background is None or not network.settings.background_cells or not cells.shape[0]:
-        return Adaptation()
+        return Adaptation(distance=further)
     weights = _like_the_query(background, network.predict(cells)[0].argmax(axis=1))
     counts = _Counts.of(background.cells)
     shown = float(cells[:, measured].getnnz(axis=1).mean())
     depth = _depth(counts.counts[:, measured], weights, shown)
     if measured.all() and depth == 1.0:
-        return Adaptation()
-    whole = network.predict(background.cells)[0].astype(np.float64)
+        return Adaptation(distance=further)
     only_measured = sparse.diags_array(measured.astype(np.float32))
-    losses = np.zeros(len(_TEMPERATURES))
-    for draw in range(_DRAWS):
-        worse = sparse.csr_matrix(counts.thinned(depth, draw) @ only_measured)
-        said = network.predict(background.imputer.fill(worse, measured))[0].astype(np.float64)
-        log_odds = np.log(said.clip(min=_LEAST_LIKELY))
-        for i, temperature in enumerate(_TEMPERATURES):
-            losses[i] -= weights @ (whole * log_softmax(log_odds / temperature, axis=1)).sum(axis=1)
-    found = Adaptation(depth, float(_TEMPERATURES[losses.argmin()]))
-    if found.temperature > _WORTH_SAYING:
+    worse = sparse.vstack([counts.thinned(depth, draw) @ only_measured for draw in range(_DRAWS)])
+    worse = background.imputer.fill(sparse.csr_matrix(worse), measured)
+    temperature = _temperature(network, background.cells, worse, weights)
+    further = max(further, _further_out_if_worse(network, background.cells, worse, weights))
+    if temperature > _WORTH_SAYING or further > _WORTH_SAYING:
         logger.info(
             "the query has %.0f %% of the model's genes, and shows as many of them in a cell as "
-            "the reference at %.0f %% of its counts: logits are divided by %.2f, so that "
-            "confidence is lower",
-            *(100 * measured.mean(), 100 * depth, found.temperature),
+            "the reference at %.0f %% of its counts: logits are divided by %.2f, distances by %.2f",
+            *(100 * measured.mean(), 100 * depth, temperature, further),
         )
-    return found
+    return Adaptation(depth, temperature, further)
+
+
+_WORTH_SAYING = 1.05
+
+
+def _temperature(
+    network: TrainedNetwork,
+    whole: sparse.csr_matrix,
+    worse: sparse.csr_matrix,
+    weights: NDArray[np.float64],
+) -> float:
+    """By which logits are divided for worse copies of cells to say what is said of the cells."""
+    expected = network.predict(whole)[0].astype(np.float64)
+    said = np.log(network.predict(worse)[0].astype(np.float64).clip(min=_LEAST_LIKELY))
+    said = said.reshape(-1, *expected.shape)
+    losses = [
+        -(weights @ (expected * log_softmax(said / t, axis=2)).sum(axis=(0, 2)))
+        for t in _TEMPERATURES
+    ]
+    return float(_TEMPERATURES[int(np.argmin(losses))])
 
 
 _LEAST_LIKELY = 1e-30
-_WORTH_SAYING = 1.05
+
+
+def _further_out_if_worse(
+    network: TrainedNetwork,
+    whole: sparse.csr_matrix,
+    worse: sparse.csr_matrix,
+    weights: NDArray[np.float64],
+) -> float:
+    """By which worse copies of cells lie further out than the cells, at least 1."""
+    if network.novelty is None:
+        return 1.0
+    near = network.novelty.distance(whole, remembered=True)
+    far = network.novelty.distance(worse)
+    copies = np.tile(weights, len(far) // len(near))
+    return max(_weighted_median(far, copies) / max(_weighted_median(near, weights), _NOWHERE), 1.0)
+
+
+def _further_out(network: TrainedNetwork, cells: sparse.csr_matrix) -> float:
+    """By which the nearest cells of a query lie further out than those of the reference."""
+    novelty = network.novelty
+    if novelty is None or not novelty.of_one_batch or not cells.shape[0]:
+        return 1.0
+    near = max(float(np.quantile(novelty.distances, _NEAREST)), _NOWHERE)
+    ratio = float(np.quantile(novelty.distance(cells), _NEAREST)) / near
+    return min(ratio, _MOST_FURTHER) if ratio > _WORTH_SAYING else 1.0
+
+
+_NEAREST = 0.1  # share of a query that will be of known types
+_MOST_FURTHER = 1.5  # a query that lies further out is of something else
+_NOWHERE = 1e-6
+
+
+def _weighted_median(values: NDArray[np.floating], weights: NDArray[np.float64]) -> float:
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(weights[order].cumsum(), weights.sum() / 2)])
 
 
 def _like_the_query(background: Background, codes: NDArray[np.integer]) -> NDArray[np.float64]:

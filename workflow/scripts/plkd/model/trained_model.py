@@ -348,6 +348,7 @@ def _take_novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty | None:
     if not arrays:
         return None
     arrays["neighbours"] = int(arrays["neighbours"].item())
+    arrays["of_one_batch"] = bool(arrays["of_one_batch"].item())
     novelty = Novelty(**arrays)
     if len(novelty.components) != n_genes:
         raise ValueError(f"components of {len(novelty.components)} genes")

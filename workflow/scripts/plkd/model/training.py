@@ -245,7 +245,13 @@ def _novelty_of_folds(
     """How odd the cells of every fold look to the other folds, and to Students of these."""
     doubt = entropy(calibration.probabilities(torch.from_numpy(evidence.logits)).numpy())
     doubt[~evidence.known(reference)] = np.nan
-    return fit_novelty(reference.take(evidence.rows), evidence.folds, doubt, seed=seed)
+    return fit_novelty(
+        reference.take(evidence.rows),
+        evidence.folds,
+        doubt,
+        of_one_batch=evidence.folds.by == "cell",
+        seed=seed,
+    )
 
 
 def _novelty_of_held_out(
@@ -255,7 +261,7 @@ def _novelty_of_held_out(
     parts = split_validation(reference.codes, student.settings.validation_fraction, seed)
     doubt = np.full(len(reference.codes), np.nan)
     doubt[parts[1]] = entropy(student.predict(reference.cells[parts[1]])[0])
-    return fit_novelty(reference, [parts], doubt, seed=seed)
+    return fit_novelty(reference, [parts], doubt, of_one_batch=True, seed=seed)
 
 
 def _warn_if_uncalibrated(network: TrainedNetwork) -> None:

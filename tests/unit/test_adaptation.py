@@ -136,7 +136,8 @@ def test_a_model_that_keeps_no_cells_cannot_see() -> None:
     network = student()
     settings = dataclasses.replace(network.settings, background_cells=0)
     for blind in (student(background=None), student(settings=settings)):
-        assert adapt(blind, logged(query(0.1)), ALL) == Adaptation()
+        found = adapt(blind, logged(query(0.1)), ALL)
+        assert (found.depth, found.temperature) == (1.0, 1.0)
     assert adapt(network, logged(query())[:0], ALL) == Adaptation()
 
 
@@ -147,3 +148,56 @@ def test_rows_that_are_looked_at(n_cells: int) -> None:
     assert (np.diff(rows) > 0).all()
     if n_cells:
         assert (rows[0], rows[-1]) == (0, n_cells - 1)
+
+
+# ------------------------------------------------------------------------------- unknown cells
+
+
+def flagged(network, x) -> float:
+    """Share of cells that the score of unknown cells flags, without their doubt."""
+    score = network.novelty.scores(network.distance(x), np.zeros(x.shape[0]))
+    return float((score > network.unknown_above).mean())
+
+
+def shifted(x: sparse.csr_matrix) -> sparse.csr_matrix:
+    """As another study might see the cells: every gene moved by a little, in all cells alike."""
+    shift = np.random.default_rng(5).normal(0, 1.0, x.shape[1])
+    moved = np.maximum(x.toarray() + shift * (x.toarray() > 0), 0)
+    return sparse.csr_matrix(moved, dtype=np.float32)
+
+
+def test_cells_of_another_study_are_not_unknown_as_a_whole() -> None:
+    """The reference has one batch, so the limit moves out; new types are found beyond it."""
+    network = student()
+    assert network.novelty.of_one_batch
+    cells = make_cells(500, 110, types=6, seed=9)
+    known = cells.obs["cell_type"].isin(network.labels).to_numpy()
+    x = shifted(logged(cells))
+    found = adapt(network, x, ALL)
+    assert found.distance > 1.1
+    assert flagged(network, x[known]) > 0.2
+    assert flagged(found.of(network), x[known]) < 0.12
+    assert flagged(found.of(network), x[~known]) > 0.5
+
+
+def test_a_reference_of_several_batches_knows_how_far_out_another_one_lies() -> None:
+    novelty = dataclasses.replace(student().novelty, of_one_batch=False)
+    found = adapt(student(novelty=novelty, background=None), shifted(logged(query())), ALL)
+    assert found == Adaptation()
+
+
+def test_a_query_of_something_else_stays_unknown() -> None:
+    """However far out all of its cells lie, the limit moves by half at most."""
+    network = student()
+    strange = sparse.csr_matrix(np.random.default_rng(0).random((200, 110)) * 5, dtype=np.float32)
+    found = adapt(network, strange, ALL)
+    assert found.distance == 1.5
+    assert flagged(found.of(network), strange) > 0.8
+
+
+def test_shallow_cells_are_not_unknown_for_being_shallow() -> None:
+    novelty = dataclasses.replace(student().novelty, of_one_batch=False)
+    network, x = student(novelty=novelty), logged(query(0.05))
+    found = adapt(network, x, ALL)
+    assert flagged(network, x) > 0.3
+    assert flagged(found.of(network), x) < 0.15
