@@ -13,6 +13,7 @@ SHIPPED = (
     "resources/gene_sets/*",
     "resources/gene_names/*",
     "resources/markers/*",
+    "resources/page/*",
     "resources/paper/*",
     "config/methods.tsv",
     "workflow/schemas/*.yaml",

@@ -96,10 +96,10 @@ def test_a_notebook_gets_labels_and_reasons(
 
 def test_a_model_says_what_it_is(model: plkd.Model, reference: ad.AnnData) -> None:
     counts = reference.obs["cell_type"].value_counts()
-    text = repr(model)
-    assert text.startswith(f"Model of 4 labels, {len(model.genes)} genes, ")
+    assert repr(model).startswith(f"Model of 4 labels, {len(model.genes)} genes, ")
+    text = model.card()
     for label, number in counts.items():
-        assert f"'{label}' ({number})" in text
+        assert f"| {label} | {number} |" in text
     assert "reference.h5ad" in text
     assert model.cells_per_label == counts.sort_index().to_dict()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import anndata as ad
@@ -11,7 +12,10 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-import baseline as baseline_script
+import exchange
+import run_actinn
+import run_cellcano
+import run_library
 import true_labels as true_labels_script
 from job import job
 from plkd.errors import InputError
@@ -28,7 +32,7 @@ from plkd.model.reference import Reference
 from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_model
 from plkd.pathways.mask import Mask
-from plkd.pipeline.methods import controls_of, read_registry
+from plkd.pipeline.methods import RUNS, chosen_methods, controls_of, read_registry
 from plkd.prediction.predict import predict_prepared
 from plkd.prediction.table import label_names, prediction_table, read_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
@@ -198,10 +202,20 @@ def test_the_registry_lists_every_method_once():
     registry = read_registry(REGISTRY)
     assert registry.index.is_unique
     assert registry.ne("").all(axis=None)
-    assert set(registry.index) == {*BASELINES, "student", "teacher", "true_labels"}
-    assert set(registry["kind"]) <= {"ours", "baseline", "control"}
+    by_library = registry.index[registry["script"] == "run_library.py"]
+    assert sorted(by_library) == sorted(BASELINES)
+    assert set(registry["kind"]) == {"ours", "baseline", "rival", "control"}
+    assert set(registry["runs"]) <= set(RUNS)
     assert set(registry["device"]) <= {"cpu", "gpu"}
-    assert list(registry.index[registry["input"] == "truth"]) == ["true_labels"]
+    assert list(registry.index[registry["reads"] == "truth"]) == ["true_labels"]
+    assert set(registry["sees_query"]) == {"nothing", "expression", "labels"}
+    scripts = REGISTRY.parents[1] / "workflow" / "scripts" / "methods"
+    named = set(registry["script"]) - {"-"}
+    assert named == {path.name for path in scripts.glob("run_*")}
+    environments = tomllib.loads(
+        (REGISTRY.parents[1] / "envs" / "methods" / "environments.toml").read_text()
+    )
+    assert set(registry["environment"]) == {"plkd", *environments}
     assert sorted(controls_of(registry)) == ["majority", "random", "true_labels"]
 
 
@@ -240,16 +254,21 @@ def with_long_indices(cells: ad.AnnData) -> ad.AnnData:
 
 
 def predict_with(method: str, files: PreparedPaths, folder: Path) -> pd.DataFrame:
-    """The prediction table of any method of the registry, made by its script."""
-    output = folder / f"{method}.parquet"
-    made = job(
-        input={"reference": files.reference, "query": files.query, "truth": files.truth},
-        output={"predictions": output},
-        wildcards={"method": method},
-        params={"seed": 0},
+    """The prediction table of a method of the library, made by its script."""
+    if method == "true_labels":
+        output = folder / f"{method}.parquet"
+        made = job(
+            input={"reference": files.reference, "truth": files.truth},
+            output={"predictions": output},
+        )
+        true_labels_script.main(made)
+        return read_predictions(output)
+    script = {"actinn": run_actinn, "cellcano": run_cellcano}.get(method, run_library)
+    query = exchange.Cells(files.query)
+    asked = exchange.Job(
+        method, exchange.Cells(files.reference), query, folder, 0, 1, "cpu", provided=None
     )
-    (true_labels_script if method == "true_labels" else baseline_script).main(made)
-    return read_predictions(output)
+    return prediction_table(query.ids, *script.annotate(asked))
 
 
 def train_ours(files: PreparedPaths) -> dict[str, TrainedNetwork]:
@@ -277,8 +296,8 @@ def ours(files) -> dict[str, TrainedNetwork]:
     return train_ours(files)
 
 
-@pytest.mark.parametrize("method", read_registry(REGISTRY).index)
-def test_every_method_runs_on_prepared_files(method, files, ours, tmp_path):
+@pytest.mark.parametrize("method", read_registry(REGISTRY).query("runs == 'library'").index)
+def test_every_method_of_the_library_runs_on_prepared_files(method, files, ours, tmp_path):
     if method in ours:
         table, _ = predict_prepared(ours[method], PreparedCells.read(files.query), progress=False)
     else:
@@ -298,3 +317,15 @@ def test_indices_may_have_64_bits(name, files):
     labels, found = BASELINES[name](*map(with_long_indices, cells), 0)
     assert labels == ["0", "1", "2"]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_methods_are_chosen_by_id_and_by_what_they_need():
+    registry = read_registry(REGISTRY)
+    assert chosen_methods(registry, ["linear_svm", "celltypist"]) == ["linear_svm", "celltypist"]
+    by_pip = registry.index[registry["runs"] == "pip"]
+    assert chosen_methods(registry, ["pip"]) == list(by_pip)
+    everything = chosen_methods(registry, ["all", "linear_svm"])
+    assert everything == list(registry.query("kind in ['baseline', 'rival']").index)
+    for wrong in ("celltypst", "majority", "student"):
+        with pytest.raises(InputError, match="unknown method"):
+            chosen_methods(registry, [wrong])

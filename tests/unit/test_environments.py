@@ -75,3 +75,24 @@ def test_torch_is_pinned_and_brings_its_own_cuda() -> None:
     assert pinned["torch"] == Version("2.13.0")
     everything = [pin for name in (*LOCKS, "oldest") for pin in lock(name)]
     assert not [pin for pin in everything if pin.startswith(("nvidia-", "triton", "cuda-"))]
+
+
+METHODS = tomllib.loads((ENVS / "methods" / "environments.toml").read_text())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_environments_of_methods_are_what_is_asked_for(name: str) -> None:
+    content = yaml.safe_load((ENVS / "methods" / f"{name}.yaml").read_text())
+    if "pip" not in METHODS[name]:
+        assert content["dependencies"] == METHODS[name]["conda"]
+        assert METHODS[name]["debian"]
+        assert METHODS[name]["r"]
+        return
+    pins = lock(f"methods/{name}")
+    pip = next(item["pip"] for item in content["dependencies"] if isinstance(item, dict))
+    assert pip == pins
+    assert not [pin for pin in pins if pin.startswith(("nvidia-", "triton", "cuda-"))]
+    pinned = versions(pins)
+    for requirement in map(Requirement, METHODS[name]["pip"]):
+        assert pinned[requirement.name] in requirement.specifier, requirement
+    assert {"numpy", "scipy", "h5py"} <= pinned.keys()  # what exchange.py needs

@@ -12,7 +12,6 @@ import scanpy as sc
 from scipy import sparse
 
 import annotate
-import baseline
 import benchmark_table
 import embedding_figure
 import evaluate as evaluate_script
@@ -22,6 +21,7 @@ import plot_history
 import true_labels
 from job import job
 from plkd.errors import InputError
+from plkd.evaluation.baselines import logistic_regression
 from plkd.evaluation.embeddings import (
     UMAP_COLUMNS,
     principal_components,
@@ -31,9 +31,10 @@ from plkd.evaluation.embeddings import (
     sample_cells,
     umap_of_query,
 )
-from plkd.evaluation.tables import label_counts, overall, summarise
+from plkd.evaluation.tables import evaluate, label_counts, overall, summarise
 from plkd.prediction.predict import write_embedding
-from plkd.prediction.table import read_predictions
+from plkd.prediction.table import prediction_table, read_predictions, write_predictions
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.tables import read_tsv
 from simulated import make_cells
 from trained import trained_model
@@ -83,14 +84,10 @@ def prepared(run) -> dict[str, Path]:
 def metrics(run, prepared) -> dict[str, Path]:
     """The tables of the evaluation of one baseline and the true labels."""
     predictions = run / "logistic_regression.parquet", run / "true_labels.parquet"
-    baseline.main(
-        job(
-            input=prepared,
-            wildcards={"method": "logistic_regression"},
-            params={"seed": 0},
-            output={"predictions": predictions[0]},
-        )
-    )
+    cells = (PreparedCells.read(prepared[side]).in_memory() for side in ("reference", "query"))
+    labels, probabilities = logistic_regression(*cells)
+    ids = PreparedCells.read(prepared["query"]).cell_ids
+    write_predictions(prediction_table(ids, labels, probabilities), predictions[0])
     true_labels.main(job(input=prepared, output={"predictions": predictions[1]}))
     names = ("metrics", "per_label", "abundance", "confusion", "confidence")
     output = {name: run / f"{name}.tsv" for name in names}
@@ -154,18 +151,18 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
 
 
 def make_map(run: Path, umap: Path, prepared: dict[str, Path], max_cells: int) -> None:
-    map_cells.main(
-        job(
-            input={
-                "embedding": run / "teacher.h5ad",
-                "reference": prepared["reference"],
-                "query": prepared["query"],
-            },
-            params={"max_cells": max_cells},
-            wildcards={"seed": "0"},
-            output={"teacher": umap, "pca": umap.with_stem(f"{umap.stem}_pca")},
-        )
+    task = job(
+        input={
+            "embedding": run / "teacher.h5ad",
+            "reference": prepared["reference"],
+            "query": prepared["query"],
+        },
+        wildcards={"seed": "0"},
+        output={"teacher": umap, "pca": umap.with_stem(f"{umap.stem}_pca")},
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_cells, "MAPPED_CELLS", max_cells)
+        map_cells.main(task)
 
 
 def draw_map(run: Path, folder: Path, prepared: dict[str, Path], max_cells: int) -> dict[str, Path]:
@@ -174,20 +171,20 @@ def draw_map(run: Path, folder: Path, prepared: dict[str, Path], max_cells: int)
     output = {"metrics": folder / "embedding_metrics.tsv"} | {
         suffix: folder / f"umap.{suffix}" for suffix in ("png", "pdf")
     }
-    embedding_figure.main(
-        job(
-            input={
-                **prepared,
-                "embedding": run / "teacher.h5ad",
-                "umap": folder / "umap.tsv",
-                "umap_pca": folder / "umap_pca.tsv",
-                "predictions": run / "logistic_regression.parquet",
-            },
-            params={"max_cells": max_cells},
-            wildcards={"seed": "0"},
-            output=output,
-        )
+    task = job(
+        input={
+            **prepared,
+            "embedding": run / "teacher.h5ad",
+            "umap": folder / "umap.tsv",
+            "umap_pca": folder / "umap_pca.tsv",
+            "predictions": run / "logistic_regression.parquet",
+        },
+        wildcards={"seed": "0"},
+        output=output,
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding_figure, "MAPPED_CELLS", max_cells)
+        embedding_figure.main(task)
     assert all(path.stat().st_size > 0 for path in output.values())
     return output
 
@@ -248,7 +245,7 @@ def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
                 "embedding": run / "teacher.h5ad",
                 "umap": tmp_path / "umap.tsv",
             },
-            params={"source": {}},
+            params={"source": {}, "further": {"groups": "batch", "top": 2}},
             wildcards={"dataset": "small", "variant": "default", "seed": "0"},
             output={
                 "annotated": tmp_path / "annotated.h5ad",
@@ -311,15 +308,24 @@ def test_an_embedding_of_other_cells_is_refused(run, prepared):
         read_embedding(run / "teacher.h5ad", cells.iloc[:-1])
 
 
-def test_an_unknown_baseline_is_refused(prepared, tmp_path):
-    with pytest.raises(InputError, match="logistic_regression"):
-        baseline.main(
-            job(
-                input=prepared,
-                wildcards={"method": "none"},
-                output={"predictions": tmp_path / "p.parquet"},
-            )
-        )
+def test_a_method_that_could_not_run_has_a_row_without_scores():
+    truth = pd.DataFrame({"cell_id": ["a", "b"], "label": ["x", "y"]})
+    labels = ["x", "y"]
+    tables = evaluate(
+        {
+            "failed": prediction_table([], labels, np.zeros((0, 2))),
+            "right": prediction_table(["a", "b"], labels, np.eye(2)),
+        },
+        truth,
+        {"x": 5, "y": 5},
+    )
+    metrics = tables["metrics"].set_index("method")
+    assert list(metrics["n_cells"]) == [0, 2]
+    assert metrics.drop(columns=["n_cells", "n_unseen"]).loc["failed"].isna().all()
+    assert set(tables["per_label"]["method"]) == {"right"}
+    runs = tables["metrics"].assign(dataset="d", variant="default", seed=0)
+    assert list(overall(runs)["method"]) == ["right"]
+    assert list(summarise(runs)["method"]) == ["right", "failed"]
 
 
 def test_label_counts_need_a_prepared_reference(prepared):

@@ -34,6 +34,7 @@ from plkd.model.trained_network import (
 )
 from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
+from trained import without_background
 
 GENES = [f"G{i}" for i in range(30)]
 LABELS = ["B cell", "T cell, naïve", "Monocyte"]
@@ -131,12 +132,11 @@ def test_a_saved_model_comes_back_as_it_was(model, folder):
 
 @pytest.mark.parametrize("absent", ["student", "teacher", "background"])
 def test_a_model_under_way_comes_back(model, absent, tmp_path):
-    less = {absent: None}
     if absent == "background":
-        less = {
-            kind: dataclasses.replace(one, background=None) for kind, one in model.networks.items()
-        }
-    dataclasses.replace(model, **less).save(tmp_path / "model")
+        less = without_background(model)
+    else:
+        less = dataclasses.replace(model, **{absent: None})
+    less.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert getattr(loaded, absent) is None
     assert not (tmp_path / "model" / f"{absent}.safetensors").exists()
@@ -174,8 +174,13 @@ def test_saving_a_loaded_model_gives_the_same_files(folder, tmp_path):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def test_the_folder_holds_six_files_and_no_code(folder):
-    assert {path.name for path in folder.iterdir()} == {"model.json", "history.tsv", *FILES}
+def test_the_folder_holds_files_that_are_no_code(folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "model.json",
+        "history.tsv",
+        "README.md",
+        *FILES,
+    }
     for name in FILES:
         assert load_file(folder / name)
     content = json.loads((folder / "model.json").read_text(encoding="utf-8"))

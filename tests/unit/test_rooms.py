@@ -18,6 +18,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "plkd"
 # From the top: a room may import from those below it and from itself.
 ROOMS = (
     "api",
+    "pages",
     "figures",
     "evaluation",
     "interpret",

@@ -767,5 +767,5 @@ def test_a_reference_too_small_to_calibrate_is_said(caplog: pytest.LogCaptureFix
     mask = Mask(genes, ["all"], sparse.csc_array(np.ones((110, 1), dtype=bool)), pd.DataFrame())
     model = train_model(reference, mask, fast({}), progress=False)
     assert caplog.text.count("no cell of the reference was held out") == 2
-    assert "not calibrated: no cell can be flagged unknown" in repr(model)
+    assert "not calibrated: no cell can be flagged unknown" in model.card()
     assert model.summary()["unknown_above"] == 1

@@ -17,7 +17,8 @@ from plkd.utils.resources import resource
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_FROM = (
     "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "config/methods.tsv",
-    "resources/gene_sets", "resources/gene_names", "resources/markers", "resources/paper",
+    "resources/gene_sets", "resources/gene_names", "resources/markers", "resources/page",
+    "resources/paper",
     "workflow/schemas", "workflow/scripts/plkd",
 )  # fmt: skip
 USED = """
@@ -125,6 +126,8 @@ def test_the_commands_work_from_the_wheel_and_so_do_the_next_steps(
     assert cell in plkd("explain", "sim/query.h5ad", "--model", "sim/model", "--cell", cell)
     plkd("explain", "sim/query.h5ad", "--model", "sim/model", "--cell", cell, "-o", "why.png")
     assert (empty / "why.png").read_bytes().startswith(b"\x89PNG")
+    plkd("report", "sim/labelled.h5ad", "sim/model", "-o", "page.html", "--truth", "label")
+    assert (empty / "page.html").stat().st_size > 1e6
 
 
 def test_every_module_and_nothing_else_is_in_the_wheel(wheel: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_simple_method_is_beside_the_models(finished: Project) -> None:
     for dataset in ("simulated", "booleans"):
         metrics = pd.read_csv(finished.run_folder(dataset) / "evaluation/metrics.tsv", sep="\t")
         metrics = metrics.set_index("method")
-        assert set(metrics.index) == set(methods["id"])
+        assert set(metrics.index) == set(methods.loc[methods["kind"] != "rival", "id"])
         simple = methods.loc[methods["kind"] == "baseline", "id"]
         assert (metrics.loc[simple, "macro_f1"] > metrics.loc["random", "macro_f1"] + 0.2).all()
 
@@ -157,3 +157,14 @@ def test_report_is_part_of_a_run(finished: Project) -> None:
     text = (finished.folder / "results" / "report.html").read_text()
     for item in ("map of the cells", "confusion of types", "training curves"):
         assert item in text
+
+
+@pytest.mark.parametrize("dataset", ["simulated", "booleans"])
+def test_the_report_leads_to_a_page_of_every_query(finished: Project, dataset: str) -> None:
+    results = finished.folder / "results"
+    page = finished.run_folder(dataset) / "labels.html"
+    link = page.relative_to(results).as_posix()
+    assert f'href=\\"{link}\\"' in (results / "report.html").read_text()
+    annotated = ad.read_h5ad(finished.run_folder(dataset) / "annotated.h5ad")
+    labelled = annotated.obs["plkd_label"].notna().sum()
+    assert f'"n_cells": {labelled},' in page.read_text(encoding="utf-8")

@@ -40,7 +40,6 @@ rule map_cells:
     resources:
         mem_mb=memory_mb,
     params:
-        max_cells=MAPPED_CELLS,
         code=code("map_cells.py"),
     script:
         "../scripts/map_cells.py"
@@ -54,6 +53,7 @@ rule annotate:
         predictions="<run>/predictions/student.parquet",
         embedding="<run>/embeddings/student.h5ad",
         umap="<run>/embeddings/umap.tsv",
+        label_tree=label_tree_of,
     output:
         annotated="<run>/annotated.h5ad",
         labels=shown("<run>/labels.tsv", "labels of the query (table)", "labels", "labels"),
@@ -68,6 +68,7 @@ rule annotate:
         mem_mb=memory_mb,
     params:
         source=annotated_source,
+        further=further_labels,
         code=code("annotate.py"),
     script:
         "../scripts/annotate.py"

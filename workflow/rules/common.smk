@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ import jsonschema
 import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import validate
 
 
@@ -26,6 +28,7 @@ pathvars:
     mask="<results>/{dataset}/{variant}/mask",
     methods="<results>/{dataset}/methods",
     methods_of_seed="<methods>/seed{seed}",
+    environments="environments",
 
 
 # Kept here, because functions of inputs run when another workflow may be the current one.
@@ -75,7 +78,7 @@ fingerprint.reachable_modules("plkd/__init__.py", locate)
 from plkd.errors import InputError
 from plkd.pipeline.configuration import markup_in, suggestion, violation
 from plkd.pipeline import console
-from plkd.pipeline.methods import read_registry
+from plkd.pipeline.methods import chosen_methods, read_registry
 from plkd.settings.datasets import READING, sources_in, with_paths
 from plkd.settings.presets import resolve
 
@@ -281,6 +284,8 @@ def check_dataset(dataset):
             stop(f"{name}: '{side}' needs a 'url', or the data set 'cells'.")
         if "url" not in source and "gene_activity" in source:
             stop(f"{name}: 'gene_activity' of '{side}' needs a 'url' of its own.")
+    if dataset["further_labels"]["groups"] and dataset["further_labels"]["cluster"]:
+        stop(f"{name}: 'further_labels' has both 'groups' and 'cluster': keep one.")
     files = [file["name"] for file in dataset.get("cells", {}).get("files", [])]
     if len(set(files)) < len(files):
         stop(f"{name}: two files of 'cells' have the same name.")
@@ -319,7 +324,11 @@ VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = read_registry(METHODS_FILE)
 MODELS = ["student", "teacher"]
-OTHERS = [*config["methods"], *METHODS.index[METHODS["kind"] == "control"]]
+try:
+    OTHERS = chosen_methods(METHODS, config["methods"])
+except InputError as error:
+    stop(str(error))
+OTHERS += METHODS.index[METHODS["kind"] == "control"].to_list()
 DETERMINISTIC = METHODS.index[METHODS["deterministic"]]
 for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.items()):
     if settings["mask"]["kind"] == "pathways" and not dataset["gene_sets"]:
@@ -327,10 +336,13 @@ for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.i
             f"data set '{name}' has no gene sets, which variant '{variant}' makes its pathways of: name a "
             "GMT file under 'gene_sets', or choose 'mask: {kind: dense}' or 'random'."
         )
-for method in config["methods"]:
-    if method not in METHODS.index[METHODS["kind"] == "baseline"]:
-        known = METHODS.index[METHODS["kind"] == "baseline"]
-        stop(f"unknown method '{method}': {suggestion(method, known)}")
+for key, named in (
+    ("folders", config["folders"]),
+    ("limits: methods", config["limits"]["methods"]),
+):
+    for method in named:
+        if method not in METHODS.index:
+            stop(f"'{key}' names the method '{method}': {suggestion(method, METHODS.index)}")
 
 
 wildcard_constraints:
@@ -574,6 +586,17 @@ def annotated_source(wildcards):
     return part_of(source, READING if has_rows(source) else ())
 
 
+def further_labels(wildcards):
+    """What else is said of the cells; the tree comes as a file."""
+    asked = DATASETS[wildcards.dataset]["further_labels"]
+    return {key: value for key, value in asked.items() if key != "label_tree"}
+
+
+def label_tree_of(wildcards):
+    tree = DATASETS[wildcards.dataset]["further_labels"].get("label_tree")
+    return fetched(wildcards.dataset, tree) if tree else []
+
+
 def expected_counts_of(wildcards):
     return DATASETS[wildcards.dataset]["expected"]
 
@@ -659,14 +682,69 @@ def predictions_of(wildcards):
     return [filled(path, **wildcards) for path in ours + others]
 
 
-MAPPED_CELLS = 20_000  # of reference and query together; more would not be told apart on a map
-
-
 def reference_to_embed(wildcards):
     """The Teacher's embedding of the reference is mapped; that of the Student is for nothing but the
     scores of integration."""
     wanted = wildcards.model == "teacher" or config["integration"]
     return "<prepared>/reference.h5ad" if wanted else []
+
+
+# -------------------------------------------------------------------------------- other methods
+
+
+METHOD_ENVIRONMENTS = tomllib.loads(
+    Path(source_file("envs/methods/environments.toml")).read_text(encoding="utf-8")
+)
+IN_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
+
+def script_of(wildcards):
+    """The script of a method, and what it shares with others."""
+    script = METHODS["script"][wildcards.method]
+    exchange = "exchange.R" if script.endswith(".R") else "exchange.py"
+    return [source_file(f"workflow/scripts/methods/{name}") for name in (script, exchange)]
+
+
+def lock_of(wildcards):
+    """The lock of a method's environment, if pip makes it."""
+    environment = METHODS["environment"][wildcards.method]
+    has_lock = "pip" in METHOD_ENVIRONMENTS.get(environment, {})
+    return source_file(f"envs/methods/{environment}.lock") if has_lock else []
+
+
+def conda_of(wildcards):
+    environment = METHODS["environment"][wildcards.method]
+    folder = "" if environment == "plkd" else "methods/"
+    return f"../../envs/{folder}{environment}.yaml"
+
+
+def code_of(wildcards):
+    """Parameter that changes when the library code behind a method's script does."""
+    script = METHODS["script"][wildcards.method]
+    return [code("run_method.py"), code(f"methods/{script}") if script.endswith(".py") else ""]
+
+
+def method_settings(wildcards):
+    """How a method is run, as JSON; see run_method.py."""
+    method, row = wildcards.method, METHODS.loc[wildcards.method]
+    limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
+    environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
+    needs = row["runs"] if row["runs"] in ("folder", "weights") else ""
+    return json.dumps(
+        {
+            "id": method,
+            "environment": row["environment"],
+            "environments": filled("<environments>"),
+            "in_conda": IN_CONDA,
+            "needs": needs,
+            "provided": beside(config["folders"][method]) if method in config["folders"] else None,
+            "device": config["device"],
+            "seed": int(wildcards.get("seed", 0)),
+            "limits": {**limits, **config["limits"]["methods"].get(method, {})},
+            "r_packages": environment.get("r", []),
+            "debian": environment.get("debian", []),
+        }
+    )
 
 
 # ------------------------------------------------------------------------------------ interpretation
@@ -748,6 +826,7 @@ def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
+    made += outputs_of("query_page")
     made += outputs_of("cross_fit", variants=filter(has_jury, VARIANTS))
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     made += outputs_of(
@@ -765,6 +844,9 @@ def report_command(wildcards, input, output):
     given = workflow.config_settings
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
     command += ["--cores", "1", "--nolock", "--quiet", "all"]
+    # with metadata it opens on the description, which begins with the labels, not on the graph of rules
+    command += ["--report-metadata", source_file("workflow/report/metadata.yaml")]
+    command += ["--report-stylesheet", source_file("workflow/report/report.css")]
     if given.configfiles:
         command += ["--configfile", *map(str, given.configfiles)]
     if given.config:

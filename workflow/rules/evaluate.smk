@@ -1,39 +1,47 @@
 # Only the rules of this module and of integration.smk read the truth.
 
 
+# Each method in its environment and within its limits; what becomes of it is in its outcome.
 rule method:
     input:
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
+        program=source_file("workflow/scripts/run_method.py"),
+        script=script_of,
+        lock=lock_of,
     output:
         predictions="<methods>/{method}.parquet",
+        outcome="<methods>/{method}.json",
     log:
         "<logs>/{dataset}/methods/{method}.log",
     benchmark:
         "<benchmarks>/{dataset}/methods/{method}.tsv"
     conda:
-        "../../envs/plkd.yaml"
+        conda_of
     threads: 1
     resources:
         mem_mb=memory_mb,
+        # that of Snakemake, for the program that watches a method, whatever the method runs in; no
+        # parameter, because where it is changes nothing
+        python=sys.executable,
     params:
-        seed=0,
-        code=code("baseline.py"),
-    script:
-        "../scripts/baseline.py"
+        settings=method_settings,
+        code=code_of,
+    shell:
+        "{resources.python:q} {input.program:q} --reference {input.reference:q} --query {input.query:q}"
+        " --script {input.script[0]:q} --lock {input.lock:q} --predictions {output.predictions:q}"
+        " --outcome {output.outcome:q} --log {log:q} --threads {threads} --settings {params.settings:q}"
 
 
 # Methods that draw by chance, once for each seed.
 use rule method as method_of_seed with:
     output:
         predictions="<methods_of_seed>/{method}.parquet",
+        outcome="<methods_of_seed>/{method}.json",
     log:
         "<logs>/{dataset}/methods/seed{seed}/{method}.log",
     benchmark:
         "<benchmarks>/{dataset}/methods/seed{seed}/{method}.tsv"
-    params:
-        seed="{seed}",
-        code=code("baseline.py"),
 
 
 rule true_labels:
@@ -160,10 +168,37 @@ rule embedding_figure:
     resources:
         mem_mb=memory_mb,
     params:
-        max_cells=MAPPED_CELLS,
         code=code("embedding_figure.py"),
     script:
         "../scripts/embedding_figure.py"
+
+
+# The labels on one page for a browser, beside the truth where it is known. The report links to it: held
+# in it, the pages of many runs would make it too large.
+rule query_page:
+    input:
+        **MODEL,
+        prepared="<prepared>/query.h5ad",
+        predictions="<run>/predictions/student.parquet",
+        embedding="<run>/embeddings/student.h5ad",
+        umap="<run>/embeddings/umap.tsv",
+        truth="<prepared>/truth.parquet",
+        parts=[source_file(f"resources/page/page.{kind}") for kind in ("html", "css", "js")],
+    output:
+        page="<run>/labels.html",
+    log:
+        "<logs>/<run_name>/query_page.log",
+    benchmark:
+        "<benchmarks>/<run_name>/query_page.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    params:
+        code=code("query_page.py"),
+    script:
+        "../scripts/query_page.py"
 
 
 rule plot_history:

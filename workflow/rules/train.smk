@@ -8,6 +8,7 @@ rule teacher:
     output:
         **TEACHER,
         history="<run>/teacher/history.tsv",
+        card="<run>/teacher/README.md",
     log:
         "<logs>/<run_name>/teacher.log",
     benchmark:
@@ -60,6 +61,7 @@ use rule teacher as student with:
     output:
         **MODEL,
         history="<run>/model/history.tsv",
+        card="<run>/model/README.md",
     log:
         "<logs>/<run_name>/student.log",
     benchmark:

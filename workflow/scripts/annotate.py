@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
+from plkd.io.cells import open_cells
 from plkd.model.trained_model import load_model
 from plkd.prediction.annotated_copy import annotation_of, write_annotated
+from plkd.prediction.further import FurtherLabels
+from plkd.prediction.label_tree import LabelTree
 from plkd.prediction.predict import (
     PredictedCells,
     about_labels,
@@ -53,10 +56,19 @@ def main(snakemake) -> None:
     write_tsv(label_table(predicted.table), snakemake.output.labels)
     source = SourceSettings.from_config(snakemake.params.source)
     umap = umap_of_query(snakemake.input.umap, predicted.table["cell_id"])
+    tree = snakemake.input.get("label_tree")
+    further = FurtherLabels(
+        tree=LabelTree.read(tree, model.labels) if tree else None, **snakemake.params.further
+    )
+    obs = None
+    if further.groups is not None:
+        named = [*source.obs_columns, further.groups]
+        with open_cells(snakemake.input.query, source.reading, obs_columns=named) as cells:
+            obs = cells.obs
     write_annotated(
         snakemake.input.query,
         snakemake.output.annotated,
-        annotation_of(predicted, obsm={"umap": umap}),
+        annotation_of(predicted, obsm={"umap": umap}, further=further, obs=obs),
         source.reading,
         obs_columns=source.obs_columns,
     )

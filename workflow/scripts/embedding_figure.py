@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.embeddings import (
+    MAPPED_CELLS,
     principal_components,
     read_cells_of_run,
     read_embedding,
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     reference, query = snakemake.input.reference, snakemake.input.query
-    seed, max_cells = int(snakemake.wildcards.seed), int(snakemake.params.max_cells)
+    seed = int(snakemake.wildcards.seed)
     truth = read_truth(snakemake.input.truth)
     cells = read_cells_of_run(reference, query, truth)
-    chosen = sample_cells(len(cells), max_cells, seed)
+    chosen = sample_cells(len(cells), MAPPED_CELLS, seed)
     spaces = {
         "pca": principal_components(reference, query, chosen, seed),
         "teacher": read_embedding(snakemake.input.embedding, cells)[chosen],

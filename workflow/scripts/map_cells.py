@@ -6,6 +6,7 @@ Both in one process, because compiling UMAP takes longer than a map of a few tho
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.embeddings import (
+    MAPPED_CELLS,
     principal_components,
     read_embedded_cells,
     sample_cells,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     given, seed = snakemake.input, int(snakemake.wildcards.seed)
     embedded = read_embedded_cells(given.embedding)
-    chosen = sample_cells(embedded.n_obs, int(snakemake.params.max_cells), seed)
+    chosen = sample_cells(embedded.n_obs, MAPPED_CELLS, seed)
     cells = embedded.obs.iloc[chosen]
     maps = {
         "teacher": umap_table(cells, embedded.X[chosen], seed),

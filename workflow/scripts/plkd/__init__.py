@@ -8,6 +8,7 @@ Teacher's soft labels and annotates the query. Method: Zhang, Ren, Li, Biology 2
     model = plkd.train(reference, labels_key="cell_type", batch_key="donor")
     plkd.annotate(query, model)
     plkd.explain(query, model, cell="AAAC-1").plot()
+    plkd.report(query, model, "query.html")
     model.save("my_model")
     model = plkd.load("my_model")
 
@@ -32,6 +33,7 @@ __getattr__, __dir__ = lazy_names(
         "train": "plkd.api:train",
         "annotate": "plkd.api:annotate",
         "explain": "plkd.api:explain",
+        "report": "plkd.api:report",
         "load": "plkd.model.trained_model:load_model",
         "evaluate": "plkd.api:evaluate",
         "compute_gene_activity": "plkd.api:compute_gene_activity",
@@ -45,7 +47,15 @@ __getattr__, __dir__ = lazy_names(
 
 if TYPE_CHECKING:
     from plkd import figures
-    from plkd.api import Explanation, annotate, compute_gene_activity, evaluate, explain, train
+    from plkd.api import (
+        Explanation,
+        annotate,
+        compute_gene_activity,
+        evaluate,
+        explain,
+        report,
+        train,
+    )
     from plkd.errors import InputError
     from plkd.model.trained_model import Model
     from plkd.model.trained_model import load_model as load
@@ -61,6 +71,7 @@ __all__ = [
     "explain",
     "figures",
     "load",
+    "report",
     "simulate",
     "train",
 ]

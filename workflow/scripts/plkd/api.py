@@ -23,6 +23,9 @@ from plkd.model.cross_fitting import QUERY_CELLS
 from plkd.model.reference import Reference
 from plkd.model.trained_model import Model, load_model
 from plkd.model.training import train_model
+from plkd.pages.query import page_content
+from plkd.pages.sources import label_file
+from plkd.pages.write import write_page
 from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
 from plkd.pathways.mask import build_mask
 from plkd.prediction.annotated_copy import (
@@ -31,6 +34,9 @@ from plkd.prediction.annotated_copy import (
     annotate_file,
     annotation_of,
 )
+from plkd.prediction.further import FurtherLabels
+from plkd.prediction.groups import LEAST_AGREEMENT
+from plkd.prediction.label_tree import LEVEL, LabelTree
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import predict_cells, provenance_of
 from plkd.preparation.prepare import prepare_reference, sample_of_query
@@ -160,6 +166,12 @@ def annotate(
     *,
     output: str | Path | None = None,
     key_added: str = KEY_ADDED,
+    groups: str | None = None,
+    cluster: bool = False,
+    least_agreement: float = LEAST_AGREEMENT,
+    label_tree: str | Path | Mapping[str, list[str]] | None = None,
+    level: float = LEVEL,
+    top_labels: int = 1,
     copy: bool = False,
     inplace: bool = True,
     layer: str | None = None,
@@ -188,6 +200,21 @@ def annotate(
         For a file: the annotated copy, an h5ad (of an h5mu also h5mu).
     key_added
         Stands for ``plkd`` in the names of what is added.
+    groups
+        Column of obs with groups of cells (``leiden``): ``plkd_group_label`` is the label that most
+        cells of the group have, ``plkd_group_agreement`` their share.
+    cluster
+        Make the groups here: Leiden clusters of the embedding, ``plkd_cluster``.
+    least_agreement
+        A group whose most frequent label has a smaller share is "heterogeneous".
+    label_tree
+        Wider names above the labels, ``{"T cell": ["CD4 T", "CD8 T"]}`` or a YAML file of that:
+        ``plkd_tree_label`` is the narrowest name that is sure enough, with ``plkd_tree_confidence``
+        and what it is at every level, ``plkd_level_1``, .. from the widest.
+    level
+        Probability that a name of the tree must reach, above 0.5.
+    top_labels
+        So many labels of every cell: ``plkd_label_2``, ``plkd_confidence_2``, ..
     copy
         Leave the AnnData as it is and return an annotated copy.
     inplace
@@ -228,18 +255,28 @@ def annotate(
         "progress": progress,
         "reading": reading,
     }
+    tree = None
+    if label_tree is not None:
+        tree = (
+            LabelTree.read(label_tree, trained.labels)
+            if isinstance(label_tree, str | Path)
+            else LabelTree.of(label_tree, trained.labels)
+        )
+    further = FurtherLabels(groups, cluster, least_agreement, tree, level, top_labels)
     if output is not None:
         if isinstance(query, ad.AnnData):
             raise InputError(
                 "`output` is for a file of cells; an AnnData is annotated itself: call "
                 "`annotate(query, model)`, then `query.write_h5ad(..)`."
             )
-        return annotate_file(network, query, output, key_added=key_added, **options)
+        return annotate_file(
+            network, query, output, key_added=key_added, further=further, **options
+        )
     predicted = predict_cells(network, query, **options)
     if not (inplace and isinstance(query, ad.AnnData)):
         return predicted.table
     cells = query.copy() if copy else query
-    add_annotation(cells, annotation_of(predicted, key_added))
+    add_annotation(cells, annotation_of(predicted, key_added, further=further, obs=cells.obs))
     return cells if copy else None
 
 
@@ -331,6 +368,72 @@ def explain(
         reading=_with(reading, layer=layer, scale=scale),
     )
     return Explanation(**vars(found))
+
+
+def report(
+    query: CellSource,
+    model: Model | str | Path,
+    output: str | Path,
+    *,
+    batch_key: str | None = None,
+    truth_key: str | None = None,
+    layer: str | None = None,
+    scale: str | None = None,
+    reading: ReadingOptions = AS_IT_IS,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> None:
+    """Write a page for a browser on a query and its labels: one HTML file that needs nothing else.
+
+    What to know first, a map of the cells by label, confidence or gene, why a cell has its label,
+    what a cut by confidence costs, every label beside the reference, and the labels as a table.
+
+    Parameters
+    ----------
+    query
+        Cells, as for :func:`annotate`; annotated ones are labelled anew, their map
+        (``obsm['X_plkd_umap']``) is kept.
+    model
+        From :func:`train`, or the folder of one.
+    output
+        The HTML file.
+    batch_key
+        Column of obs with the batches, which are then compared with one another.
+    truth_key
+        Column of obs with known labels, which are then set beside those of the model.
+    layer
+        Layer with the values, instead of X; short for ``reading``.
+    scale
+        What the values are, if it is misjudged: counts, log1p, log2, log10 or linear (CPM, TPM,
+        corrected counts); short for ``reading``.
+    reading
+        How to read the cells.
+    seed
+        Random state of the map and of the choice of the cells that are explained.
+    device
+        auto, cpu, cuda, cuda:1, ..
+    progress
+        Show progress bars.
+
+    Raises
+    ------
+    InputError
+        If the cells cannot be read, lack a column, or have too few of the model's genes.
+    """
+    trained = _loaded(model)
+    with label_file(
+        query,
+        trained,
+        _with(reading, layer=layer, scale=scale),
+        batch_key=batch_key,
+        truth_key=truth_key,
+        seed=seed,
+        device=choose_device(device),
+        progress=progress,
+    ) as labelled:
+        content = page_content(labelled, trained, seed=seed, progress=progress)
+    write_page(content, output)
 
 
 def evaluate(

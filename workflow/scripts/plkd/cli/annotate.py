@@ -52,6 +52,32 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--key-added", default="plkd", metavar="NAME", help="start of the names of what is added"
     )
+    group = command.add_argument_group("what else to say of the cells")
+    group.add_argument(
+        "--groups", metavar="COLUMN", help="column of obs (leiden): label each group by majority"
+    )
+    group.add_argument(
+        "--cluster", action="store_true", help="the same for clusters that are made here"
+    )
+    group.add_argument(
+        "--agreement",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="share of a group that its label must have, else it is heterogeneous",
+    )
+    group.add_argument(
+        "--label-tree",
+        type=Path,
+        metavar="FILE.yaml",
+        help="'parent: [children]' above the labels: name cells as narrowly as is sure",
+    )
+    group.add_argument(
+        "--level", type=float, default=0.8, metavar="X", help="probability that is sure enough"
+    )
+    group.add_argument(
+        "--top-labels", type=int, default=1, metavar="N", help="labels of every cell"
+    )
     add_device(command)
     command.add_argument(
         "--chunk-size", type=int, default=4096, metavar="N", help="cells in memory at a time"
@@ -66,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
     """Annotate and write."""
     at_least_one(options.chunk_size, "--chunk-size")
     check_files(
-        {"QUERY": options.query},
+        {"QUERY": options.query, "--label-tree": options.label_tree},
         {
             "-o": (options.output, (".h5ad", ".h5mu")),
             "--table": (options.table, (".tsv", ".parquet")),
@@ -78,6 +104,8 @@ def run(options: argparse.Namespace) -> None:
     from plkd.io.cells import detect_reader
     from plkd.model.trained_model import load_model
     from plkd.prediction.annotated_copy import annotate_file, require_copy_name
+    from plkd.prediction.further import FurtherLabels
+    from plkd.prediction.label_tree import LabelTree
     from plkd.prediction.predict import label_table, provenance_of
     from plkd.prediction.table import save_predictions
     from plkd.utils.devices import choose_device
@@ -86,6 +114,10 @@ def run(options: argparse.Namespace) -> None:
     reader = detect_reader(options.query) if reading.reader == "auto" else reading.reader
     require_copy_name(options.output, reader)
     model = load_model(options.model)
+    tree = options.label_tree and LabelTree.read(options.label_tree, model.labels)
+    further = FurtherLabels(
+        options.groups, options.cluster, options.agreement, tree, options.level, options.top_labels
+    )
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
@@ -99,6 +131,7 @@ def run(options: argparse.Namespace) -> None:
         chunk_cells=options.chunk_size,
         provenance=provenance_of(model),
         progress=shows_progress(options),
+        further=further,
     )
     if options.table is not None:
         save_predictions(predictions, options.table)

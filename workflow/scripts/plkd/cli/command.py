@@ -12,13 +12,22 @@ from plkd.cli.explain import add as add_explain
 from plkd.cli.gene_activity import add as add_gene_activity
 from plkd.cli.info import add as add_info
 from plkd.cli.options import EXIT_CODES, Formatter
+from plkd.cli.report import add as add_report
 from plkd.cli.simulate import add as add_simulate
 from plkd.cli.train import add as add_train
 from plkd.errors import InputError
 from plkd.utils.files import full_disk
 from plkd.utils.logs import logger, start_logging
 
-_COMMANDS = (add_train, add_annotate, add_explain, add_info, add_gene_activity, add_simulate)
+_COMMANDS = (
+    add_train,
+    add_annotate,
+    add_report,
+    add_explain,
+    add_info,
+    add_gene_activity,
+    add_simulate,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

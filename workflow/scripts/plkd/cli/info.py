@@ -14,8 +14,8 @@ def add(commands: Commands) -> None:
         commands,
         "info",
         summary="say what a model is",
-        description="Print what a model can name, the genes and pathways it looks at, its settings "
-        "and where it comes from.",
+        description="Print the card of a model: what it learnt from, what to expect of it, label "
+        "by label, its settings, and where it ends. README.md in its folder says the same.",
         example="plkd info my_model",
     )
     command.add_argument("model", type=Path, metavar="MODEL", help="folder of a trained model")
@@ -31,4 +31,4 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json(model.summary())
     else:
-        print(repr(model))
+        print(model.card())

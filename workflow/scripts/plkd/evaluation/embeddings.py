@@ -24,6 +24,8 @@ EMBEDDING_COLUMNS: Columns = {
     "cell_type_asw_scaled": float, "batch_asw": float, "graph_connectivity": float,
 }  # fmt: skip
 """Columns of :func:`score_spaces`."""
+MAPPED_CELLS = 20_000
+"""Of more cells so many are mapped; more would not be told apart on a map."""
 
 
 def read_cells_of_run(
@@ -124,6 +126,37 @@ def umap_coordinates(embedding: NDArray[np.float32], seed: int) -> NDArray[np.fl
     )
     sc.tl.umap(adata, random_state=seed)
     return np.asarray(adata.obsm["X_umap"], dtype=np.float32)
+
+
+def place_between(
+    embedding: NDArray[np.float32],
+    mapped: NDArray[np.float32],
+    places: NDArray[np.float32],
+    neighbours: int = 5,
+) -> NDArray[np.float32]:
+    """Put cells on a map between the nearest of those that are on it.
+
+    Parameters
+    ----------
+    embedding
+        Of the cells to place, (cells, width).
+    mapped, places
+        Embedding, and place on the map, of the cells that have one: (mapped, width), (mapped, 2).
+    neighbours
+        How many are looked at; the nearer ones weigh more.
+
+    Returns
+    -------
+    float32 array (cells, 2)
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=min(neighbours, len(mapped))).fit(mapped)
+    distance, nearest = index.kneighbors(embedding)
+    # by the distance to the furthest of them, so that the unit of the embedding does not matter
+    weight = np.exp(-3.0 * distance / (distance[:, -1:] + 1e-12))
+    weight /= weight.sum(axis=1, keepdims=True)
+    return np.einsum("ck,ckd->cd", weight, places[nearest]).astype(np.float32)
 
 
 def read_embedded_cells(path: str | Path) -> ad.AnnData:

@@ -126,7 +126,8 @@ def evaluate(
     Parameters
     ----------
     predictions
-        Prediction table of every method, by its id.
+        Prediction table of every method, by its id; one without cells is of a method that could not
+        run.
     truth
         Columns `cell_id` and `label` of the query.
     reference_counts
@@ -135,13 +136,19 @@ def evaluate(
     Returns
     -------
     dict of DataFrame
-        `metrics` (one row per method), `per_label`, `abundance`, `confusion` and `confidence`
-        (long tables); each begins with the column `method`.
+        `metrics` (one row per method, without scores where it could not run), `per_label`,
+        `abundance`, `confusion` and `confidence` (long tables); each begins with the column
+        `method`.
     """
     tables: dict[str, list[pd.DataFrame]] = {
         name: [] for name in ("metrics", "per_label", "abundance", "confusion", "confidence")
     }
     for method, table in predictions.items():
+        if table.empty and len(truth):
+            tables["metrics"].append(
+                pd.DataFrame({"method": [method], "n_cells": 0, "n_unseen": 0})
+            )
+            continue
         per_label = per_label_table(table, truth, reference_counts)
         metrics = annotation_metrics(table, truth, reference_counts.keys())
         for name, rows in (
@@ -214,8 +221,10 @@ def overall(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     scores = list(_READ_FIRST)
     runs = ["variant", "method"]
+    n_datasets = metrics["dataset"].nunique()
+    metrics = metrics.dropna(subset=scores)
     per_dataset = metrics.groupby([*runs, "dataset"])[scores].mean()
-    complete = per_dataset.groupby(runs).size() == metrics["dataset"].nunique()
+    complete = per_dataset.groupby(runs).size() == n_datasets
     per_seed = metrics.groupby([*runs, "seed"])[scores].mean()
     best = per_dataset == per_dataset.groupby("dataset").transform("max")
     columns: dict[str, pd.Series] = {"datasets": per_dataset.groupby(runs).size()}

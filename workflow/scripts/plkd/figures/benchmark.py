@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from plkd.figures.labels import plain, short
 from plkd.figures.style import new_figure
 
-KIND_COLOURS = {"ours": "#0072B2", "baseline": "#D55E00", "control": "#888888"}
+KIND_COLOURS = {
+    "ours": "#0072B2", "baseline": "#E69F00", "rival": "#D55E00", "control": "#888888",
+}  # fmt: skip
 SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
@@ -20,9 +22,11 @@ def plot_benchmark(runs: pd.DataFrame, methods: pd.DataFrame) -> Figure:
     runs
         Columns `dataset`, `variant`, `seed`, `method`, `accuracy`, `macro_f1`.
     methods
-        Registry of the methods: index id, columns `name` and `kind` (ours, baseline, control).
+        Registry of the methods: index id, columns `name` and `kind` (ours, baseline, rival,
+        control).
         Only our own methods depend on the variant; the others are drawn once.
     """
+    runs = runs.dropna(subset=list(SCORES))  # of a method that could not run there is nothing
     runs = runs.assign(entry=_entries(runs, methods)).drop_duplicates(["dataset", "entry", "seed"])
     panels = list(runs.groupby("dataset", sort=True))
     entries = [table["entry"].nunique() for _, table in panels]

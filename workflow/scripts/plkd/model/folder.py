@@ -2,9 +2,10 @@
 
 ``model.json`` says everything that is not a tensor; ``teacher.safetensors``,
 ``student.safetensors`` and ``background.safetensors`` hold what is,
-``history.tsv`` how the training went. None of them can run code when it is read. model.json has the
-SHA-256 of every file of tensors and a checksum over itself, so that neither files of two models can
-be mixed nor a label be renamed unnoticed. What the content means is the matter of
+``history.tsv`` how the training went, ``README.md`` what it is in words. None of them can run code
+when it is read. model.json has the SHA-256 of every file of tensors and a checksum over itself, so
+that neither files of two models can be mixed nor a label be renamed unnoticed. What the content
+means is the matter of
 :mod:`plkd.model.trained_model`.
 """
 
@@ -32,6 +33,7 @@ from plkd.utils.tables import EXACT, Columns, read_tsv, write_tsv
 
 FORMAT = 2
 _MODEL, _HISTORY, _TENSORS = "model.json", "history.tsv", ".safetensors"
+_CARD = "README.md"
 _HISTORY_COLUMNS: Columns = {"model": str, "epoch": int}  # all others are numbers
 
 
@@ -47,11 +49,14 @@ class ModelFolder:
         By file (without its ending) and name.
     history
         One row per epoch.
+    card
+        What it is, for people; written, not read.
     """
 
     description: dict[str, Any]
     tensors: dict[str, dict[str, Tensor]]
     history: pd.DataFrame
+    card: str = ""
 
 
 def write_folder(folder: str | Path, content: ModelFolder) -> None:
@@ -76,6 +81,7 @@ def write_folder(folder: str | Path, content: ModelFolder) -> None:
         text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
         (target / _MODEL).write_text(text, encoding="utf-8")
         write_tsv(content.history, target / _HISTORY, digits=EXACT)
+        (target / _CARD).write_text(content.card, encoding="utf-8")
 
 
 def read_folder(folder: str | Path) -> ModelFolder:

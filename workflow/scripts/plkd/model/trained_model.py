@@ -23,7 +23,6 @@ from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
 from plkd.settings.models import Settings, from_dict
-from plkd.utils.text import counted, listed
 
 _NOVELTY = "novelty."  # begins the names of what the Student remembers of the reference
 
@@ -92,6 +91,12 @@ class Model:
             )
         return self.networks[kind]
 
+    def card(self) -> str:
+        """What the model is, what to expect of it and where it ends: Markdown for people."""
+        from plkd.model.card import model_card
+
+        return model_card(self)
+
     def save(self, folder: str | Path) -> None:
         """Write the folder of the model, whole or not at all; :func:`load_model` reads it."""
         tensors: dict[str, dict[str, Tensor]] = {
@@ -114,7 +119,7 @@ class Model:
             "provenance": self.provenance,
             "cross_fitting": self.cross_fitting,
         }
-        write_folder(folder, ModelFolder(description, tensors, self.history))
+        write_folder(folder, ModelFolder(description, tensors, self.history, self.card()))
 
     @property
     def genes(self) -> list[str]:
@@ -162,46 +167,11 @@ class Model:
         }
 
     def __repr__(self) -> str:
-        about = self.summary()
-        cells = self.cells_per_label
-        origin = ", ".join(f"{key} {value}" for key, value in about["provenance"].items())
-        lines = [
-            f"Model of {len(self.labels)} labels, {len(self.genes)} genes, "
-            f"{len(about['pathways'])} pathways ({' and '.join(self.networks)})",
-            f"  labels: {counted(cells, len(cells))}",
-            f"  genes: {listed(self.genes, quote='')}",
-            f"  pathways: {listed(about['pathways'], quote='')}",
-            f"  of cells like the reference's {about['alpha']:.0%} are flagged unknown; as many "
-            f"have a label outside of their prediction set; temperature {about['temperature']:.2f}"
-            if about["unknown_above"] < 1
-            else "  not calibrated: no cell can be flagged unknown",
-            *self._expectation(),
-            f"  seed {self.seed}; {origin or 'origin not recorded'}",
-        ]
-        return "\n".join(lines)
-
-    def _expectation(self) -> list[str]:
-        """How well held-out cells of the reference were labelled, in words."""
-        if not self.cross_fitting:
-            return []
-        about = self.cross_fitting
-        student = next(one for one in about["members"] if one["member"] == "student")
-        if student["accuracy"] is None:
-            return []
-        held_out = "batches" if about["held_out"] == "batch" else "cells"
-        ranked = sorted(
-            (one for one in about["labels"] if one["recall"] is not None),
-            key=lambda one: one["recall"],
+        tokens = [] if self.teacher is None else self.teacher.tokens
+        return (
+            f"Model of {len(self.labels)} labels, {len(self.genes)} genes, {len(tokens)} pathways "
+            f"({' and '.join(self.networks)}); model.card() says more"
         )
-        weakest = [
-            f"{one['label']} {one['recall']:.0%}"
-            + (f" (taken for {one['taken_for']})" if one["taken_for"] else "")
-            for one in ranked
-        ]
-        return [
-            f"  of held-out {held_out} of the reference {student['accuracy']:.1%} are labelled "
-            f"rightly, macro F1 {student['macro_f1']:.2f}; least: {listed(weakest, 3, quote='')}"
-        ]
 
     @property
     def _either(self) -> TrainedNetwork:

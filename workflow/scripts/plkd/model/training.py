@@ -134,6 +134,7 @@ def train_teacher(
         )
     sizes = np.bincount(reference.codes, minlength=len(reference.labels))
     cells_per_label = dict(zip(reference.labels, sizes.tolist(), strict=True))
+    batches = np.zeros_like(reference.codes) if reference.batches is None else reference.batches
     reference = reference.with_label_noise(settings.label_noise, seed)
     torch.manual_seed(seed)
     scale = gene_weights(reference, settings, seed)
@@ -156,7 +157,11 @@ def train_teacher(
         teacher=teacher,
         history=history,
         seed=seed,
-        provenance={"cells_per_label": cells_per_label, **(provenance or {})},
+        provenance={
+            "cells_per_label": cells_per_label,
+            "cells_per_batch": np.bincount(batches).tolist(),  # no names: they may be patients
+            **(provenance or {}),
+        },
     )
 
 

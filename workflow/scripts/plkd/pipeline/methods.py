@@ -5,17 +5,41 @@ Snakemake imports this module itself: no library but pandas.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from plkd.errors import InputError
+from plkd.pipeline.configuration import suggestion
 from plkd.utils.tables import Columns, read_tsv
 
 METHOD_COLUMNS: Columns = {
-    "id": str, "name": str, "kind": str, "task": str, "env": str, "device": str, "input": str,
-    "deterministic": bool, "description": str,
+    "id": str, "name": str, "kind": str, "task": str, "runs": str, "environment": str,
+    "script": str, "reads": str, "device": str, "deterministic": bool, "sees_query": str,
+    "reference": str, "licence": str, "description": str,
 }  # fmt: skip
-"""Columns of the registry of methods, ``config/methods.tsv``."""
+"""Columns of the registry of methods, ``config/methods.tsv``.
+
+`kind`
+    ours, baseline (a few lines on top of scikit-learn), rival (a published tool), control.
+`task`
+    annotation: gives labels.
+`runs`
+    What it needs: library (the environment of the pipeline), pip (an environment of its own, which
+    pip can make), R (packages of R), folder (code in a folder that the configuration names),
+    weights (weights that the configuration names).
+`environment`
+    Its environment, ``envs/methods/<environment>.yaml``; plkd is that of the pipeline.
+`script`
+    In ``workflow/scripts/methods``; "-" where rules of their own run it.
+`reads`
+    log_values, counts, or truth.
+`sees_query`
+    What it sees of the query before it labels a single cell: nothing, or the expression of all
+    cells.
+"""
+RUNS = ("library", "pip", "R", "folder", "weights")
 
 
 def read_registry(path: str | Path) -> pd.DataFrame:
@@ -26,3 +50,32 @@ def read_registry(path: str | Path) -> pd.DataFrame:
 def controls_of(registry: pd.DataFrame) -> list[str]:
     """Ids of the methods that are no rivals but show what scores are worth."""
     return list(registry.index[registry["kind"] == "control"])
+
+
+def chosen_methods(registry: pd.DataFrame, asked: Iterable[str]) -> list[str]:
+    """Ids of methods that were asked for, in the order of the registry.
+
+    Parameters
+    ----------
+    registry
+        From :func:`read_registry`.
+    asked
+        Ids, or a way to run (:data:`RUNS`) for all methods that run so, or "all". Our models and
+        the controls are no matter of choice.
+
+    Raises
+    ------
+    InputError
+        If there is no such method.
+    """
+    choice = registry[registry["kind"].isin(["baseline", "rival"])]
+    wanted: set[str] = set()
+    for name in asked:
+        if name == "all" or name in RUNS:
+            wanted |= set(choice.index if name == "all" else choice.index[choice["runs"] == name])
+        elif name in choice.index:
+            wanted.add(name)
+        else:
+            known = [*choice.index, *RUNS, "all"]
+            raise InputError(f"unknown method '{name}': {suggestion(name, known)}")
+    return [method for method in choice.index if method in wanted]

@@ -18,6 +18,7 @@ from plkd.errors import InputError
 from plkd.io.cells import CellFile, open_cells
 from plkd.io.stores import modality_group, open_hdf5, open_store, readable
 from plkd.model.trained_network import TrainedNetwork
+from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import PredictedCells, predict_opened
 from plkd.prediction.table import label_names, label_probabilities, prediction_sets_as_json
@@ -94,6 +95,8 @@ def annotation_of(
     predicted: PredictedCells,
     key_added: str = KEY_ADDED,
     obsm: Mapping[str, NDArray[np.floating]] | None = None,
+    further: FurtherLabels = NOTHING_FURTHER,
+    obs: pd.DataFrame | None = None,
 ) -> Annotation:
     """Put predictions into columns, with the cells of which nothing can be said among the others.
 
@@ -109,6 +112,10 @@ def annotation_of(
     obsm
         More arrays with a row for every labelled cell, by the end of their names: ``umap`` becomes
         ``obsm['X_plkd_umap']``.
+    further
+        Columns to add beside the label.
+    obs
+        Table of all cells of the query, for the groups of `further`.
     """
     left_out, table = predicted.left_out, predicted.table
     if len(left_out):
@@ -133,13 +140,27 @@ def annotation_of(
     arrays = {f"X_{key_added}": predicted.embedding} | {
         f"X_{key_added}_{name}": values for name, values in (obsm or {}).items()
     }
+    columns = _obs_columns(table.iloc[place], labelled, left_out, order, key_added)
+    more = further.columns(
+        table,
+        predicted.embedding,
+        pd.DataFrame() if obs is None else obs.iloc[predicted.source_rows],
+        UNASSIGNED,
+    )
+    for name, values in more.items():
+        if values.dtype == object:
+            texts = np.full(len(rows), None, dtype=object)
+            texts[labelled] = values[place]
+            columns[f"{key_added}_{name}"] = pd.Categorical(texts)
+        else:
+            columns[f"{key_added}_{name}"] = spread(values)
     probabilities = pd.DataFrame(
         spread(label_probabilities(table)), columns=column_names(label_names(table))
     )
     return Annotation(
         rows[order],
         ids[order],
-        _obs_columns(table.iloc[place], labelled, left_out, order, key_added),
+        columns,
         {name: spread(values) for name, values in arrays.items()}
         | {f"{key_added}_probabilities": probabilities},
         key_added,
@@ -185,6 +206,7 @@ def annotate_file(
     provenance: Mapping[str, Any] | None = None,
     progress: bool = True,
     reading: ReadingOptions = AS_IT_IS,
+    further: FurtherLabels = NOTHING_FURTHER,
 ) -> pd.DataFrame:
     """Predict the labels of a file of cells and write an annotated copy of it.
 
@@ -207,7 +229,8 @@ def annotate_file(
             provenance=provenance,
             progress=progress,
         )
-        _write(cells, output, annotation_of(predicted, key_added))
+        annotation = annotation_of(predicted, key_added, further=further, obs=cells.obs)
+        _write(cells, output, annotation)
     return predicted.table
 
 
@@ -229,6 +252,8 @@ def write_annotated(
       ``plkd_unknown``, ``plkd_unknown_score``, ``plkd_prediction_set`` (the labels as a JSON
       list), ``plkd_reason`` (why a cell is unknown) and ``plkd_label_or_unassigned``, which has
       "unassigned" for unknown cells, where ``plkd_label`` has the nearest label;
+    - there too, where they are asked for (:class:`plkd.prediction.further.FurtherLabels`),
+      ``plkd_label_2``, .., ``plkd_group_label``, ``plkd_tree_label`` and so on;
     - in `obsm` ``X_plkd`` (embedding), ``X_plkd_umap`` in the pipeline, and
       ``plkd_probabilities``, a table with a column for each label (:func:`column_names`);
     - ``uns['plkd']``, see :func:`plkd.prediction.predict.about_labels`.

@@ -24,7 +24,7 @@ from plkd.model.adaptation import Adaptation, adapt, rows_to_look_at
 from plkd.model.novelty import BETWEEN, FAR, entropy
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
-from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, as_model_input
+from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, ModelInput, as_model_input
 from plkd.prediction.table import (
     PROBABILITY,
     UnknownCells,
@@ -150,7 +150,24 @@ def predict_opened(
     progress: bool = True,
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are open already."""
-    given = as_model_input(cells, model, minimum_overlap=minimum_overlap)
+    return predict_input(
+        as_model_input(cells, model, minimum_overlap=minimum_overlap),
+        device=device,
+        chunk_cells=chunk_cells,
+        provenance=provenance,
+        progress=progress,
+    )
+
+
+def predict_input(
+    given: ModelInput,
+    *,
+    device: str = "cpu",
+    chunk_cells: int = CHUNK_CELLS,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> PredictedCells:
+    """As :func:`predict_cells`, of cells that are brought to the model already."""
     model = given.network
     rows, said = _predict(model, given.n_cells, given.chunks(chunk_cells), device, progress)
     if not len(rows):

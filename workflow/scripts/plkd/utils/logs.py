@@ -25,7 +25,9 @@ def start_logging(log_file: str | Path | None = None) -> None:
     if log_file is not None:
         terminal.addFilter(lambda record: record.levelno == logging.WARNING)
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(_LogFile(log_file, mode="w", encoding="utf-8"))
+        Path(log_file).unlink(missing_ok=True)
+        # appending, because a program that is called may write there as well
+        handlers.append(_LogFile(log_file, mode="a", encoding="utf-8"))
     logger.handlers.clear()
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

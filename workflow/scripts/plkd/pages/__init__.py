@@ -1,0 +1,1 @@
+"""Pages for a browser: of a query and its labels."""

@@ -1,0 +1,130 @@
+"""What else can be said of labelled cells: next labels, the label of their group, a wider name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from plkd.errors import InputError
+from plkd.prediction.groups import LEAST_AGREEMENT, clusters_of, vote
+from plkd.prediction.label_tree import LEVEL, LabelTree
+from plkd.prediction.table import label_names, label_probabilities
+
+CLUSTER = "cluster"
+"""Column of clusters that are made here."""
+
+
+@dataclass(frozen=True)
+class FurtherLabels:
+    """Which columns are added beside the label; by default none.
+
+    Attributes
+    ----------
+    groups
+        Column of obs whose groups get the label of most of their cells.
+    cluster
+        Instead of a column: groups are clusters of the Student's embedding (Leiden).
+    least_agreement
+        Share of a group's cells that must have its label, else it is heterogeneous.
+    tree
+        Wider names above the labels.
+    level
+        Probability that a name of the tree must reach.
+    top
+        So many labels of every cell, with their probabilities.
+    """
+
+    groups: str | None = None
+    cluster: bool = False
+    least_agreement: float = LEAST_AGREEMENT
+    tree: LabelTree | None = None
+    level: float = LEVEL
+    top: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.groups is not None and self.cluster:
+            raise InputError("give either the column of the groups, or ask for clusters.")
+        if not 0 <= self.least_agreement <= 1:
+            raise InputError(
+                f"the least agreement of a group is {self.least_agreement}: give 0 to 1."
+            )
+        if self.tree is not None:
+            self.tree.back_off(np.zeros((0, len(self.tree.labels))), self.level)
+        if self.top < 1:
+            raise InputError(f"{self.top} labels of a cell: give at least 1.")
+
+    def columns(
+        self, table: pd.DataFrame, embedding: Any, obs: pd.DataFrame, unassigned: str
+    ) -> Mapping[str, Any]:
+        """Columns by the end of their names, one value per labelled cell.
+
+        Parameters
+        ----------
+        table
+            Prediction table of the labelled cells.
+        embedding
+            Of these cells, (cells, width).
+        obs
+            Of these cells, with the groups.
+        unassigned
+            What unknown cells are called.
+
+        Returns
+        -------
+        mapping of arrays
+            Texts are objects, None where there is nothing to say.
+
+        Raises
+        ------
+        InputError
+            If `obs` has no column of the groups.
+        """
+        unknown = table["unknown"].to_numpy(dtype=bool)
+        labels = np.where(unknown, unassigned, table["label"].to_numpy(dtype=object))
+        probabilities = label_probabilities(table)
+        columns: dict[str, Any] = {}
+        n_top = min(self.top, probabilities.shape[1])
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        names = np.asarray(label_names(table), dtype=object)
+        for rank in range(1, n_top):
+            columns[f"label_{rank + 1}"] = names[order[:, rank]]
+            columns[f"confidence_{rank + 1}"] = np.take_along_axis(
+                probabilities, order[:, rank : rank + 1], axis=1
+            )[:, 0]
+        if self.cluster or self.groups is not None:
+            groups = self._groups(embedding, obs)
+            if self.cluster:
+                columns[CLUSTER] = groups
+            voted = vote(groups, labels, self.least_agreement)
+            found = voted["group_label"].to_numpy(dtype=object, copy=True)
+            found[pd.isna(found)] = None
+            columns["group_label"] = found
+            columns["group_agreement"] = voted["group_agreement"].to_numpy(dtype=np.float32)
+        if self.tree is not None:
+            wider, probability = self.tree.back_off(probabilities, self.level)
+            wider[unknown] = ""
+            columns["tree_label"] = np.where(wider == "", unassigned, wider)
+            probability = np.where(wider == "", np.nan, probability)
+            columns["tree_confidence"] = probability.astype(np.float32)
+            for depth, values in enumerate(self.tree.levels(wider).T, start=1):
+                columns[f"level_{depth}"] = np.where(values == "", None, values)
+        return columns
+
+    def _groups(self, embedding: Any, obs: pd.DataFrame) -> Any:
+        if self.cluster:
+            return clusters_of(embedding)
+        if self.groups not in obs:
+            raise InputError(
+                f"obs has no column '{self.groups}' with groups of cells; its columns are: "
+                f"{', '.join(map(str, obs.columns)) or 'none'}. Name one, or ask for clusters."
+            )
+        values = obs[self.groups]
+        return values.astype(str).where(values.notna(), None).to_numpy(dtype=object)
+
+
+NOTHING_FURTHER = FurtherLabels()

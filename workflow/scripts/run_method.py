@@ -1,0 +1,157 @@
+"""Run one of the methods of config/methods.tsv on prepared cells, within limits; say what it cost.
+
+Whatever becomes of the method, there are predictions and an outcome: of a method that could not
+run the predictions are of no cell, and the outcome holds the reason.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from plkd.errors import InputError
+from plkd.pipeline.environments import NotProvidedError, python_of, r_with
+from plkd.pipeline.measured import Cost, machine, run_measured
+from plkd.prediction.table import prediction_table, write_predictions
+from plkd.preparation.prepared import PreparedCells
+from plkd.utils.files import scratch_folder, write_json
+from plkd.utils.logs import logger, run_script
+from plkd.utils.text import listed
+
+SCRIPTS = Path(__file__).resolve().parent
+# Numerical libraries start a thread per core each, unless one of these says otherwise.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+R_PACKAGES = ("hdf5r", "jsonlite")  # that methods/exchange.R needs
+
+
+def main(job) -> None:
+    method, output = job.settings, job.output
+    reference = PreparedCells.read(job.input.reference)
+    labels = sorted(set(map(str, reference.labels)))
+    cells = PreparedCells.read(job.input.query).cell_ids
+    told: dict = {}
+    cost = Cost("", 0.0, 0.0, 0.0)
+    probabilities = np.zeros((0, len(labels)))
+    with scratch_folder(Path(output.outcome).parent) as folder:
+        try:
+            interpreter = interpreter_of(job)
+            write_json(folder / "job.json", content_of(job))
+            cost = run_measured(
+                [interpreter, job.input.script, folder],
+                seconds=method["limits"]["seconds"],
+                memory_mb=method["limits"]["memory_mb"],
+                log=job.log[0],
+                environment=surroundings(method, job.threads),
+                folder=folder,
+            )
+            told = read_told(folder / "told.json")
+            reason = told.pop("reason", "") or cost.reason
+            if not reason:
+                probabilities = read_probabilities(folder / "probabilities.csv", cells, labels)
+        except (NotProvidedError, InputError) as error:
+            reason = str(error)
+    if reason:
+        logger.warning("%s has no result: %s", method["id"], reason)
+    named = cells if len(probabilities) else cells[:0]
+    write_predictions(prediction_table(named, labels, probabilities), output.predictions)
+    costs = {**asdict(cost), **told, "reason": reason}
+    about = {"n_reference": reference.n_cells, "n_query": len(cells), "threads": job.threads}
+    write_json(output.outcome, {"method": method["id"], **costs, **about, "machine": machine()})
+
+
+def interpreter_of(job) -> Path:
+    """What runs the method's script; that of the conda environment where Snakemake made one."""
+    method = job.settings
+    if method["needs"] and not method["provided"]:
+        raise NotProvidedError(f"{method['needs']} not provided: see 'folders' in config/README.md")
+    if job.input.script.endswith(".R"):
+        packages = [*R_PACKAGES, *method["r_packages"]]
+        return r_with(*packages, install=f"apt install {' '.join(method['debian'])}")
+    if method["in_conda"]:
+        return Path("python")
+    if job.input.lock is None:
+        return Path(sys.executable)
+    return python_of(method["environment"], job.input.lock, method["environments"])
+
+
+def content_of(job) -> dict:
+    """What the script is told; see methods/exchange.py."""
+    method = job.settings
+    return {
+        "method": method["id"],
+        "reference": absolute(job.input.reference),
+        "query": absolute(job.input.query),
+        "seed": int(method["seed"]),
+        "threads": job.threads,
+        "device": method["device"],
+        "provided": method["provided"] and absolute(method["provided"]),
+    }
+
+
+def surroundings(method: dict, threads: int) -> dict[str, str]:
+    """Variables of the script's environment."""
+    around = {**os.environ, **dict.fromkeys(THREADS, str(threads)), "PYTHONUNBUFFERED": "1"}
+    around.pop("PYTHONPATH", None)
+    if method["environment"] == "plkd":
+        around["PYTHONPATH"] = str(SCRIPTS)
+    return around
+
+
+def absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def read_told(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def read_probabilities(path: Path, cells: pd.Index, labels: list[str]) -> np.ndarray:
+    """Probabilities of all labels of the reference for all cells, in their order.
+
+    A label that the method does not know of has none.
+    """
+    if not path.exists():
+        raise InputError("failed: it ended without a result")
+    table = pd.read_csv(path, dtype={"cell_id": str}, keep_default_na=False, na_values={})
+    table = table.set_index("cell_id")
+    strange = table.columns.difference(labels)
+    if len(strange):
+        raise InputError(f"failed: its labels {listed(strange)} are not in the reference")
+    if not table.index.is_unique or set(table.index) != set(cells):
+        raise InputError("failed: its cells are not those of the query")
+    matrix = table.reindex(index=cells, columns=labels).fillna(0.0).to_numpy(dtype=float)
+    sums = matrix.sum(axis=1, keepdims=True)
+    if not np.isfinite(matrix).all() or (matrix < 0).any() or (sums <= 0).any():
+        raise InputError("failed: it gave something that is no probability")
+    return matrix / sums
+
+
+def parsed() -> SimpleNamespace:
+    """The job of the command line, as Snakemake gives it to scripts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("reference", "query", "predictions", "outcome", "log"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--script", type=absolute, required=True)
+    parser.add_argument("--lock", nargs="?", help="requirements of the environment to make")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--settings", type=json.loads, required=True)
+    given = parser.parse_args()
+    return SimpleNamespace(
+        input=SimpleNamespace(
+            reference=given.reference, query=given.query, script=given.script, lock=given.lock
+        ),
+        output=SimpleNamespace(predictions=given.predictions, outcome=given.outcome),
+        log=[given.log],
+        threads=given.threads,
+        settings=given.settings,
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, parsed())
