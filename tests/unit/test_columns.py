@@ -9,7 +9,15 @@ import pytest
 
 from columns import columns_of, documented, undocumented
 from plkd.evaluation import columns as evaluation_columns
-from plkd.evaluation import embeddings, integration, marker_recovery, tables
+from plkd.evaluation import (
+    comparison,
+    costs,
+    embeddings,
+    integration,
+    marker_recovery,
+    resampling,
+    tables,
+)
 from plkd.interpret import columns as interpret_columns
 from plkd.interpret import key_genes, pathway_names
 from plkd.pathways import gene_sets
@@ -31,6 +39,11 @@ DECLARED = {
     "benchmark/annotation.tsv": tables.METRIC_COLUMNS,
     "benchmark/annotation_summary.tsv": tables.SUMMARY_COLUMNS,
     "benchmark/overall.tsv": tables.OVERALL_COLUMNS,
+    f"{RUN}/evaluation/resampled.tsv": resampling.RESAMPLED_COLUMNS,
+    "benchmark/costs.tsv": costs.COST_COLUMNS,
+    "benchmark/comparison.tsv": comparison.COMPARISON_COLUMNS,
+    "benchmark/ranks.tsv": comparison.RANK_COLUMNS,
+    "benchmark/choice.tsv": comparison.CHOICE_COLUMNS,
     f"{RUN}/interpretation/pathways.tsv": pathway_names.PATHWAY_NAME_COLUMNS,
     f"{RUN}/interpretation/pathway_genes.tsv": pathway_names.PATHWAY_GENE_COLUMNS,
     f"{RUN}/interpretation/label_pathways.tsv": interpret_columns.LABEL_PATHWAY_COLUMNS,

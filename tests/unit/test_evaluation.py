@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import anndata as ad
@@ -89,7 +90,7 @@ def metrics(run, prepared) -> dict[str, Path]:
     ids = PreparedCells.read(prepared["query"]).cell_ids
     write_predictions(prediction_table(ids, labels, probabilities), predictions[0])
     true_labels.main(job(input=prepared, output={"predictions": predictions[1]}))
-    names = ("metrics", "per_label", "abundance", "confusion", "confidence")
+    names = ("metrics", "per_label", "abundance", "confusion", "confidence", "resampled")
     output = {name: run / f"{name}.tsv" for name in names}
     evaluate_script.main(
         job(
@@ -134,13 +135,36 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
     benchmark = {
         "annotation": run / "annotation.tsv",
         "summary": run / "annotation_summary.tsv",
-        "overall": run / "overall.tsv",
-        "png": run / "benchmark.png",
-        "pdf": run / "benchmark.pdf",
+        **{name: run / f"{name}.tsv" for name in ("overall", "costs", "comparison", "ranks")},
+        "choice": run / "choice.tsv",
+        "page": run / "benchmark.html",
+        **{
+            f"{name}_{suffix}": run / f"{name}.{suffix}"
+            for name in ("annotation", "choice", "ranks", "f1_map")
+            for suffix in ("png", "pdf")
+        },
     }
+    outcome = {"method": "logistic_regression", "seconds": 2.5, "version": "scikit-learn 9"}
+    (run / "outcome.json").write_text(json.dumps(outcome))
+    names = {"dataset": "small", "variant": "default", "seed": 0}
     benchmark_table.main(
-        job(input={"metrics": [metrics["metrics"]], "methods": REGISTRY}, output=benchmark)
+        job(
+            input={
+                **{name: [metrics[name]] for name in ("metrics", "resampled", "per_label")},
+                "methods": REGISTRY,
+                "outcomes": [run / "outcome.json"],
+            },
+            params={
+                "runs": [names],
+                "outcomes": [{"dataset": "small", "seed": 0, "method": "logistic_regression"}],
+                "steps": [],
+            },
+            output=benchmark,
+        )
     )
+    page = benchmark["page"].read_text()
+    assert "Logistic regression has the highest macro F1" in page
+    assert "scikit-learn 9" in page
     history = run / "history.tsv"
     epochs = {"model": ["teacher", "teacher", "student", "student"], "epoch": [1, 2, 1, 2]}
     pd.DataFrame({**epochs, "loss": [1.0, 0.5, 1.0, 0.5]}).to_csv(history, sep="\t", index=False)

@@ -258,7 +258,7 @@ def test_what_went_wrong_stands_in_the_outcome(returned, reason, files, tmp_path
 
 
 def test_what_is_not_provided_stands_in_the_outcome(files, tmp_path):
-    table, outcome = run_script(GUESS, files, tmp_path, needs="weights")
+    table, outcome = run_script(GUESS, files, tmp_path, needs="weights not provided")
     assert table.empty
     assert outcome["reason"].startswith("weights not provided")
     assert outcome["seconds"] == 0

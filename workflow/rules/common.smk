@@ -701,6 +701,8 @@ IN_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_met
 def script_of(wildcards):
     """The script of a method, and what it shares with others."""
     script = METHODS["script"][wildcards.method]
+    if script == "-":
+        return []
     exchange = "exchange.R" if script.endswith(".R") else "exchange.py"
     return [source_file(f"workflow/scripts/methods/{name}") for name in (script, exchange)]
 
@@ -729,14 +731,18 @@ def method_settings(wildcards):
     method, row = wildcards.method, METHODS.loc[wildcards.method]
     limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
     environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
-    needs = row["runs"] if row["runs"] in ("folder", "weights") else ""
+    needs = (
+        f"{row['runs']} not provided: name it under 'folders' in the configuration"
+        if row["runs"] in ("folder", "weights")
+        else ""
+    )
     return json.dumps(
         {
             "id": method,
             "environment": row["environment"],
             "environments": filled("<environments>"),
             "in_conda": IN_CONDA,
-            "needs": needs,
+            "needs": row["description"] if row["script"] == "-" else needs,
             "provided": beside(config["folders"][method]) if method in config["folders"] else None,
             "device": config["device"],
             "seed": int(wildcards.get("seed", 0)),
@@ -745,6 +751,39 @@ def method_settings(wildcards):
             "debian": environment.get("debian", []),
         }
     )
+
+
+def outcomes():
+    """Data set, seed and method of every run of another method, and the file that holds its outcome."""
+    found = []
+    for dataset, method in product(EVALUATED, OTHERS):
+        if METHODS["reads"][method] == "truth":
+            continue
+        seeds = config["seeds"][:1] if method in DETERMINISTIC else config["seeds"]
+        outcome = predictions_by(method).removesuffix("parquet") + "json"
+        for seed in seeds:
+            names = {"dataset": dataset, "seed": int(seed), "method": method}
+            found.append((names, filled(outcome, dataset=dataset, seed=seed)))
+    return found
+
+
+def measured_steps():
+    """Of every run of our models: its names, what Snakemake measured of its steps, and the weights."""
+    found = []
+    for names, model in product(run_names(EVALUATED), MODELS):
+        steps = ["teacher"]
+        if model == "student":
+            steps += ["student", *(["cross_fit"] if has_jury(names["variant"]) else [])]
+        folder = "<benchmarks>/<run_name>"
+        mask = filled("<benchmarks>/{dataset}/{variant}/mask.tsv", **names)
+        files = {
+            "training": [mask, *(filled(f"{folder}/{step}.tsv", **names) for step in steps)],
+            "prediction": [filled(f"{folder}/predict_{model}.tsv", **names)],
+            "weights": filled(f"<run>/model/{model}.safetensors", **names),
+        }
+        named = {**names, "seed": int(names["seed"]), "method": model}
+        found.append({"names": named, "files": files})
+    return found
 
 
 # ------------------------------------------------------------------------------------ interpretation

@@ -29,7 +29,7 @@ rule method:
         code=code_of,
     shell:
         "{resources.python:q} {input.program:q} --reference {input.reference:q} --query {input.query:q}"
-        " --script {input.script[0]:q} --lock {input.lock:q} --predictions {output.predictions:q}"
+        " --script {input.script:q} --lock {input.lock:q} --predictions {output.predictions:q}"
         " --outcome {output.outcome:q} --log {log:q} --threads {threads} --settings {params.settings:q}"
 
 
@@ -85,6 +85,7 @@ rule evaluate:
             "<run>/evaluation/confusion.tsv", "confusion (table)", "accuracy", "confusion_table"
         ),
         confidence="<run>/evaluation/confidence.tsv",
+        resampled="<run>/evaluation/resampled.tsv",
         abundance=shown(
             "<run>/evaluation/abundance.tsv",
             "scores by abundance (table)",
@@ -225,6 +226,10 @@ rule plot_history:
 rule benchmark_table:
     input:
         metrics=runs("evaluation/metrics.tsv", EVALUATED),
+        resampled=runs("evaluation/resampled.tsv", EVALUATED),
+        per_label=runs("evaluation/per_label.tsv", EVALUATED),
+        weights=[runs(f"model/{model}.safetensors", EVALUATED) for model in MODELS],
+        outcomes=[outcome for _, outcome in outcomes()],
         methods=METHODS_FILE,
     output:
         annotation="<results>/benchmark/annotation.tsv",
@@ -240,8 +245,26 @@ rule benchmark_table:
             "accuracy",
             "overall",
         ),
-        png=shown("<results>/benchmark/annotation.png", "all methods", "accuracy", "benchmark"),
-        pdf="<results>/benchmark/annotation.pdf",
+        costs="<results>/benchmark/costs.tsv",
+        comparison="<results>/benchmark/comparison.tsv",
+        ranks="<results>/benchmark/ranks.tsv",
+        choice="<results>/benchmark/choice.tsv",
+        page=shown(
+            "<results>/benchmark/benchmark.html",
+            "which method for these cells",
+            "accuracy",
+            "benchmark_page",
+        ),
+        annotation_png=shown(
+            "<results>/benchmark/annotation.png", "all methods", "accuracy", "benchmark"
+        ),
+        annotation_pdf="<results>/benchmark/annotation.pdf",
+        choice_png="<results>/benchmark/choice.png",
+        choice_pdf="<results>/benchmark/choice.pdf",
+        ranks_png="<results>/benchmark/ranks.png",
+        ranks_pdf="<results>/benchmark/ranks.pdf",
+        f1_map_png="<results>/benchmark/f1_map.png",
+        f1_map_pdf="<results>/benchmark/f1_map.pdf",
     log:
         "<logs>/benchmark_table.log",
     benchmark:
@@ -252,6 +275,9 @@ rule benchmark_table:
     resources:
         mem_mb=1000,
     params:
+        runs=run_names(EVALUATED),
+        outcomes=[names for names, _ in outcomes()],
+        steps=measured_steps(),
         code=code("benchmark_table.py"),
     script:
         "../scripts/benchmark_table.py"

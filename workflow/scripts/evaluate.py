@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from plkd.evaluation.resampling import resampled_scores
 from plkd.evaluation.tables import evaluate, label_counts, read_methods, read_truth
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, READABLE, write_tsv
@@ -11,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    tables = evaluate(
-        read_methods(snakemake.input.predictions),
-        read_truth(snakemake.input.truth),
-        label_counts(snakemake.input.reference),
-    )
+    predictions = read_methods(snakemake.input.predictions)
+    truth = read_truth(snakemake.input.truth)
+    counts = label_counts(snakemake.input.reference)
+    tables = evaluate(predictions, truth, counts)
+    tables["resampled"] = resampled_scores(predictions, truth, counts.keys())
     for column, name in enumerate(("dataset", "variant", "seed")):
         tables["metrics"].insert(column, name, snakemake.params[name])
     for name, table in tables.items():

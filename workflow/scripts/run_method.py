@@ -68,8 +68,8 @@ def main(job) -> None:
 def interpreter_of(job) -> Path:
     """What runs the method's script; that of the conda environment where Snakemake made one."""
     method = job.settings
-    if method["needs"] and not method["provided"]:
-        raise NotProvidedError(f"{method['needs']} not provided: see 'folders' in config/README.md")
+    if job.input.script is None or (method["needs"] and not method["provided"]):
+        raise NotProvidedError(method["needs"])
     if job.input.script.endswith(".R"):
         packages = [*R_PACKAGES, *method["r_packages"]]
         return r_with(*packages, install=f"apt install {' '.join(method['debian'])}")
@@ -137,14 +137,17 @@ def parsed() -> SimpleNamespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("reference", "query", "predictions", "outcome", "log"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--script", type=absolute, required=True)
+    parser.add_argument("--script", nargs="*", type=absolute, help="the method's; what it shares")
     parser.add_argument("--lock", nargs="?", help="requirements of the environment to make")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--settings", type=json.loads, required=True)
     given = parser.parse_args()
     return SimpleNamespace(
         input=SimpleNamespace(
-            reference=given.reference, query=given.query, script=given.script, lock=given.lock
+            reference=given.reference,
+            query=given.query,
+            script=(given.script or [None])[0],
+            lock=given.lock,
         ),
         output=SimpleNamespace(predictions=given.predictions, outcome=given.outcome),
         log=[given.log],

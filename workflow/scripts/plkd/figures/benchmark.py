@@ -65,6 +65,29 @@ def plot_benchmark(runs: pd.DataFrame, methods: pd.DataFrame) -> Figure:
     return figure
 
 
+def entries(runs: pd.DataFrame, methods: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
+    """Names and kinds of the methods of some runs, by their ids.
+
+    Our models of several variants are told apart: their ids are ``<method>@<variant>``, in the
+    order of the runs, ours first.
+    """
+    variants = list(runs["variant"].unique())
+    names: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    present = set(runs["method"])
+    for method in [one for one in methods.index if one in present]:
+        name, kind = str(methods["name"][method]), _kind(method, methods)
+        if kind == "ours" and len(variants) > 1:
+            for variant in variants:
+                names[f"{method}@{variant}"], kinds[f"{method}@{variant}"] = (
+                    f"{name} ({variant})",
+                    kind,
+                )
+        else:
+            names[method], kinds[method] = name, kind
+    return names, kinds
+
+
 def _kind(method: str, methods: pd.DataFrame) -> str:
     return str(methods["kind"].get(method, "baseline"))
 

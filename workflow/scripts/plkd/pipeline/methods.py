@@ -32,7 +32,8 @@ METHOD_COLUMNS: Columns = {
 `environment`
     Its environment, ``envs/methods/<environment>.yaml``; plkd is that of the pipeline.
 `script`
-    In ``workflow/scripts/methods``; "-" where rules of their own run it.
+    In ``workflow/scripts/methods``; "-" where rules of their own run it, or nothing does, for the
+    reason that is in the description.
 `reads`
     log_values, counts, or truth.
 `sees_query`

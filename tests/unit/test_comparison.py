@@ -1,0 +1,249 @@
+"""Comparison of methods: draws of cells, tests over transfers, costs, and the page about them."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from plkd.errors import InputError
+from plkd.evaluation.comparison import choice_table, compare, holm, mean_interval, mean_ranks
+from plkd.evaluation.costs import COST_COLUMNS, cost_of_outcome, cost_of_steps, cost_table
+from plkd.evaluation.resampling import resampled_scores
+from plkd.figures.benchmark_page import Section, benchmark_page, readable
+from plkd.figures.choice import plot_choice, plot_f1_map, plot_ranks
+from plkd.figures.style import style
+from plkd.prediction.table import prediction_table
+
+LABELS = ["a", "b", "c"]
+
+
+def table_of(labels: list[str]) -> pd.DataFrame:
+    ids = [f"cell{i}" for i in range(len(labels))]
+    return prediction_table(ids, LABELS, np.eye(3)[[LABELS.index(label) for label in labels]])
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """True labels of 90 cells, a method that knows them, one that errs, one that errs elsewhere."""
+    rng = np.random.default_rng(0)
+    true = rng.choice(LABELS, 90, p=[0.6, 0.3, 0.1])
+    wrong = {"a": "b", "b": "a", "c": "a"}
+    errs = rng.random(90) < 0.3
+    predictions = {
+        "right": table_of(list(true)),
+        "errs": table_of([wrong[t] if e else t for t, e in zip(true, errs, strict=True)]),
+        "errs_elsewhere": table_of([t if e else wrong[t] for t, e in zip(true, errs, strict=True)]),
+        "failed": prediction_table([], LABELS, np.zeros((0, 3))),
+    }
+    truth = pd.DataFrame({"cell_id": [f"cell{i}" for i in range(90)], "label": true})
+    return predictions, truth
+
+
+def test_draws_are_of_the_same_cells_for_every_method(case):
+    table = resampled_scores(*case, LABELS)
+    accuracy = table.pivot_table(index="draw", columns="method", values="accuracy")
+    assert list(accuracy) == ["errs", "errs_elsewhere", "right"]
+    assert accuracy["right"].eq(1).all()
+    np.testing.assert_allclose(accuracy["errs"] + accuracy["errs_elsewhere"], 1)
+    assert accuracy["errs"].std() == pytest.approx(np.sqrt(0.3 * 0.7 / 90), rel=0.2)
+
+
+def test_draws_have_the_scores_of_the_cells_drawn(case):
+    """Their distribution is that of scikit-learn's scores on cells drawn one by one."""
+    predictions, truth = case
+    found = resampled_scores(predictions, truth, LABELS).query("method == 'errs'")["macro_f1"]
+    rng = np.random.default_rng(1)
+    true, predicted = truth["label"].to_numpy(), predictions["errs"]["label"].to_numpy()
+    expected = []
+    for _ in range(400):
+        rows = rng.integers(90, size=90)
+        present = np.unique(true[rows])
+        expected.append(f1_score(true[rows], predicted[rows], labels=present, average="macro"))
+    assert found.mean() == pytest.approx(np.mean(expected), abs=0.01)
+    assert found.std() == pytest.approx(np.std(expected), rel=0.2)
+
+
+def test_cells_of_other_labels_are_not_drawn(case):
+    predictions, truth = case
+    table = resampled_scores({"right": predictions["right"]}, truth, ["a"])
+    assert table["accuracy"].eq(1).all()
+    assert table["macro_f1"].eq(1).all()
+    assert resampled_scores(predictions, truth, ["z"]).empty
+
+
+def metrics_of(scores: dict[str, list[float]]) -> pd.DataFrame:
+    """A table of runs: the scores of methods on data sets d0, d1, .."""
+    rows = [
+        {"dataset": f"d{i}", "seed": 0, "method": method, "macro_f1": score, "accuracy": score,
+         "calibration_error": 0.1, "auroc_unseen": np.nan}
+        for method, values in scores.items()
+        for i, score in enumerate(values)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_methods_are_compared_on_the_transfers_of_both():
+    ours = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    below = [score - 0.01 * i for i, score in enumerate(ours, start=1)]
+    table = compare(
+        metrics_of({"ours": ours, "below": below, "same": ours, "some": [0.95, *[np.nan] * 5]}),
+        "ours",
+    )
+    table = table[table["score"] == "macro_f1"].set_index("method")
+    assert table.loc["below", ["transfers", "better", "worse"]].tolist() == [6, 0, 6]
+    assert table.loc["below", "difference"] == pytest.approx(-0.035)
+    assert table.loc["below", "p_value"] == pytest.approx(2 / 2**6)  # exact, two-sided
+    assert table.loc["below", "adjusted_p_value"] == pytest.approx(2 * 2 / 2**6)
+    assert -0.06 < table.loc["below", "lower"] < -0.035 < table.loc["below", "upper"] < -0.01
+    assert np.isnan(table.loc["same", "p_value"])
+    assert table.loc["some", "transfers"] == 1
+
+
+def test_holm_of_a_textbook_example():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    assert holm([]).tolist() == []
+    assert np.isnan(mean_interval(np.array([1.0]))).all()
+
+
+def test_the_critical_difference_is_that_of_demsar():
+    """His example: four classifiers on fourteen data sets, q = 2.569, a difference of 1.25."""
+    rng = np.random.default_rng(0)
+    scores = {name: rng.random(14).tolist() for name in "wxyz"}
+    scores["fails"] = [np.nan, *rng.random(13)]
+    table = mean_ranks(metrics_of(scores)).query("score == 'accuracy'")
+    assert set(table["method"]) == set("wxyz")
+    assert table["critical_difference"].to_numpy() == pytest.approx(1.25, abs=0.01)
+    assert table["rank"].mean() == pytest.approx(2.5)
+    assert table["rank"].is_monotonic_increasing
+    assert np.isnan(mean_ranks(metrics_of({"a": [0.5], "b": [0.4]}))["critical_difference"]).all()
+
+
+@pytest.fixture(scope="module")
+def choice() -> pd.DataFrame:
+    metrics = metrics_of({"first": [0.9, 0.8], "second": [0.7, 0.8], "partly": [0.99, np.nan]})
+    draws = pd.DataFrame(
+        [
+            {"dataset": f"d{i}", "seed": 0, "method": method, "draw": draw,
+             "accuracy": score, "macro_f1": score}
+            for method, scores in {"first": (0.9, 0.6), "second": (0.7, 0.7)}.items()
+            for i in range(2)
+            for draw, score in enumerate(scores)
+        ]
+    )  # fmt: skip
+    rows = [
+        {"dataset": f"d{i}", "variant": "", "seed": seed, "method": method, "seconds": seconds,
+         "training_seconds": np.nan, "peak_mb": 100.0 * (i + 1), "version": "tool 1",
+         "reason": "out of time" if method == "partly" and i else ""}
+        for i in range(2)
+        for seed in range(3)
+        for method, seconds in {"first": 1 + seed, "second": 5.0, "partly": 9.0}.items()
+    ]  # fmt: skip
+    return choice_table(metrics, draws, cost_table(rows))
+
+
+def test_the_choice_says_how_good_how_sure_and_at_what_cost(choice):
+    assert list(choice["method"]) == ["first", "second", "partly"]
+    table = choice.set_index("method")
+    assert table.loc["first", "macro_f1"] == pytest.approx(0.85)
+    assert table.loc["first", "share_best"] == 0.5
+    assert table.loc[["first", "second"], "share_as_good"].tolist() == [1, 0.5]
+    assert table.loc["first", "macro_f1_lower"] == pytest.approx(0.6075)
+    assert table.loc["first", ["seconds", "peak_mb"]].tolist() == [4, 200]
+    assert table.loc["partly", "transfers"] == 1
+    assert np.isnan(table.loc["partly", "share_best"])
+    assert list(table["reason"]) == ["", "", "out of time"]
+
+
+def test_an_outcome_is_a_row_of_costs(tmp_path):
+    content = {"method": "m", "reason": "", "seconds": 3.0, "peak_mb": 5, "parameters": 7}
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    row = cost_of_outcome(tmp_path / "m.json")
+    assert row["seconds"] == 3
+    assert row["parameters"] == 7
+    assert row["version"] == ""
+    assert np.isnan(row["training_seconds"])
+    (tmp_path / "m.json").write_text("{")
+    with pytest.raises(InputError, match=r"m\.json.*rule method"):
+        cost_of_outcome(tmp_path / "m.json")
+
+
+def test_our_steps_are_added_up_and_weights_counted(tmp_path):
+    from safetensors.numpy import save_file
+
+    for name, seconds in (("teacher", 10), ("student", 5), ("predict", 1)):
+        text = f"s\th:m:s\tmax_rss\tcpu_time\n{seconds}\t0:00:10\t{seconds * 10}\t{seconds / 2}\n"
+        (tmp_path / f"{name}.tsv").write_text(text)
+    tensors = {"layer.weight": np.zeros((3, 4)), "layer.bias": np.zeros(3), "mask": np.zeros(9)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    steps = {name: tmp_path / f"{name}.tsv" for name in ("teacher", "student", "predict", "other")}
+    about = {"version": "1", "machine": "m"}
+
+    def cost(*training: str) -> dict:
+        paths = [steps[name] for name in training]
+        return cost_of_steps(paths, [steps["predict"]], tmp_path / "w.safetensors", about)
+
+    row = cost("teacher", "student")
+    assert row["training_seconds"] == 15
+    assert row["prediction_seconds"] == 1
+    assert (row["seconds"], row["cpu_seconds"], row["peak_mb"]) == (16, 8, 100)
+    assert row["parameters"] == 15
+    assert np.isnan(cost("teacher", "other")["training_seconds"])  # not the half of it
+    assert list(cost_table([{"dataset": "d", **row}])) == list(COST_COLUMNS)
+
+
+class Page(HTMLParser):
+    """Cells of the tables of a page, and what it would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[dict[str, str | None]] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "td":
+            self.cells.append(given)
+        self.sources += [given[name] for name in ("src", "href") if name in given]
+
+
+def test_the_page_is_whole_and_safe(choice):
+    table = pd.DataFrame({"score": [0.5, np.nan], "reason": ["", "<b>&"]}, index=["A<i>", "B"])
+    with style():
+        names = {method: method.title() for method in choice["method"]}
+        figure = plot_choice(choice, names, dict.fromkeys(names, "rival"))
+    page = benchmark_page(
+        "Title <x>", "Answer & more", [Section("One", "note", table, figure, {"B": "ours"})]
+    )
+    parsed = Page()
+    parsed.feed(page)
+    assert [cell.get("data-value") for cell in parsed.cells] == [None, "0.5", None, None, "", None]
+    assert all(source.startswith("data:image/png") for source in parsed.sources)
+    assert "<i>" not in page
+    assert "<b>" not in page
+    assert '<tr class="ours"><td>B' in page
+    assert readable(12345.6) == "12,346"
+
+
+def test_figures_hold_every_method(choice):
+    names = {method: method for method in choice["method"]}
+    with style():
+        figure = plot_choice(choice, names, dict.fromkeys(names, "ours"))
+        figure.draw_without_rendering()
+        shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+        assert shown == ["first", "second", "partly"]
+        ranks = mean_ranks(metrics_of({"a": [1.0, 0.9], "b": [0.5, 0.6], "c": [0.3, 0.7]}))
+        ranks = ranks[ranks["score"] == "macro_f1"]
+        plot_ranks(ranks, dict(zip("abc", "abc", strict=True))).draw_without_rendering()
+        plot_ranks(ranks[:0], {}).draw_without_rendering()
+        per_label = pd.DataFrame(
+            {"dataset": "d", "method": ["a", "a", "b"], "label": ["x", "y$", "x"], "n": [5, 6, 5],
+             "f1": [0.1, 0.9, 1.0]}
+        )  # fmt: skip
+        figure = plot_f1_map(per_label, {"a": "A", "b": "B"})
+        figure.draw_without_rendering()
+        assert sorted(text.get_text() for text in figure.axes[0].texts) == [".10", ".90", "1.00"]

@@ -1,0 +1,98 @@
+"""What methods take: time, memory and parameters, or why one could not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from plkd.errors import InputError
+from plkd.utils.files import read_json
+from plkd.utils.tables import Columns, read_tsv
+
+COST_COLUMNS: Columns = {
+    "dataset": str, "variant": str, "seed": int, "method": str, "reason": str,
+    "training_seconds": float, "prediction_seconds": float, "seconds": float,
+    "cpu_seconds": float, "peak_mb": float, "parameters": float, "n_reference": "Int64",
+    "n_query": "Int64", "version": str, "machine": str,
+}  # fmt: skip
+"""Columns of the table of costs."""
+_TOLD = [name for name in COST_COLUMNS if name not in ("dataset", "variant", "seed", "method")]
+_MEASURED: Columns = {"s": float, "max_rss": float, "cpu_time": float}
+_LEARNED = ("weight", "bias", "cell")  # last parts of the names of what training sets
+
+
+def cost_of_outcome(path: str | Path) -> dict[str, Any]:
+    """What a method's outcome says (``methods/<method>.json``), as columns of the table of costs.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or damaged.
+    """
+    content = read_json(path, made_by="method")
+    return {name: content.get(name, "" if COST_COLUMNS[name] is str else np.nan) for name in _TOLD}
+
+
+def cost_of_steps(
+    training: Iterable[str | Path],
+    prediction: Iterable[str | Path],
+    weights: str | Path,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What one of our models took, as columns of the table of costs.
+
+    Parameters
+    ----------
+    training, prediction
+        Snakemake's measurements of the steps (files under ``benchmarks``). Of steps that were made
+        before, or elsewhere, there may be none: then the times are missing.
+    weights
+        Its safetensors file, whose parameters are counted.
+    about
+        Other columns: `version`, `machine`.
+    """
+    parts = {"training": _measured(training), "prediction": _measured(prediction)}
+    together = pd.concat(list(parts.values()))
+    return {
+        "reason": "",
+        **{f"{name}_seconds": table["s"].sum(min_count=1) for name, table in parts.items()},
+        "seconds": together["s"].sum(min_count=1),
+        "cpu_seconds": together["cpu_time"].sum(min_count=1),
+        "peak_mb": together["max_rss"].max() if len(together) else np.nan,
+        "parameters": n_parameters(weights),
+        **about,
+    }
+
+
+def n_parameters(weights: str | Path) -> int:
+    """Number of parameters that training set, in a file of one of our networks."""
+    from safetensors import safe_open
+
+    with safe_open(str(weights), framework="numpy") as stored:
+        sizes = [
+            int(np.prod(stored.get_slice(name).get_shape()))
+            for name in stored.keys()  # noqa: SIM118 (it is no mapping)
+            if name.rsplit(".", 1)[-1] in _LEARNED
+        ]
+    return sum(sizes)
+
+
+def cost_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Gather costs of methods into a table with the columns of :data:`COST_COLUMNS`."""
+    table = pd.DataFrame(list(rows), columns=list(COST_COLUMNS))
+    return table.astype({"n_reference": "Int64", "n_query": "Int64"})
+
+
+def _measured(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Measurements of steps; all or none, because a sum of some would be wrong."""
+    tables = []
+    for path in paths:
+        try:
+            tables.append(read_tsv(path, _MEASURED))
+        except InputError:
+            return pd.DataFrame(columns=list(_MEASURED), dtype=float)
+    return pd.concat(tables)
