@@ -214,7 +214,7 @@ def test_what_should_worry_is_a_warning(page, change, sentence):
         "left_out": {},
         "overall": {"unknown": 2, "reasons": {}, "oddness": 0.5, "depth": 1.0, "cells": 250},
         "batches": [],
-        "forecast": {"held_out": "batch", "members": [{"member": "student", "accuracy": 0.95}],
+        "forecast": {"held_out": "batch", "members": [{"member": "student", "accuracy": 0.95, "macro_f1": 0.9}],
                      "labels": []},
         "labels": [one | {"doubtful": False} for one in facts["labels"]],
     }  # fmt: skip
@@ -233,7 +233,7 @@ def test_labels_that_do_not_carry_over_and_those_in_doubt_are_named(page):
     first |= {"doubtful": True, "expected_precision": 0.55, "next_label": second["name"]}
     facts["forecast"] = {
         "held_out": "batch",
-        "members": [{"member": "student", "accuracy": 0.2}],
+        "members": [{"member": "student", "accuracy": 0.2, "macro_f1": 0.1}],
         "labels": [
             {"label": second["name"], "cells": 70, "recall": 0.1, "taken_for": first["name"]}
         ],

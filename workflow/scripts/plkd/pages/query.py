@@ -39,6 +39,10 @@ UNPLACED = 65535
 class CellsOfModel(Protocol):
     """Cells in the genes and on the scale of a model, a few at a time."""
 
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which genes of the model they have, (genes,)."""
+
     def chunks(self) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
         """Yield (rows, log-normalised cells)."""
 
