@@ -11,7 +11,7 @@ def annotate(job):
     reference = PreparedCells.read(job.reference.path).in_memory()
     query = PreparedCells.read(job.query.path).in_memory()
     try:
-        return BASELINES[job.method](reference, query, job.seed)
+        return BASELINES[job.method](reference, query, job.seed, timed=job.timed)
     except InputError as error:
         raise exchange.CannotRun(str(error)) from error
 

@@ -1,13 +1,15 @@
 """Controls and the simple classifiers that every benchmark holds.
 
 A baseline is a function of the prepared reference, the prepared query and a seed, and gives the
-names of the labels and the probabilities of every query cell. To add one, write it, put it into
-`BASELINES` and add its row to ``config/methods.tsv``.
+names of the labels and the probabilities of every query cell. It says by `timed` which of its steps
+are training and which prediction. To add one, write it, put it into `BASELINES` and add its row to
+``config/methods.tsv``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import product
 from typing import Any
@@ -25,10 +27,18 @@ from plkd.preparation.prepared import sample_rows
 from plkd.utils.logs import logger
 
 LabelProbabilities = tuple[list[str], NDArray[np.float32]]
-Baseline = Callable[[ad.AnnData, ad.AnnData, int], LabelProbabilities]
+Baseline = Callable[..., LabelProbabilities]
+Timed = Callable[[str], AbstractContextManager[None]]
+"""Gives a block whose seconds count as those of "training" or "prediction"."""
 
 
-def majority(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
+def _untimed(phase: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def majority(
+    reference: ad.AnnData, query: ad.AnnData, seed: int = 0, *, timed: Timed = _untimed
+) -> LabelProbabilities:
     """Control: every cell gets the label frequencies of the reference as its probabilities.
 
     The label is the reference's most frequent one. `seed` is not used.
@@ -37,7 +47,9 @@ def majority(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelPr
     return labels, np.tile(frequencies, (query.n_obs, 1)).astype(np.float32)
 
 
-def random(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
+def random(
+    reference: ad.AnnData, query: ad.AnnData, seed: int = 0, *, timed: Timed = _untimed
+) -> LabelProbabilities:
     """Control: every cell gets a label drawn with the reference's frequencies, at confidence 1."""
     labels, frequencies = _label_frequencies(reference)
     drawn = np.random.default_rng(seed).choice(len(labels), size=query.n_obs, p=frequencies)
@@ -52,6 +64,7 @@ def logistic_regression(
     inverse_penalty: float = 1.0,
     balanced: bool = False,
     scaled: bool = False,
+    timed: Timed = _untimed,
 ) -> LabelProbabilities:
     """Multinomial logistic regression on the log-normalised genes (scikit-learn, lbfgs).
 
@@ -67,6 +80,8 @@ def logistic_regression(
         Divide every gene by its standard deviation in the reference. Otherwise the genes share one
         unit, log1p(CP10k), and the noise of rare genes does not get the weight of markers. The
         input stays sparse either way.
+    timed
+        Times training and prediction, here as in the other baselines.
 
     Raises
     ------
@@ -74,19 +89,21 @@ def logistic_regression(
         If reference and query do not have the same genes in the same order.
     """
     labels, codes = _aligned(reference, query)
-    model = fit_logistic_regression(
-        reference.X,
-        codes,
-        len(labels),
-        inverse_penalty=inverse_penalty,
-        balanced=balanced,
-        scaled=scaled,
-    )
-    return labels, model.probabilities(query.X)
+    with timed("training"):
+        model = fit_logistic_regression(
+            reference.X,
+            codes,
+            len(labels),
+            inverse_penalty=inverse_penalty,
+            balanced=balanced,
+            scaled=scaled,
+        )
+    with timed("prediction"):
+        return labels, model.probabilities(query.X)
 
 
 def logistic_regression_tuned(
-    reference: ad.AnnData, query: ad.AnnData, seed: int = 0
+    reference: ad.AnnData, query: ad.AnnData, seed: int = 0, *, timed: Timed = _untimed
 ) -> LabelProbabilities:
     """Logistic regression with the options that label held-out cells of the reference best.
 
@@ -95,21 +112,13 @@ def logistic_regression_tuned(
     highest macro F1 in the mean over the folds. Folds are always the same, so `seed` is not used.
     Errors are those of :func:`logistic_regression`.
     """
-    from plkd.model.cross_fitting import make_folds
-
     labels, codes = _aligned(reference, query)
-    chosen: dict[str, Any] = {}
-    if len(labels) > 1:
-        rows = sample_rows(reference.n_obs, TUNING_CELLS)
-        batches = reference.obs["batch"].to_numpy()[rows] if "batch" in reference.obs else None
-        cells = Reference.from_names(
-            reference.X[rows], _labels(reference)[rows], reference.var_names, batches
-        )
-        folds = make_folds(cells, 3, 0).of_cell
-        chosen = max(TUNED_OPTIONS, key=lambda options: _held_out_f1(cells, folds, options))
-    logger.info("chosen: %s", chosen)
-    model = fit_logistic_regression(reference.X, codes, len(labels), **chosen)
-    return labels, model.probabilities(query.X)
+    with timed("training"):
+        chosen = _best_options(reference) if len(labels) > 1 else {}
+        logger.info("chosen: %s", chosen)
+        model = fit_logistic_regression(reference.X, codes, len(labels), **chosen)
+    with timed("prediction"):
+        return labels, model.probabilities(query.X)
 
 
 TUNING_CELLS = 5000
@@ -117,6 +126,19 @@ TUNED_OPTIONS = [
     {"inverse_penalty": inverse_penalty, "balanced": balanced, "scaled": scaled}
     for inverse_penalty, balanced, scaled in product((1e-3, 1e-2, 1e-1, 1.0), *[(False, True)] * 2)
 ]
+
+
+def _best_options(reference: ad.AnnData) -> dict[str, Any]:
+    """Options of a logistic regression that label held-out cells of the reference best."""
+    from plkd.model.cross_fitting import make_folds
+
+    rows = sample_rows(reference.n_obs, TUNING_CELLS)
+    batches = reference.obs["batch"].to_numpy()[rows] if "batch" in reference.obs else None
+    cells = Reference.from_names(
+        reference.X[rows], _labels(reference)[rows], reference.var_names, batches
+    )
+    folds = make_folds(cells, 3, 0).of_cell
+    return max(TUNED_OPTIONS, key=lambda options: _held_out_f1(cells, folds, options))
 
 
 def _held_out_f1(cells: Reference, folds: NDArray[np.intp], options: dict[str, Any]) -> float:
@@ -135,7 +157,7 @@ def _held_out_f1(cells: Reference, folds: NDArray[np.intp], options: dict[str, A
 
 
 def pca_logistic_regression(
-    reference: ad.AnnData, query: ad.AnnData, seed: int = 0
+    reference: ad.AnnData, query: ad.AnnData, seed: int = 0, *, timed: Timed = _untimed
 ) -> LabelProbabilities:
     """Logistic regression (C = 1) on 50 principal components of the reference.
 
@@ -144,13 +166,16 @@ def pca_logistic_regression(
     """
     labels, codes = _aligned(reference, query)
     components = _components(reference)
-    model = fit_logistic_regression(
-        components.fit_transform(narrow(reference.X)), codes, len(labels)
-    )
-    return labels, model.probabilities(components.transform(narrow(query.X)))
+    with timed("training"):
+        cells = components.fit_transform(narrow(reference.X))
+        model = fit_logistic_regression(cells, codes, len(labels))
+    with timed("prediction"):
+        return labels, model.probabilities(components.transform(narrow(query.X)))
 
 
-def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> LabelProbabilities:
+def linear_svm(
+    reference: ad.AnnData, query: ad.AnnData, seed: int = 0, *, timed: Timed = _untimed
+) -> LabelProbabilities:
     """Linear support vector machine, one label against the rest (scikit-learn, C = 1).
 
     The softmax of its margins serves as probabilities; they are not calibrated. The primal problem
@@ -160,13 +185,16 @@ def linear_svm(reference: ad.AnnData, query: ad.AnnData, seed: int = 0) -> Label
     from sklearn.svm import LinearSVC
 
     labels, codes = _aligned(reference, query)
-    model = fit_linear(LinearSVC(C=1.0, dual=False, max_iter=5000), reference.X, codes, len(labels))
-    margins = model.logits(query.X) * (2 if len(labels) == 2 else 1)
-    return labels, softmax(margins, axis=1).astype(np.float32)
+    with timed("training"):
+        svm = LinearSVC(C=1.0, dual=False, max_iter=5000)
+        model = fit_linear(svm, reference.X, codes, len(labels))
+    with timed("prediction"):
+        margins = model.logits(query.X) * (2 if len(labels) == 2 else 1)
+        return labels, softmax(margins, axis=1).astype(np.float32)
 
 
 def nearest_neighbours(
-    reference: ad.AnnData, query: ad.AnnData, seed: int = 0
+    reference: ad.AnnData, query: ad.AnnData, seed: int = 0, *, timed: Timed = _untimed
 ) -> LabelProbabilities:
     """Share of labels among the 15 nearest reference cells, on 50 principal components.
 
@@ -178,8 +206,10 @@ def nearest_neighbours(
 
     model = make_pipeline(_components(reference), KNeighborsClassifier(min(15, reference.n_obs)))
     labels, codes = _aligned(reference, query)
-    model.fit(narrow(reference.X), codes)
-    return labels, model.predict_proba(narrow(query.X)).astype(np.float32)
+    with timed("training"):
+        model.fit(narrow(reference.X), codes)
+    with timed("prediction"):
+        return labels, model.predict_proba(narrow(query.X)).astype(np.float32)
 
 
 def _components(reference: ad.AnnData) -> Any:
