@@ -214,8 +214,11 @@ def test_what_should_worry_is_a_warning(page, change, sentence):
         "left_out": {},
         "overall": {"unknown": 2, "reasons": {}, "oddness": 0.5, "depth": 1.0, "cells": 250},
         "batches": [],
-        "forecast": {"held_out": "batch", "members": [{"member": "student", "accuracy": 0.95, "macro_f1": 0.9}],
-                     "labels": []},
+        "forecast": {
+            "held_out": "batch",
+            "members": [{"member": "student", "accuracy": 0.95, "macro_f1": 0.9}],
+            "labels": [],
+        },
         "labels": [one | {"doubtful": False} for one in facts["labels"]],
     }  # fmt: skip
     for key, value in calm.items():
