@@ -57,6 +57,7 @@ def run(tmp_path_factory) -> Path:
         cells = make_cells(80, 110, types=TYPES, seed=seed)
         labels = cells.obs["cell_type"].astype(str).map(name_of)
         prepared = ad.AnnData(logged(cells), obs=cells.obs[["batch"]].copy(), var=cells.var)
+        prepared.var["in_query"] = True
         if role == "reference":
             prepared.obs["label"] = pd.Categorical(labels)
         prepared.write_h5ad(folder / f"{role}.h5ad")

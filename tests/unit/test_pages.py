@@ -10,7 +10,6 @@ import re
 import shutil
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from plkd.pages.remarks import remarks_on
 from plkd.pages.sources import label_file
 from plkd.pages.write import write_page
 from simulated import make_cells
-from trained import trained_model
+from trained import trained_model, without_background
 
 STRANGE = 'sly "</script><b>" & co, naïve'
 
@@ -277,7 +276,7 @@ def test_the_command_writes_it_and_names_a_missing_column(query, tmp_path, capsy
 
 
 def test_few_cells_of_a_model_without_background(tmp_path):
-    model = replace(trained_model(), background=None)
+    model = without_background(trained_model())
     few = make_cells(4, 110, types=4, seed=3)[:2]
     with label_file(few, model, progress=False) as labelled:
         content = page_content(labelled, model, progress=False)

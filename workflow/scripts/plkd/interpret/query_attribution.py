@@ -79,7 +79,7 @@ def attribute_query(
         usable = np.arange(len(predictions))
     names = predictions["label"].to_numpy()[usable]
     rows = usable[sample_per_label(names, per_label, seed)]
-    chosen = cells.take(rows)
+    chosen = background.imputer.fill(cells.take(rows), cells.measured)
     codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
     if (codes < 0).any():
         raise InputError(
