@@ -9,14 +9,16 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell paper test test-kill test-rivals test-oldest lint docs bench lock schema clean
+.PHONY: help install run shell paper paper-plan test test-paper test-kill test-rivals test-oldest lint docs bench lock schema clean
 
 help:
 	@echo "make run      install, run the default configuration, say where labels, scores and report are"
 	@echo "make run CONFIG=my_data.yaml   the same for a configuration of yours"
 	@echo "make shell    install, and open a shell in which plkd, snakemake and python are those of .venv"
-	@echo "make paper    install, download the data sets of the paper and run them all"
+	@echo "make paper    install, download the data sets of the paper, run them, make its tables and figures"
+	@echo "make paper datasets=bmmc,pbmc   some of them (names of config/datasets); paper-plan: only say what it takes"
 	@echo "make test     install, then run all tests"
+	@echo "make test-paper  the whole paper on miniature twins of its data sets (half an hour)"
 	@echo "make test-kill   a run that is killed at every stage ends with the same files (minutes)"
 	@echo "make test-rivals  installs the published tools that we compare with, and tries each (minutes, 4 GB)"
 	@echo "make test-oldest  unit tests with the oldest versions that pyproject.toml allows"
@@ -49,13 +51,25 @@ run: install
 shell: install
 	@bash -c 'exec bash --rcfile <(echo "[ -f ~/.bashrc ] && . ~/.bashrc; . $(CURDIR)/$(VENV)/bin/activate")'
 
-# --keep-going: a publisher's server that is down does not hold up the other data sets.
+# What is to be downloaded and how long it takes is said first. --keep-going: a publisher's server that is
+# down does not hold up the other data sets. Said again, it goes on where it was.
+comma := ,
+PAPER := snakemake --cores $(CORES) --configfile config/paper.yaml $(if $(datasets),--config datasets='[$(patsubst %,config/datasets/%.yaml$(comma),$(subst $(comma), ,$(datasets)))]')
+
+paper-plan: install
+	@$(PAPER) --quiet all -- paper_plan
+	$(PAPER) --dry-run --quiet rules -- paper
+
 paper: install
-	snakemake --cores $(CORES) --keep-going --configfile config/paper.yaml
-	@cat results/summary.txt
+	@$(PAPER) --quiet all -- paper_plan
+	$(PAPER) --keep-going -- paper
+	@echo "The paper, each number beside what was found here: results/paper/paper.html"
 
 test: $(VENV)/.dev
 	pytest -n auto --dist loadgroup --no-loadscope-reorder
+
+test-paper: $(VENV)/.dev
+	pytest -m paper
 
 test-kill: $(VENV)/.dev
 	pytest -m kill

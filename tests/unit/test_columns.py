@@ -8,16 +8,20 @@ import pandas as pd
 import pytest
 
 from columns import columns_of, documented, undocumented
-from plkd.evaluation import columns as evaluation_columns
 from plkd.evaluation import (
+    claims,
     comparison,
     costs,
     embeddings,
     integration,
     marker_recovery,
+    omics,
+    paper,
     resampling,
+    spatial,
     tables,
 )
+from plkd.evaluation import columns as evaluation_columns
 from plkd.interpret import columns as interpret_columns
 from plkd.interpret import key_genes, pathway_names
 from plkd.pathways import gene_sets
@@ -36,6 +40,11 @@ DECLARED = {
     f"{RUN}/evaluation/confidence.tsv": tables.CONFIDENCE_COLUMNS,
     f"{RUN}/evaluation/embedding.tsv": embeddings.EMBEDDING_COLUMNS,
     f"{RUN}/evaluation/integration.tsv": integration.INTEGRATION_COLUMNS,
+    f"{RUN}/evaluation/omics.tsv": omics.OMICS_COLUMNS,
+    f"{RUN}/evaluation/spatial.tsv": spatial.SPATIAL_COLUMNS,
+    "paper/table4.tsv": paper.RESULT_COLUMNS,
+    "paper/figure7.tsv": paper.RESULT_COLUMNS,
+    "paper/claims.tsv": claims.VERDICT_COLUMNS,
     "benchmark/annotation.tsv": tables.METRIC_COLUMNS,
     "benchmark/annotation_summary.tsv": tables.SUMMARY_COLUMNS,
     "benchmark/overall.tsv": tables.OVERALL_COLUMNS,

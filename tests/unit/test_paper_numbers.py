@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from plkd.evaluation.paper import CLAIM_COLUMNS, NUMBER_COLUMNS
+from plkd.evaluation.claims import CLAIM_COLUMNS
+from plkd.evaluation.paper import NUMBER_COLUMNS
 from plkd.utils.tables import read_tsv
 
 REPOSITORY = Path(__file__).resolve().parents[2]

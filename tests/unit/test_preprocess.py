@@ -555,6 +555,26 @@ def test_drop_is_the_rest_of_keep(bench: Workbench, reference: ad.AnnData) -> No
     assert done.reference.n_obs + done.query.n_obs == reference.n_obs
 
 
+def test_two_labels_are_drawn_in_the_ratio_that_is_asked_for(
+    bench: Workbench, reference: ad.AnnData, query: ad.AnnData
+) -> None:
+    frequent, rare = reference.obs["cell_type"].value_counts().index[[0, -1]]
+    n_frequent = (reference.obs["cell_type"] == frequent).sum()
+    asked = {"major": frequent, "minor": rare, "ratio": 4}
+    drawn = [
+        bench(reference, query, reference_settings={"imbalance": {**asked, "seed": seed}}).reference
+        for seed in (0, 0, 1)
+    ]
+    for one in drawn:
+        counts = one.obs["label"].value_counts()
+        assert set(counts.index) == {frequent, rare}
+        assert counts[rare] == n_frequent // 4
+        assert counts[frequent] == 4 * counts[rare]
+    assert list(drawn[0].obs_names) == list(drawn[1].obs_names) != list(drawn[2].obs_names)
+    with pytest.raises(InputError, match="too few for two cells"):
+        bench(reference, query, reference_settings={"imbalance": {**asked, "ratio": n_frequent}})
+
+
 def test_labels_that_are_all_missing(
     bench: Workbench, reference: ad.AnnData, query: ad.AnnData
 ) -> None:

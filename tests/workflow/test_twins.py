@@ -21,6 +21,7 @@ import yaml
 from project import REPOSITORY, SETTINGS, snakemake
 from serving import serving
 from twins.common import Truth
+from twins.configured import expected_cells, for_twin
 from twins.registry import WRITERS, write_twin
 
 pytestmark = pytest.mark.workflow
@@ -34,7 +35,6 @@ QUICK = {
     "teacher_training": TRAINING,
     "student_training": TRAINING,
 }
-GENES = 800
 # Accuracy that random labels would be far from; accessibility names types less well.
 LEAST_ACCURACY = {"rna": 0.75, "atac": 0.5}
 
@@ -79,42 +79,6 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         run = snakemake("-s", str(REPOSITORY / "Snakefile"), *targets, folder=project)
     assert run.returncode == 0, run.stdout
     return Finished(truth, datasets, labelled, project / "results", server.asked)
-
-
-def for_twin(content: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
-    """A shipped configuration without what is true of the real files alone."""
-    changed = without(content, {"sha256", "size", "mirrors"})
-    sides = [expected_cells(changed, side, truth) for side in ("reference", "query")]
-    if "split" in changed:
-        sides = sides[:1]
-    both = pd.concat(sides)
-    changed["expected"] = {
-        "error": {"cells": len(both), "labels": both["label"].value_counts().to_dict()}
-    }
-    if changed["reference"].get("batch_key"):
-        changed["expected"]["error"]["batches"] = both["batch"].value_counts().to_dict()
-    changed["prepare"] = {"n_genes": GENES}
-    return changed
-
-
-def without(content: Any, keys: set[str]) -> Any:
-    """A copy without some keys, at any depth."""
-    if isinstance(content, dict):
-        return {key: without(value, keys) for key, value in content.items() if key not in keys}
-    if isinstance(content, list):
-        return [without(one, keys) for one in content]
-    return content
-
-
-def expected_cells(content: Mapping[str, Any], side: str, truth: Truth) -> pd.DataFrame:
-    """The twin's cells of one side: of its modality, in the batches that it keeps."""
-    source = content.get(side, content["reference"])
-    table = truth.cells["atac" if "gene_activity" in source else "rna"]
-    for values in source.get("keep", {}).values():
-        table = table[table["batch"].isin(list(map(str, values)))]
-    for values in source.get("drop", {}).values():
-        table = table[~table["batch"].isin(list(map(str, values)))]
-    return table
 
 
 def test_counts_are_those_of_the_twin(finished: Finished) -> None:

@@ -68,6 +68,7 @@ for module in (
     "pipeline/configuration",
     "pipeline/console",
     "pipeline/methods",
+    "pipeline/plan",
     "settings/datasets",
     "settings/presets",
 ):
@@ -78,7 +79,8 @@ fingerprint.reachable_modules("plkd/__init__.py", locate)
 from plkd.errors import InputError
 from plkd.pipeline.configuration import markup_in, suggestion, violation
 from plkd.pipeline import console
-from plkd.pipeline.methods import chosen_methods, read_registry
+from plkd.pipeline.methods import chosen_methods, read_integrators, read_registry
+from plkd.pipeline.plan import DatasetPlan, Download, plan_text
 from plkd.settings.datasets import READING, sources_in, with_paths
 from plkd.settings.presets import resolve
 
@@ -253,8 +255,23 @@ def named(dataset, where):
     return f"data set '{name}'" if isinstance(name, str) else where
 
 
+def part_of(content, keys):
+    return {key: content[key] for key in keys if key in content}
+
+
+class Datasets(dict):
+    """Data sets by name, in the order of the configuration; those that are drawn from others are found
+    by their names, but are not among them."""
+
+    def __init__(self):
+        self.drawn = {}
+
+    def __missing__(self, name):
+        return self.drawn[name]
+
+
 def read_datasets(entries):
-    datasets = {}
+    datasets = Datasets()
     for entry in [entries] if isinstance(entries, (str, dict)) else entries:
         for dataset in read_entry(entry):
             if dataset["name"] in datasets:
@@ -291,6 +308,44 @@ def check_dataset(dataset):
         stop(f"{name}: two files of 'cells' have the same name.")
 
 
+def drawn_datasets(datasets, imbalances):
+    """What is drawn from data sets to make labels rare: its content, and what it is, by its name."""
+    contents, about = {}, {}
+    for one in imbalances:
+        if one["dataset"] not in datasets:
+            tell(
+                f"`imbalance` names '{one['dataset']}', which is not among the data sets: left out"
+            )
+            continue
+        base = datasets[one["dataset"]]
+        choices = product(enumerate(one["minor"]), one["ratios"], range(one["draws"]))
+        for (number, minor), ratio, draw in choices:
+            name = f"{one['dataset']}.minor{number}.{ratio}to1.draw{draw}"
+            drawn = part_of(
+                copy.deepcopy(base), ("reference", "query", "split", "gene_sets", "prepare")
+            )
+            for side in ("reference", "query"):
+                if side in drawn:
+                    drawn[side]["imbalance"] = {
+                        "major": one["major"],
+                        "minor": minor,
+                        "ratio": ratio,
+                        "seed": draw,
+                    }
+            contents[name] = {
+                **part_of(base, ("cells", "organism")),
+                **drawn,
+                "name": name,
+                "drawn_from": base["name"],
+                "collection": base.get("collection", base["name"]),
+                "spatial": False,
+                "expected": {},
+                "description": f"{one['major']} and {minor} at {ratio} to 1",
+            }
+            about[name] = {"dataset": one["dataset"], "minor": minor, "ratio": ratio, "draw": draw}
+    return contents, about
+
+
 def collection_of(dataset):
     """Folder of a data set's downloads."""
     return DATASETS[dataset].get("collection", dataset)
@@ -320,9 +375,14 @@ INTERPRETATION = config["interpretation"]
 for pathvar in ("results", "resources", "logs", "benchmarks"):
     require_writable(filled(f"<{pathvar}>"))
 DATASETS = read_datasets(config["datasets"])
+DATASETS.drawn, DRAWN = drawn_datasets(DATASETS, config["imbalance"])
 VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = read_registry(METHODS_FILE)
+INTEGRATORS = read_integrators(source_file("config/integrators.tsv"))
+for method in config["integration"]:
+    if method not in INTEGRATORS.index:
+        stop(f"unknown method '{method}' of `integration`: {suggestion(method, INTEGRATORS.index)}")
 MODELS = ["student", "teacher"]
 try:
     OTHERS = chosen_methods(METHODS, config["methods"])
@@ -341,12 +401,12 @@ for key, named in (
     ("limits: methods", config["limits"]["methods"]),
 ):
     for method in named:
-        if method not in METHODS.index:
+        if method not in METHODS.index and method not in INTEGRATORS.index:
             stop(f"'{key}' names the method '{method}': {suggestion(method, METHODS.index)}")
 
 
 wildcard_constraints:
-    dataset="|".join(map(re.escape, DATASETS)) or "none",
+    dataset="|".join(map(re.escape, [*DATASETS, *DATASETS.drawn])) or "none",
     collection="|".join(sorted({re.escape(collection_of(dataset)) for dataset in DATASETS})),
     side="reference|query",
     variant="|".join(map(re.escape, VARIANTS)),
@@ -453,9 +513,15 @@ def source_of_side(dataset, side):
     return DATASETS[dataset].get(side, DATASETS[dataset]["reference"])
 
 
+def drawn_from(dataset):
+    """The data set whose files serve: its own, or those of the one that it was drawn from."""
+    return DATASETS[dataset].get("drawn_from", dataset)
+
+
 def original_file(dataset, side):
     """The file that holds the cells of one side as they were published (several are assembled)."""
     source = source_of_side(dataset, side)
+    dataset = drawn_from(dataset)
     return fetched(dataset, source) if "url" in source else f"<results>/{dataset}/assembled.h5ad"
 
 
@@ -467,6 +533,7 @@ def cells_file(dataset, side):
         keys = ("url", "gene_activity", *READING)
         reference = DATASETS[dataset]["reference"]
         shared = all(reference.get(key) == source.get(key) for key in keys)
+        dataset = drawn_from(dataset)
         return f"<results>/{dataset}/gene_activity/{'reference' if shared else side}.h5ad"
     return original_file(dataset, side)
 
@@ -552,12 +619,8 @@ def gene_set_files(wildcards):
 # ----------------------------------------------------------------------------- settings of the rules
 
 
-def part_of(content, keys):
-    return {key: content[key] for key in keys if key in content}
-
-
 # Where a file is and how it was made is no concern of what reads it.
-CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels")
+CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels", "imbalance")
 GENE_TABLE_KEYS = ("from", "to", "only_listed")
 
 
@@ -662,6 +725,14 @@ def runs(suffix, datasets=DATASETS):
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
+# Expression that names the peaks of other cells, or of the same.
+CROSSING = [
+    name
+    for name in EVALUATED
+    if "gene_activity" not in source_of_side(name, "reference")
+    and "gene_activity" in source_of_side(name, "query")
+    and has_rows(source_of_side(name, "query"))
+]
 SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 
@@ -752,6 +823,26 @@ def method_settings(wildcards):
             "debian": environment.get("debian", []),
         }
     )
+
+
+# -------------------------------------------------------------------------------------- integration
+
+
+def integrator_script(wildcards):
+    """The script of a method that puts cells into one space, and what it shares with others."""
+    script = INTEGRATORS["script"][wildcards.integrator]
+    names = [] if script == "-" else [script, "exchange.py"]
+    return [source_file(f"workflow/scripts/methods/{name}") for name in names]
+
+
+def integrator_lock(wildcards):
+    environment = INTEGRATORS["environment"][wildcards.integrator]
+    return [] if environment == "plkd" else source_file(f"envs/methods/{environment}.lock")
+
+
+def integrator_limits(wildcards):
+    limits = part_of(config["limits"], ("seconds", "memory_mb"))
+    return {**limits, **config["limits"]["methods"].get(wildcards.integrator, {})}
 
 
 def outcomes():
@@ -859,6 +950,7 @@ def scores():
     made += outputs_of("evaluate", "evaluate_figures", datasets=EVALUATED)
     if config["integration"]:
         made += outputs_of("integration", datasets=EVALUATED)
+        made += outputs_of("omics", datasets=CROSSING)
     return made + outputs_of("benchmark_table")
 
 
@@ -866,7 +958,7 @@ def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
-    made += outputs_of("query_page")
+    made += outputs_of("query_page", "predicted_figures")
     made += outputs_of("cross_fit", variants=filter(has_jury, VARIANTS))
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     made += outputs_of(
@@ -877,6 +969,144 @@ def everything():
             activity = cells_file(name, side)
             made += [activity, activity.removesuffix(".h5ad") + ".json"]
     return made + scores() + (explanations() if EXPLAINED else [])
+
+
+# ------------------------------------------------------------------------------------------ the paper
+
+# A variant that is named <variant>.<change> changes another one, for Table 5.
+WHOLE_VARIANTS = [name for name in VARIANTS if "." not in name]
+CHANGES = [name for name in VARIANTS if name.split(".")[0] in WHOLE_VARIANTS and "." in name]
+ABLATED = [name for name in config["ablated"] if name in DATASETS]
+for name in config["ablated"]:
+    if name not in DATASETS:
+        tell(f"`ablated` names '{name}', which is not among the data sets: left out")
+
+
+def modality_of(dataset):
+    measured = [
+        "ATAC" if "gene_activity" in source_of_side(dataset, side) else "RNA"
+        for side in ("reference", "query")
+    ]
+    return measured[0] if measured[0] == measured[1] else " to ".join(measured)
+
+
+def paper_runs(datasets, variants=WHOLE_VARIANTS, seeds=config["seeds"]):
+    return [
+        {"dataset": dataset, "variant": variant, "seed": int(seed)}
+        for dataset, variant, seed in product(datasets, variants, seeds)
+    ]
+
+
+FIRST_SEED = config["seeds"][:1]
+OF_PAPER = {"whole": paper_runs(EVALUATED), "first": paper_runs(EVALUATED, seeds=FIRST_SEED)}
+# What the tables are made of: the runs, and the file of each.
+PAPER_PARTS = {
+    "metrics": (
+        OF_PAPER["whole"] + paper_runs([one for one in ABLATED if one in EVALUATED], CHANGES),
+        "<run>/evaluation/metrics.tsv",
+    ),
+    "abundance": (OF_PAPER["whole"], "<run>/evaluation/abundance.tsv"),
+    "integration": (
+        OF_PAPER["whole"] if config["integration"] else [],
+        "<run>/evaluation/integration.tsv",
+    ),
+    "maps": (OF_PAPER["first"] if config["integration"] else [], "<run>/figures/integration.png"),
+    "omics": (paper_runs(CROSSING), "<run>/evaluation/omics.tsv"),
+    "spatial": (
+        paper_runs([name for name in SPATIAL if name in EVALUATED]),
+        "<run>/evaluation/spatial.tsv",
+    ),
+    "slices": (
+        paper_runs([name for name in SPATIAL if name in EVALUATED], seeds=FIRST_SEED),
+        "<run>/figures/slices.png",
+    ),
+    "key_genes": (
+        paper_runs([name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"]),
+        "<run>/interpretation/key_genes.tsv",
+    ),
+    "gene_figures": (
+        paper_runs(
+            [name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"],
+            seeds=FIRST_SEED,
+        ),
+        "<run>/interpretation/key_genes.png",
+    ),
+    "models": (paper_runs(EVALUATED[:1], seeds=FIRST_SEED), "<run>/model/model.json"),
+    "imbalance": (
+        paper_runs(DRAWN, WHOLE_VARIANTS[:1], FIRST_SEED),
+        "<run>/evaluation/per_label.tsv",
+    ),
+}
+
+
+def paper_parts():
+    return {
+        kind: [filled(path, **run) for run in runs] for kind, (runs, path) in PAPER_PARTS.items()
+    }
+
+
+def names_of_runs():
+    """The names that a table is joined with: of a drawn data set, what it was drawn from and how."""
+    named = {kind: runs for kind, (runs, _) in PAPER_PARTS.items()}
+    named["imbalance"] = [
+        {
+            **run,
+            **part_of(DRAWN[run["dataset"]], ("dataset", "minor", "ratio")),
+            "seed": DRAWN[run["dataset"]]["draw"],
+        }
+        for run in named["imbalance"]
+    ]
+    return named
+
+
+def modality_pairs():
+    """Data sets that are expression and accessibility of the same cells, each named within itself."""
+    found = []
+    for one, two in product(EVALUATED, EVALUATED):
+        same = DATASETS[one].get("paper_name") == DATASETS[two].get("paper_name") is not None
+        if same and (modality_of(one), modality_of(two)) == ("RNA", "ATAC"):
+            for run, model in product(paper_runs([one]), MODELS):
+                files = [
+                    filled(
+                        "<run>/predictions/{model}.parquet", **{**run, "dataset": name}, model=model
+                    )
+                    for name in (one, two)
+                ]
+                found.append({**run, "method": model, "predictions": files})
+    return found
+
+
+PAPER_NUMBERS = [f"table{n}" for n in range(2, 7)] + ["figure5", "figure6", "figure7", "claims"]
+
+
+def planned_downloads():
+    """Every file that the data sets need from elsewhere."""
+    found = []
+    for dataset, content in DATASETS.items():
+        for source in sources_in(content):
+            if local_path(source) is None:
+                place = filled(fetched(dataset, source))
+                found.append(
+                    Download(dataset, file_name(source), source.get("size"), os.path.exists(place))
+                )
+    return {one.name: one for one in found}.values()
+
+
+def planned_datasets():
+    n_whole = len(WHOLE_VARIANTS) * len(config["seeds"])
+    n_changes = len(CHANGES) * len(config["seeds"])
+    return [
+        DatasetPlan(
+            name,
+            (
+                cells
+                if isinstance(cells := content["expected"].get("error", {}).get("cells"), int)
+                else None
+            ),
+            n_whole + (n_changes if name in ABLATED else 0),
+        )
+        for name, content in DATASETS.items()
+    ]
 
 
 def report_command(wildcards, input, output):

@@ -5,8 +5,11 @@ rule integrate:
     input:
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
+        script=integrator_script,
+        lock=integrator_lock,
     output:
         embedding="<methods>/embeddings/{integrator}.h5ad",
+        outcome="<methods>/embeddings/{integrator}.json",
     log:
         "<logs>/{dataset}/methods/integrate_{integrator}.log",
     benchmark:
@@ -17,6 +20,10 @@ rule integrate:
     resources:
         mem_mb=memory_mb,
     params:
+        environments=filled("<environments>"),
+        limits=integrator_limits,
+        method=lambda wildcards: dict(INTEGRATORS.loc[wildcards.integrator]),
+        crossing=lambda wildcards: wildcards.dataset in CROSSING,
         code=code("integrate.py"),
     script:
         "../scripts/integrate.py"
@@ -50,7 +57,37 @@ rule integration:
         mem_mb=memory_mb,
     params:
         max_cells=10_000,  # the silhouettes take quadratic time
-        methods=METHODS["name"].to_dict(),
+        crossing=lambda wildcards: wildcards.dataset in CROSSING,
+        methods={**METHODS["name"], **INTEGRATORS["name"]},
         code=code("integration.py"),
     script:
         "../scripts/integration.py"
+
+
+# Expression and accessibility in one space, where the one has named the other.
+rule omics:
+    input:
+        teacher="<run>/embeddings/teacher.h5ad",
+        student="<run>/embeddings/student.h5ad",
+        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=config["integration"]),
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+        truth="<prepared>/truth.parquet",
+        peaks=query_file,
+    output:
+        scores=shown("<run>/evaluation/omics.tsv", "omics (table)", "integration", "omics"),
+    log:
+        "<logs>/<run_name>/omics.log",
+    benchmark:
+        "<benchmarks>/<run_name>/omics.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory_mb,
+    params:
+        max_cells=10_000,  # the silhouettes take quadratic time
+        reading=annotated_source,
+        code=code("omics.py"),
+    script:
+        "../scripts/omics.py"

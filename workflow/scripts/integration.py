@@ -1,16 +1,16 @@
 """Score and draw our embeddings of reference and query, and those of other methods."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.embeddings import (
     read_cells_of_run,
-    read_embedding,
+    read_spaces,
     sample_cells,
     stack_maps,
     umap_coordinates,
 )
 from plkd.evaluation.integration import groups_of_cells, score_integration
+from plkd.evaluation.integrators import batches_to_mix
 from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.embedding import plot_integration
 from plkd.figures.style import save_figure, style
@@ -25,9 +25,10 @@ def main(snakemake) -> None:
     given, seed = snakemake.input, int(snakemake.wildcards.seed)
     max_cells = int(snakemake.params.max_cells)
     cells = read_cells_of_run(given.reference, given.query, read_truth(given.truth))
+    # what the methods were told to mix
+    cells["batch"] = batches_to_mix(given.reference, given.query, snakemake.params.crossing)
     labels = sorted(label_counts(given.reference))
-    paths = {Path(path).stem: path for path in [*given.others, given.student, given.teacher]}
-    spaces = {name: read_embedding(path, cells) for name, path in paths.items()}
+    spaces = read_spaces([*given.others, given.student, given.teacher], cells)
     groups = groups_of_cells(cells, labels)
     table = score_integration(spaces, cells, groups, max_cells=max_cells, seed=seed)
     for column, name in enumerate(("dataset", "variant", "seed")):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_pdf import PdfPages
 
-from plkd.errors import InputError
 from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.figures.style import style
@@ -19,17 +18,11 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    spatial = PreparedCells.read(snakemake.input.query).spatial
-    if spatial is None or spatial.shape[1] < 2:
-        raise InputError(
-            f"'{snakemake.input.query}' has no coordinates in obsm['spatial'], but the data set "
-            "says `spatial: true`; take that out, or give a query with coordinates"
-        )
     labels = sorted(label_counts(snakemake.input.reference))
     table = slide_table(
         read_predictions(snakemake.input.predictions, made_by="predict"),
         read_truth(snakemake.input.truth),
-        spatial,
+        PreparedCells.read(snakemake.input.query).require_spatial(),
         labels,
     )
     with (

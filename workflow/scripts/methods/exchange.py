@@ -176,6 +176,46 @@ def run(
     (folder / "told.json").write_text(json.dumps(job.told), encoding="utf-8")
 
 
+@dataclass
+class Spaces:
+    """What a method is asked to put into one space: all cells, the reference's first."""
+
+    reference: Cells
+    query: Cells
+    components: np.ndarray  # principal components of all cells (cells, 50)
+    batches: np.ndarray  # of every cell, what is to be mixed
+    seed: int
+    threads: int
+
+
+def run_integration(embed: Callable[[Spaces], np.ndarray], package: str) -> None:
+    """Do the job that is given on the command line: ``embedding.npy`` and ``told.json``.
+
+    Parameters
+    ----------
+    embed
+        Gives the embedding of all cells, (cells, dimensions).
+    package
+        Distribution whose version is told.
+    """
+    folder = Path(sys.argv[1])
+    content = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    job = Spaces(
+        reference=Cells(Path(content["reference"])),
+        query=Cells(Path(content["query"])),
+        components=np.load(folder / "components.npy"),
+        batches=np.array(content["batches"], dtype=object),
+        seed=content["seed"],
+        threads=content["threads"],
+    )
+    told: dict[str, Any] = {"version": f"{package} {version(package)}"}
+    try:
+        np.save(folder / "embedding.npy", np.asarray(embed(job), dtype=np.float32))
+    except CannotRun as error:
+        told["reason"] = str(error)
+    (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
 def _write(path: Path, cells: np.ndarray, labels: list[str], probabilities: np.ndarray) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)

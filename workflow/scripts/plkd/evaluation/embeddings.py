@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import anndata as ad
@@ -195,6 +195,19 @@ def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]
     adata = read_embedded_cells(path)
     _require_cells(adata.obs, cells, path)
     return np.asarray(adata.X, dtype=np.float32)
+
+
+def read_spaces(paths: Iterable[str | Path], cells: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
+    """Read embeddings of all cells of a run by several methods; the name of a file is its method's.
+
+    A method that had no result, whose embedding is of no cell, is left out.
+    """
+    found = {Path(path).stem: path for path in paths}
+    return {
+        name: read_embedding(path, cells)
+        for name, path in found.items()
+        if read_embedded_cells(path).n_obs
+    }
 
 
 def umap_table(cells: pd.DataFrame, embedding: NDArray[np.float32], seed: int) -> pd.DataFrame:

@@ -137,9 +137,9 @@ def clisi(embedding: ArrayLike, labels: Sequence[str]) -> float:
 def bras(embedding: ArrayLike, labels: ArrayLike, batches: ArrayLike) -> float:
     """Batch removal adapted silhouette (Rautenstrauch and Ohler 2025), 1 where batches are mixed.
 
-    The silhouette of batches within a type, with cosine distances, and the mean distance to all
-    other batches in place of the nearest; 1 minus its absolute value, mean over the types. A type
-    in one batch alone, or with one cell a batch, is left out; NaN if none is left.
+    The silhouette of batches within a type, with cosine distances, and the mean distance to the
+    cells of all other batches in place of the nearest; 1 minus its absolute value, mean over the
+    types. A type in one batch alone, or with one cell a batch, is left out; NaN if none is left.
 
     Notes
     -----
@@ -160,7 +160,7 @@ def bras(embedding: ArrayLike, labels: ArrayLike, batches: ArrayLike) -> float:
         own, n_own = (sums * of).sum(axis=1), size[codes]
         own -= 1 - (x * x).sum(axis=1)  # of a cell without direction to itself
         inside = own / np.maximum(n_own - 1, 1)
-        outside = ((sums / size) * (1 - of)).sum(axis=1) / (len(names) - 1)
+        outside = (sums * (1 - of)).sum(axis=1) / (len(x) - n_own)
         largest = np.maximum(inside, outside)
         width = np.divide(outside - inside, largest, out=np.zeros_like(own), where=largest > 0)
         width[n_own == 1] = 0

@@ -16,25 +16,40 @@ Sides = Mapping[str, tuple[pd.Series, NDArray[np.float32]]]
 """Cell ids and embedding of the reference and of the query."""
 
 
-def integrate(method: str, reference: str | Path, query: str | Path) -> Sides:
-    """Embed all cells of a run by one method.
+def all_components(reference: str | Path, query: str | Path) -> NDArray[np.float32]:
+    """50 principal components of all cells of prepared reference and query: nothing is mixed."""
+    n_cells = sum(PreparedCells.read(path).n_cells for path in (reference, query))
+    return principal_components(reference, query, np.arange(n_cells), seed=0)
+
+
+def batches_to_mix(
+    reference: str | Path, query: str | Path, crossing: bool = False
+) -> NDArray[np.object_]:
+    """What a method is told to mix, for all cells, the reference's first.
 
     Parameters
     ----------
-    method
-        ``pca``: 50 principal components of all cells, which mixes nothing.
     reference, query
         Prepared files.
+    crossing
+        The query is of another modality than the reference: these are to be mixed.
 
     Returns
     -------
-    dict
-        Cell ids and embedding (n_cells, n_dimensions) of `reference` and `query`.
+    Array of str
+        The batches; reference and query where they are of one batch each, or of two modalities.
     """
     sides = {"reference": PreparedCells.read(reference), "query": PreparedCells.read(query)}
-    n_cells = sum(side.n_cells for side in sides.values())
-    embedding = principal_components(reference, query, np.arange(n_cells), seed=0)
-    parts = np.split(embedding, [sides["reference"].n_cells])
+    batches = np.concatenate([side.batches.astype(object) for side in sides.values()])
+    if crossing or len(set(batches)) == 1:
+        return np.repeat(np.array(list(sides), object), [side.n_cells for side in sides.values()])
+    return batches
+
+
+def split_sides(embedding: NDArray[np.floating], reference: str | Path, query: str | Path) -> Sides:
+    """Give every cell of an embedding of all cells, the reference's first, its side and id."""
+    sides = {"reference": PreparedCells.read(reference), "query": PreparedCells.read(query)}
+    parts = np.split(np.asarray(embedding, np.float32), [sides["reference"].n_cells])
     return {
         role: (pd.Series(side.cell_ids, dtype=object), part)
         for (role, side), part in zip(sides.items(), parts, strict=True)

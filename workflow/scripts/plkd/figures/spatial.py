@@ -18,6 +18,7 @@ from plkd.figures.labels import label_colours, plain, short
 from plkd.figures.style import SEQUENTIAL, new_figure
 
 SLICES_PER_FIGURE = 4
+SLICES_IN_A_ROW = 6
 MAX_FIGURES = 6
 PANEL = 2.6  # inches
 N_AROUND = 20  # cells of one label that make a place for its number
@@ -123,6 +124,56 @@ def plot_slides(
             if len(shown) < len(slices):
                 title += f" (of which the first {len(shown)} are drawn)"
         yield _page(cells, page, legend, bool(unseen), colours, title, subtitle)
+
+
+def plot_truth_above(
+    cells: pd.DataFrame, reference_labels: Sequence[str], *, title: str = ""
+) -> Figure:
+    """Draw slices side by side: the true labels above, the Student's below (the paper's Figure 4).
+
+    Parameters
+    ----------
+    cells
+        From :func:`slide_table`; of more than `SLICES_IN_A_ROW` slices the first are drawn.
+    reference_labels
+        Labels of the reference, which fixes the colours.
+    title
+        Of the figure.
+    """
+    slices = sorted(cells["slice"].unique())
+    shown = slices[:SLICES_IN_A_ROW]
+    members = [cells[cells["slice"] == name] for name in shown]
+    named = {*cells["true_label"].dropna().astype(str), *cells["label"]}
+    labels = [*reference_labels, *sorted(named - set(reference_labels))]
+    colours = label_colours(labels)
+    height = PANEL * max(map(_aspect, members))
+    texts = [name for name in labels if name in named]
+    n_columns = 1 + (len(texts) - 1) // 22
+    width = 0.5 + n_columns * (0.35 + 0.062 * max(len(short(name)) for name in texts))
+    figure, grid = new_figure(
+        PANEL * len(shown) + width, 2 * height + 0.8, 2, len(shown) + 1, squeeze=False,
+        width_ratios=[PANEL] * len(shown) + [width],
+    )  # fmt: skip
+    for column, (name, one) in enumerate(zip(shown, members, strict=True)):
+        size = _point_size(one, height)
+        for axes, key in zip(grid[:, column], ("true_label", "label"), strict=True):
+            _draw(axes, one, key, colours, size)
+        grid[0, column].set_title(short(name, 26), fontsize=9)
+        grid[1, column].set_xlabel(_accuracy(one), fontsize=8)
+    grid[0, 0].set_ylabel("truth")
+    grid[1, 0].set_ylabel("prediction")
+    for axes in grid[:, -1]:
+        axes.set_axis_off()
+    figure.legend(
+        [_dot(colours[name]) for name in texts], [f" {short(name)}" for name in texts],
+        loc="center right", ncols=n_columns, handletextpad=0.2, columnspacing=0.8, fontsize=7.5,
+        borderaxespad=0.2,
+    )  # fmt: skip
+    if len(slices) > len(shown):
+        title += f" ({len(shown)} of {len(slices)} slices)"
+    if title:
+        figure.suptitle(plain(title), x=0.01, ha="left")
+    return figure
 
 
 def _page(

@@ -40,12 +40,25 @@ METHOD_COLUMNS: Columns = {
     What it sees of the query before it labels a single cell: nothing, or the expression of all
     cells.
 """
+INTEGRATOR_COLUMNS: Columns = {
+    **dict.fromkeys(("id", "name", "environment", "script", "reads", "reference"), str),
+    "licence": str, "description": str,
+}  # fmt: skip
+"""Columns of ``config/integrators.tsv``, the methods that put reference and query into one space.
+
+They mean what those of the registry of methods mean; `reads` may be components, the principal ones.
+"""
 RUNS = ("library", "pip", "R", "folder", "weights")
 
 
 def read_registry(path: str | Path) -> pd.DataFrame:
     """Read the registry of methods: the other :data:`METHOD_COLUMNS` by `id`."""
     return read_tsv(path, METHOD_COLUMNS).set_index("id")
+
+
+def read_integrators(path: str | Path) -> pd.DataFrame:
+    """Read the registry of methods of integration: the other :data:`INTEGRATOR_COLUMNS` by `id`."""
+    return read_tsv(path, INTEGRATOR_COLUMNS).set_index("id")
 
 
 def controls_of(registry: pd.DataFrame) -> list[str]:

@@ -143,6 +143,22 @@ class PreparedCells:
         with self._opened() as cells:
             return cells.spatial
 
+    def require_spatial(self) -> np.ndarray:
+        """Coordinates (n_cells, n_dimensions), of which there must be two or more.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        spatial = self.spatial
+        if spatial is None or spatial.shape[1] < 2:
+            raise InputError(
+                f"'{self.name}' has no coordinates in obsm['spatial'], but the data set says "
+                "`spatial: true`; take that out, or give a query with coordinates"
+            )
+        return spatial
+
     @cached_property
     def X(self) -> sparse.csr_matrix:
         """Log-normalised expression, CSR float32 (n_cells, n_genes) with 32-bit indices."""

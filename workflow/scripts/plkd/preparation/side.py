@@ -21,7 +21,7 @@ from plkd.io.counts import recover_counts
 from plkd.io.scale import MatrixScale, ValueRange, sampled_blocks
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import chunks_of
-from plkd.settings.datasets import SourceSettings
+from plkd.settings.datasets import Imbalance, SourceSettings
 from plkd.utils.logs import logger
 from plkd.utils.text import counted, listed, visible
 
@@ -153,6 +153,9 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     if cells.n_cells == 0:
         raise InputError(f"'{cells.path}' has no cells; give a {role} with cells")
     kept = _kept(cells.obs, settings, cells.path)
+    if settings.imbalance is not None:
+        labels = _column(cells.obs, settings.labels_key, "labels_key", cells.path)
+        kept &= _imbalanced(labels, kept, settings.imbalance, f"'{cells.path}': {role}")
     rows = np.flatnonzero(kept)
     scale = cells.scale if kept.all() else cells.scale_of(_sample(cells, rows))
     cells.require_usable(scale)
@@ -373,6 +376,34 @@ def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDAr
             f"and none that `drop` takes out ({dict(settings.drop)})"
         )
     return kept
+
+
+def _imbalanced(
+    labels: NDArray[np.object_], kept: NDArray[np.bool_], asked: Imbalance, where: str
+) -> NDArray[np.bool_]:
+    """Draw cells of two labels in a given ratio, as many as there are.
+
+    Raises
+    ------
+    InputError
+        If there is no such draw with two cells of the minor label.
+    """
+    major, minor = (
+        np.flatnonzero(kept & (labels == visible(name))) for name in (asked.major, asked.minor)
+    )
+    n_minor = min(len(minor), len(major) // asked.ratio)
+    if n_minor < 2:
+        raise InputError(
+            f"{where} has {len(major):,} cells of '{asked.major}' and {len(minor):,} of "
+            f"'{asked.minor}': too few for two cells of the latter at {asked.ratio} to 1 "
+            "(`imbalance`). Choose a smaller ratio or other labels."
+        )
+    rng = np.random.default_rng(asked.seed)
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[rng.choice(minor, n_minor, replace=False)] = True
+    n_major = min(len(major), n_minor * asked.ratio)
+    chosen[rng.choice(major, n_major, replace=False)] = True
+    return chosen
 
 
 def _column(

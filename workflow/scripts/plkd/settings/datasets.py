@@ -70,6 +70,26 @@ them. A `gene_table` is for both."""
 
 
 @dataclass(frozen=True)
+class Imbalance:
+    """Two labels of which one is so many times as frequent as the other; other cells are left out.
+
+    Attributes
+    ----------
+    major, minor
+        The labels.
+    ratio
+        Cells of `major` for each of `minor`.
+    seed
+        Of the draw.
+    """
+
+    major: str
+    minor: str
+    ratio: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class SourceSettings:
     """How to read one side; the keys of `reference` and `query` in a data set's configuration."""
 
@@ -80,6 +100,7 @@ class SourceSettings:
     keep: Mapping[str, Any] = field(default_factory=dict)
     drop: Mapping[str, Any] = field(default_factory=dict)
     drop_labels: list[str] = field(default_factory=list)
+    imbalance: Imbalance | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SourceSettings:
@@ -88,6 +109,8 @@ class SourceSettings:
         known = {k: v for k, v in config.items() if k in names and v is not None}
         known["reading"] = ReadingOptions.from_config(config)
         known["drop_labels"] = [visible(str(label)) for label in known.get("drop_labels", ())]
+        if "imbalance" in known:
+            known["imbalance"] = Imbalance(**known["imbalance"])
         return cls(**known)
 
     @property

@@ -1,0 +1,122 @@
+"""`make paper` on miniature twins: every cell of every table is filled, or says why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from plkd.evaluation.claims import FAILS, HOLDS, OPEN
+from plkd.evaluation.paper import RESULT_COLUMNS
+from plkd.utils.tables import read_tsv
+from project import REPOSITORY, snakemake
+from serving import serving
+from twins.configured import for_twin
+from twins.registry import WRITERS, write_twin
+
+pytestmark = pytest.mark.workflow
+
+PAPER = REPOSITORY / "config" / "paper.yaml"
+SAID = ("table2", "table3", "table4", "table5", "table6", "figure6", "figure7")
+# Few tokens and short trainings: what is tested here is the path, not the model.
+QUICK = {
+    "mask": {"min_genes": 3, "max_pathways": 40},
+    "teacher": {"width": 16},
+    "student": {"hidden": [32]},
+    "teacher_training": {"epochs": 2, "min_steps": 60, "learning_rate": 0.01},
+    "student_training": {"epochs": 2, "min_steps": 60, "learning_rate": 0.01},
+}
+
+
+def paper_of_twins(
+    names: Sequence[str], folder: Path, *, n_cells: int, change: dict[str, Any]
+) -> Path:
+    """Run the shipped configuration of the paper, made small, on some twins: the results."""
+    config = yaml.safe_load(PAPER.read_text(encoding="utf-8"))
+    datasets: dict[str, Any] = {}
+    for name in names:
+        truth = write_twin(name, folder / "www", n_cells=n_cells, seed=1)
+        shipped = yaml.safe_load((REPOSITORY / "config" / "datasets" / f"{name}.yaml").read_text())
+        for content in shipped if isinstance(shipped, list) else [shipped]:
+            datasets[content["name"]] = for_twin(content, truth)
+    config |= {"datasets": list(datasets.values()), **change}
+    config["variants"] = {name: quick(one) for name, one in config["variants"].items()}
+    project = folder / "project"
+    (project / "config").mkdir(parents=True)
+    with serving(folder / "www") as server:
+        config["url_rewrites"] = {"https://": server.url, "http://": server.url}
+        (project / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+        run = snakemake("-s", str(REPOSITORY / "Snakefile"), "paper", folder=project)
+    assert run.returncode == 0, run.stdout
+    return project / "results"
+
+
+def quick(variant: dict[str, Any]) -> dict[str, Any]:
+    """A variant with the size of a twin, and its own changes."""
+    merged = dict(variant)
+    for group, values in QUICK.items():
+        if group == "mask" and variant.get("mask", {}).get("kind", "pathways") != "pathways":
+            continue
+        merged[group] = {**values, **variant.get(group, {})}
+    return merged
+
+
+def explained(table: pd.DataFrame) -> Iterator[bool]:
+    """Whether every number of a table is there or says why not."""
+    yield from ((table["here"].notna()) | (table["note"] != ""))
+
+
+@pytest.fixture(scope="module")
+def one_twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two modalities of the same cells: annotation across, both kinds of integration."""
+    change = {
+        "variants": {"fast": {"preset": "fast"}},
+        "methods": [],
+        "integration": ["pca"],
+        "seeds": [0],
+        "ablated": [],
+        "imbalance": [],
+        "interpretation": False,
+    }
+    folder = tmp_path_factory.mktemp("paper")
+    return paper_of_twins(["multiome_10x"], folder, n_cells=300, change=change)
+
+
+def test_every_cell_is_filled_or_explained(one_twin: Path) -> None:
+    for name in SAID:
+        table = read_tsv(one_twin / "paper" / f"{name}.tsv", RESULT_COLUMNS)
+        assert all(explained(table)), name
+        paper = read_tsv(REPOSITORY / "resources" / "paper" / f"{name}.tsv", {"value": float})
+        assert set(paper["value"]) == set(table["paper"].dropna())
+
+
+def test_what_ran_is_there(one_twin: Path) -> None:
+    figure6 = read_tsv(one_twin / "paper" / "figure6.tsv", RESULT_COLUMNS)
+    overall = figure6[(figure6["measure"] == "overall") & (figure6["condition"] == "")]
+    here = overall.set_index(["dataset", "method"])["here"]
+    assert here["10x-Multiome", "student"] > 0.3
+    assert here["10x-Multiome", "pca"] > 0.3
+    said = overall.set_index(["dataset", "method"])["paper"]
+    assert said["10x-Multiome", "student"] == 0.889
+    assert (one_twin / "paper" / "paper.html").stat().st_size > 50_000
+
+
+def test_claims_have_a_verdict_each(one_twin: Path) -> None:
+    claims = read_tsv(one_twin / "paper" / "claims.tsv", {"id": str, "verdict": str, "number": str})
+    assert set(claims["verdict"]) <= {HOLDS, FAILS, OPEN}
+    assert (claims["number"] != "").all()
+    assert claims.set_index("id")["verdict"]["best_integration"] in (HOLDS, FAILS)
+
+
+@pytest.mark.paper
+def test_the_whole_paper_on_all_twins(tmp_path: Path) -> None:
+    results = paper_of_twins(list(WRITERS), tmp_path, n_cells=600, change={"seeds": [0, 1]})
+    for name in SAID:
+        table = read_tsv(results / "paper" / f"{name}.tsv", RESULT_COLUMNS)
+        assert all(explained(table)), name
+        ours = table[table["method"].isin(["student", "teacher"]) & table["paper"].notna()]
+        assert ours["here"].notna().all(), name

@@ -1,0 +1,76 @@
+# Tables and figures of the paper, each number beside the paper's: snakemake paper, or make paper.
+
+
+rule paper:
+    input:
+        **paper_parts(),
+        **{name: source_file(f"resources/paper/{name}.tsv") for name in PAPER_NUMBERS},
+        paper_methods=source_file("resources/paper/methods.tsv"),
+        datasets="<results>/benchmark/datasets.tsv",
+        agreement=[path for pair in modality_pairs() for path in pair["predictions"]],
+    output:
+        **{name: f"<results>/paper/{name}.tsv" for name in ["table1", *PAPER_NUMBERS, "figure4"]},
+        overall_scores=["<results>/paper/figure6.png", "<results>/paper/figure6.pdf"],
+        imbalance_lines=["<results>/paper/figure7.png", "<results>/paper/figure7.pdf"],
+        page="<results>/paper/paper.html",
+    log:
+        "<logs>/paper.log",
+    benchmark:
+        "<benchmarks>/paper.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        runs=names_of_runs(),
+        pairs=modality_pairs(),
+        about={
+            name: {
+                "paper_name": DATASETS[name].get("paper_name") or "",
+                "modality": modality_of(name),
+            }
+            for name in EVALUATED
+        },
+        ablated=ABLATED,
+        variants=list(VARIANTS),
+        chosen=[*MODELS, *OTHERS, *config["integration"]],
+        methods={**METHODS["name"], **INTEGRATORS["name"]},
+        code=code("paper.py"),
+    script:
+        "../scripts/paper.py"
+
+
+# Figure 4: are labels right at the boundaries of regions, and as continuous as the true ones?
+rule spatial_scores:
+    input:
+        predictions=predictions_of,
+        reference="<prepared>/reference.h5ad",
+        query="<prepared>/query.h5ad",
+        truth="<prepared>/truth.parquet",
+    output:
+        scores="<run>/evaluation/spatial.tsv",
+        png="<run>/figures/slices.png",
+        pdf="<run>/figures/slices.pdf",
+    log:
+        "<logs>/<run_name>/spatial_scores.log",
+    benchmark:
+        "<benchmarks>/<run_name>/spatial_scores.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    params:
+        code=code("spatial_scores.py"),
+    script:
+        "../scripts/spatial_scores.py"
+
+
+# What `paper` will download and run, without doing it.
+rule paper_plan:
+    log:
+        "<logs>/paper_plan.log",
+    localrule: True
+    run:
+        print(plan_text(list(planned_downloads()), planned_datasets()))

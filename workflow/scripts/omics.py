@@ -1,0 +1,53 @@
+"""Score spaces that hold gene expression (reference) and chromatin accessibility (query)."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plkd.evaluation.embeddings import read_cells_of_run, read_spaces, sample_cells
+from plkd.evaluation.omics import (
+    accessibility_components,
+    expression_components,
+    score_omics,
+)
+from plkd.evaluation.tables import read_truth
+from plkd.io.cells import open_cells
+from plkd.preparation.prepared import PreparedCells
+from plkd.settings.datasets import ReadingOptions
+from plkd.utils.logs import run_script
+from plkd.utils.tables import EXACT, write_tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    given, seed = snakemake.input, int(snakemake.wildcards.seed)
+    cells = read_cells_of_run(given.reference, given.query, read_truth(given.truth))
+    spaces = read_spaces([*given.others, given.student, given.teacher], cells)
+
+    known = np.flatnonzero(cells["label"].notna())
+    chosen = known[sample_cells(len(known), int(snakemake.params.max_cells), seed)]
+    expression = PreparedCells.read(given.reference)
+    accessibility = PreparedCells.read(given.query)
+    inside = chosen < expression.n_cells
+    rows = accessibility.source_rows[chosen[~inside] - expression.n_cells]
+    with open_cells(given.peaks, ReadingOptions.from_config(snakemake.params.reading)) as file:
+        peaks = file.take(rows)
+    own = {
+        "reference": expression_components(expression.take(chosen[inside]), seed=seed),
+        "query": accessibility_components(peaks, seed=seed),
+    }
+    table = score_omics(
+        {name: space[chosen] for name, space in spaces.items()},
+        cells.iloc[chosen].assign(modality=lambda chosen: chosen["role"]),
+        own,
+        seed,
+    )
+    for column, name in enumerate(("dataset", "variant", "seed")):
+        table.insert(column, name, snakemake.wildcards[name])
+    write_tsv(table, snakemake.output.scores, digits=EXACT)
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)

@@ -1,0 +1,283 @@
+"""One page for a browser: every table and figure of the paper, each number beside the paper's."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from plkd.utils.files import whole_file
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto; padding: 0 1em; }
+nav a { margin-right: 1em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; margin: .7em 0; }
+th, td { padding: .25em .7em; text-align: left; vertical-align: top; }
+th, td { border-bottom: 1px solid #ddd; }
+thead th { border-bottom: 2px solid #444; }
+td.number { text-align: right; white-space: nowrap; }
+small { color: #666; display: block; }
+tr.ours { background: #eef6fb; }
+img { max-width: 100%; }
+.verdict { white-space: nowrap; font-weight: 600; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table or figure of the paper on the page.
+
+    Attributes
+    ----------
+    title, text
+        What it is, in plain text.
+    table
+        HTML of the numbers, "" for none.
+    pictures
+        Caption -> PNG file.
+    """
+
+    title: str
+    text: str
+    table: str = ""
+    pictures: Mapping[str, str | Path] | None = None
+
+
+INTRODUCTION = (
+    "Zhang, Ren, Li, Pattern Learning and Knowledge Distillation for Single-Cell Data Annotation, "
+    "Biology 2026, 15(1), 2. Every number found here stands above the paper's, with half its 95 % "
+    "interval over the seeds and the difference; a dash says, by its footnote, why there is none. "
+    "The tables lie beside this page as TSV."
+)
+SHOWN_OF_TABLE3 = (
+    "kbet", "kbet_per_label", "cell_type_asw", "ilisi", "bras", "graph_connectivity",
+)  # fmt: skip
+
+
+def paper_sections(
+    tables: Mapping[str, pd.DataFrame],
+    pictures: Mapping[str, Mapping[str, str | Path]],
+    names: Mapping[str, str],
+) -> list[Section]:
+    """What the page shows, in its order.
+
+    Parameters
+    ----------
+    tables
+        From :func:`plkd.evaluation.paper_tables.paper_tables`, with `table1` and `claims`.
+    pictures
+        Caption -> PNG file of `figure3`, `figure4`, `figure5`, `figure6`, `figure7`.
+    names
+        Method -> its name.
+    """
+
+    def grid(name: str, kept: Callable[[pd.DataFrame], pd.Series] | None = None) -> str:
+        table = tables[name]
+        return number_grid(table[kept(table)] if kept else table, names)
+
+    return [
+        Section(
+            "Claims. What the paper says, and whether it holds here",
+            "For every variant of the settings, with the number that speaks to it.",
+            plain_table(tables["claims"], {"verdict": "verdict"}),
+        ),
+        Section("Table 1. Data sets", "Cells, types and batches.", plain_table(tables["table1"])),
+        Section("Table 2. Annotation", "Accuracy and macro F1 of the query.", grid("table2")),
+        Section(
+            "Table 3. Batch integration",
+            "All cells; query: the batches that no training has seen; unseen: types that the "
+            "reference lacks. Labels of the reference have trained our embeddings, so only query "
+            "and unseen are a comparison with methods that see no labels. The TSV has more scores.",
+            grid("table3", lambda table: table["measure"].isin(SHOWN_OF_TABLE3)),
+        ),
+        Section(
+            "Figure 3. Maps of the embeddings",
+            "By batch and by cell type, a row per method.",
+            pictures=pictures["figure3"],
+        ),
+        Section(
+            "Table 4. Two modalities",
+            "Annotation within gene expression and within chromatin accessibility, and from the "
+            "one to the other; agreement: cells that get the same label from both.",
+            grid("table4"),
+        ),
+        Section(
+            "Table 5. Ablation",
+            "What the settings are worth: without the losses L1 and L4, without the mask, and with "
+            "wrong labels in the reference.",
+            grid("table5"),
+        ),
+        Section("Table 6. Scores by abundance", "Mean over the types of a group.", grid("table6")),
+        Section(
+            "Figure 4. Labels on slices",
+            "Accuracy at the boundaries of regions and inside; coherence: neighbours with the same "
+            "label.",
+            grid("figure4", lambda table: table["condition"] == "all"),
+            pictures["figure4"],
+        ),
+        Section(
+            "Figure 5. Key genes",
+            "Genes that the paper names, and the runs in which they are key genes here.",
+            plain_table(tables["figure5"]),
+            pictures["figure5"],
+        ),
+        Section(
+            "Figure 6. Multi-omics integration",
+            "Expression and accessibility as rows of one space; query: the accessibility alone, "
+            "whose labels no training has seen.",
+            grid("figure6"),
+            pictures["figure6"],
+        ),
+        Section(
+            "Figure 7. Imbalance",
+            "F1 of a minor type as it becomes rare; the interval is over draws.",
+            grid("figure7"),
+            pictures["figure7"],
+        ),
+    ]
+
+
+def number_grid(
+    results: pd.DataFrame, names: Mapping[str, str], ours: Sequence[str] = ("student", "teacher")
+) -> str:
+    """Lay numbers out as the paper does: a row per method, a column per data set and measure.
+
+    Parameters
+    ----------
+    results
+        Columns :data:`plkd.evaluation.paper.RESULT_COLUMNS`.
+    names
+        Method -> its name.
+    ours
+        Methods whose rows are marked.
+
+    Returns
+    -------
+    str
+        HTML: in every cell what is found here with half its interval, below it what the paper says
+        and the difference; a dash and a number where there is nothing, and below the table what
+        these numbers mean.
+    """
+    if results.empty:
+        return "<p>Nothing of it was run, and the paper gives no numbers.</p>"
+    heads = list(results[["dataset", "condition"]].drop_duplicates().itertuples(index=False))
+    measures = list(results["measure"].drop_duplicates())
+    cells = {
+        (row.method, row.variant, row.dataset, row.condition, row.measure): row
+        for row in results.itertuples(index=False)
+    }
+    columns = [
+        (*head, measure)
+        for head in heads
+        for measure in measures
+        if any(key[2:] == (*head, measure) for key in cells)
+    ]
+    notes: dict[str, int] = {}
+    rows = []
+    # what the paper says of a method of ours stands beside all variants of it
+    ran = {method for method, variant, *_ in cells if variant}
+    for method, variant in results[["method", "variant"]].drop_duplicates().itertuples(index=False):
+        if method in ran and not variant:
+            continue
+        texts = []
+        for column in columns:
+            row = cells.get((method, variant, *column), cells.get((method, "", *column)))
+            texts.append(f'<td class="number">{_number(row, notes)}</td>')
+        name = escape(names.get(method, method)) + (f" ({escape(variant)})" if variant else "")
+        mark = ' class="ours"' if method in ours else ""
+        rows.append(f"<tr{mark}><th>{name}</th>{''.join(texts)}</tr>")
+    top = "".join(f"<th>{_head(*column)}</th>" for column in columns)
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    explained = f"<ol>{listed}</ol>" if notes else ""
+    return (
+        f'<div class="wide"><table><thead><tr><th>method</th>{top}</tr></thead><tbody>'
+        f"{''.join(rows)}</tbody></table></div>{explained}"
+    )
+
+
+def plain_table(table: pd.DataFrame, classes: Mapping[str, str] | None = None) -> str:
+    """A table as HTML, fractions with three digits; `classes` are those of columns."""
+    classes = dict(classes or {})
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in table)
+    rows = []
+    for values in table.itertuples(index=False):
+        texts = [
+            f'<td class="{classes.get(str(name), _kind(value))}">{escape(_text(value))}</td>'
+            for name, value in zip(table, values, strict=True)
+        ]
+        rows.append(f"<tr>{''.join(texts)}</tr>")
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}'
+        "</tbody></table></div>"
+    )
+
+
+def write_page(sections: Sequence[Section], path: str | Path, introduction: str) -> None:
+    """Write the page, whole or not at all; pictures are inside of it."""
+    links = "".join(
+        f'<a href="#s{i}">{escape(section.title.split(".")[0])}</a>'
+        for i, section in enumerate(sections)
+    )
+    parts = []
+    for i, section in enumerate(sections):
+        pictures = "".join(
+            f"<figure>{_picture(file, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+            for caption, file in (section.pictures or {}).items()
+        )
+        parts.append(
+            f'<section id="s{i}"><h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>'
+            f"{section.table}{pictures}</section>"
+        )
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>The paper, reproduced</title><style>{_STYLE}</style></head><body>"
+        f"<h1>The paper, reproduced</h1><p>{escape(introduction)}</p><nav>{links}</nav>"
+        f"{''.join(parts)}</body></html>\n"
+    )
+    with whole_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _head(dataset: str, condition: str, measure: str) -> str:
+    place = escape(dataset) + (f", {escape(condition)}" if condition else "")
+    return f"{place}<small>{escape(measure.replace('_', ' '))}</small>"
+
+
+def _number(row, notes: dict[str, int]) -> str:  # type: ignore[no-untyped-def]
+    if row is None:
+        return ""
+    below = "" if pd.isna(row.paper) else f"<small>paper {_short(row.paper)}</small>"
+    if pd.isna(row.here):
+        number = notes.setdefault(row.note, len(notes) + 1)
+        return f"&ndash; <sup>{number}</sup>{below}"
+    half = "" if pd.isna(row.low) else f" &plusmn; {_short((row.high - row.low) / 2)}"
+    if not pd.isna(row.difference):
+        below = f"<small>paper {_short(row.paper)}, {row.difference:+.3f}</small>"
+    return f"{_short(row.here)}{half}{below}"
+
+
+def _short(value: float) -> str:
+    """Three digits, without the zero before the point."""
+    text = f"{value:.3f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def _kind(value: object) -> str:
+    return "number" if isinstance(value, float | int) and not isinstance(value, bool) else ""
+
+
+def _text(value: object) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    formats: dict[type, Callable[[object], str]] = {float: lambda number: f"{number:.3f}"}
+    return formats.get(type(value), str)(value)
+
+
+def _picture(path: str | Path, caption: str) -> str:
+    content = base64.b64encode(Path(path).read_bytes()).decode("ascii")
+    return f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
