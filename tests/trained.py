@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -55,3 +56,9 @@ def trained_model(other: str | None = UNCOVERED) -> Model:
         settings,
         progress=False,
     )
+
+
+def without_background(model: Model) -> Model:
+    """The model, remembering no cells of its reference."""
+    forgetful = {kind: replace(one, background=None) for kind, one in model.networks.items()}
+    return replace(model, **forgetful)

@@ -6,7 +6,20 @@
   const $ = (id) => document.getElementById(id);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const ARRAYS = { u1: Uint8Array, u2: Uint16Array };
-  const SEQUENTIAL = ["#00204d", "#1f3a6d", "#575d6d", "#7f7c75", "#a69d75", "#d3c164", "#ffe945"]; // cividis
+  const CIVIDIS = ["#00204d", "#1f3a6d", "#575d6d", "#7f7c75", "#a69d75", "#d3c164", "#ffe945"];
+  // Genes from the colour of next to nothing, because most cells do not express most genes.
+  const GENES = { light: ["#e2e5e7", "#7fb3d8", "#0072b2", "#00294a"], dark: ["#31373d", "#2f7299", "#56b4e9", "#e3f4ff"] };
+
+  // Colours between some, in as many steps as an eye can tell.
+  function ramp(colours, n = 64) {
+    const parts = colours.map((colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)));
+    return Array.from({ length: n }, (_, i) => {
+      const at = (i / (n - 1)) * (parts.length - 1), low = Math.min(Math.floor(at), parts.length - 2);
+      const mixed = parts[low].map((value, k) => Math.round(value + (at - low) * (parts[low + 1][k] - value)));
+      return "#" + mixed.map((value) => value.toString(16).padStart(2, "0")).join("");
+    });
+  }
+  const SEQUENTIAL = ramp(CIVIDIS);
 
   // ---------------------------------------------------------------- columns
 
@@ -103,24 +116,26 @@
 
   async function paint() {
     const view = state.gene === null ? VIEWS[state.view]() : {
-      palette: SEQUENTIAL, low: 0, high: facts.levels, values: await column(`gene:${state.gene}`),
+      palette: ramp(GENES[dark.matches ? "dark" : "light"]), low: 0, high: facts.levels, values: await column(`gene:${state.gene}`),
       scale: ["0", facts.genes.find((one) => one.name === state.gene).highest.toFixed(1), `${state.gene}, log-normalised`],
     };
     const greyed = state.view === "label" && state.gene === null;
     const palette = greyed ? [grey(), ...view.palette] : view.palette;
     mapper.setv({ palette, low: greyed ? view.low - 1 : view.low, high: view.high });
+    // of numbers the highest are drawn last, so that they are seen
+    const shown = view.scale ? drawn.slice().sort((a, b) => view.values[a] - view.values[b]) : drawn;
     const value = new Float32Array(drawn.length), opacity = new Float32Array(drawn.length);
-    drawn.forEach((i, place) => {
+    shown.forEach((i, place) => {
       const kept = keeps(i);
       value[place] = greyed && !kept ? -1 : view.values[i];
       const inFocus = state.focus === null || cells.label[i] === state.focus;
       opacity[place] = !inFocus ? 0.05 : kept || !state.cut || greyed ? 0.85 : 0.12;
     });
-    source.data = { x: source.data.x, y: source.data.y, value, opacity };
+    source.data = { x: Float32Array.from(shown, (i) => cells.x[i]), y: Float32Array.from(shown, (i) => cells.y[i]), value, opacity };
     $("scale").hidden = !view.scale;
     if (view.scale) {
       [$("scale-low").textContent, $("scale-high").textContent, $("scale-name").textContent] = view.scale;
-      $("scale-bar").style.background = `linear-gradient(90deg, ${SEQUENTIAL})`;
+      $("scale-bar").style.background = `linear-gradient(90deg, ${view.palette})`;
     }
     drawLegend(view, greyed);
     document.body.dataset.painted = state.gene ?? state.view;

@@ -29,6 +29,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "script
 
 import plkd  # noqa: E402
 from plkd.model.linear import fit_logistic_regression  # noqa: E402
+from plkd.model.trained_network import TrainedNetwork  # noqa: E402
 from plkd.prediction.model_input import model_input  # noqa: E402
 from plkd.prediction.predict import predictions_of  # noqa: E402
 
@@ -60,10 +61,9 @@ def measure(
     reference = reference[labels.isin(present).to_numpy()].copy()
     options: dict[str, Any] = {"preset": preset, "seed": seed, "progress": False}
     model = plkd.train(reference, "cell_type", batch_key="batch", query=query, **options)
-    student = model.require("student")
-    known, codes = as_model_sees(reference, model)
+    _, known, codes = as_model_sees(reference, model)
     simple = fit_logistic_regression(known, pd.Index(present).get_indexer(codes), len(present))
-    cells, truth = as_model_sees(query, model)
+    student, cells, truth = as_model_sees(query, model)
     probabilities, _ = student.predict(cells)
     distance = student.distance(cells)
     table = predictions_of(student, list(map(str, range(len(truth)))), probabilities, distance)
@@ -85,12 +85,12 @@ def measure(
 
 def as_model_sees(
     cells: ad.AnnData, model: plkd.Model
-) -> tuple[sparse.csr_matrix, NDArray[np.object_]]:
-    """Cells in the model's genes, and their labels."""
+) -> tuple[TrainedNetwork, sparse.csr_matrix, NDArray[np.object_]]:
+    """Give the Student as it labels these cells, the cells in its genes, and their labels."""
     with model_input(cells, model.require("student")) as given:
         rows, chunks = zip(*given.chunks(), strict=True)
     labels = cells.obs["cell_type"].astype(str).to_numpy(dtype=object)
-    return sparse.vstack(chunks, format="csr"), labels[np.concatenate(rows)]
+    return given.network, sparse.vstack(chunks, format="csr"), labels[np.concatenate(rows)]
 
 
 def compare(

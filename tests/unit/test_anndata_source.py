@@ -116,7 +116,8 @@ def test_model_input_is_in_genes_and_scale_of_the_model():
     expected = mixed.copy()
     sc.pp.normalize_total(expected, target_sum=student.normalisation.target_sum)
     sc.pp.log1p(expected)
-    expected = expected.to_df().reindex(columns=student.genes, fill_value=0)
+    expected = expected.to_df().reindex(columns=student.genes)
+    there = expected.notna().all().to_numpy()
     with model_input(mixed, student) as prepared:
         assert prepared.overlap.n_found == 100
         assert prepared.n_cells == 30
@@ -124,8 +125,12 @@ def test_model_input_is_in_genes_and_scale_of_the_model():
         taken = prepared.take(np.array([3, 29])).toarray()
     assert list(np.concatenate(rows)) == [i for i in range(30) if i != 7]
     found = sparse.vstack(parts).toarray()
-    np.testing.assert_allclose(found, expected.drop(expected.index[7]), atol=1e-5)
-    np.testing.assert_allclose(taken, expected.iloc[[3, 29]], atol=1e-5)
+    left = expected.drop(expected.index[7])
+    np.testing.assert_allclose(found[:, there], left.loc[:, there], atol=1e-5)
+    np.testing.assert_allclose(taken[:, there], expected.iloc[[3, 29]].loc[:, there], atol=1e-5)
+    filled = student.filled(sparse.csr_matrix(left.fillna(0), dtype=np.float32), there).toarray()
+    np.testing.assert_allclose(found[:, ~there], filled[:, ~there], atol=1e-5)
+    assert (found[:, ~there] > 0).any()
 
 
 def test_model_input_refuses_foreign_and_broken_cells():

@@ -21,6 +21,7 @@ from plkd.interpret.gene_attribution import TOLERANCE, attribute_genes
 from plkd.interpret.pathway_attribution import attribute_tokens, mean_tokens
 from plkd.interpret.query_attribution import attribute_query, background_of
 from plkd.model.background import Background
+from plkd.model.imputation import Imputer
 from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
@@ -59,7 +60,12 @@ def make_background(n_cells: int, n_genes: int, seed: int = 100) -> Background:
     labels = np.arange(n_cells) % N_LABELS
     labels[-2:] = 0  # labels of different size: cells have different weights
     means = np.zeros((N_LABELS, n_genes), dtype=np.float32)
-    return Background(make_expression(n_cells, n_genes, seed), labels, means)
+    return Background(make_expression(n_cells, n_genes, seed), labels, means, no_imputer(n_genes))
+
+
+def no_imputer(n_genes: int) -> Imputer:
+    """Genes that do not go together."""
+    return Imputer(np.zeros(n_genes), np.ones(n_genes), np.zeros((n_genes, 1)), 1.0)
 
 
 def logits_of(model: TrainedNetwork, x: np.ndarray) -> np.ndarray:
@@ -230,9 +236,7 @@ def test_order_of_genes_does_not_matter(hidden: tuple[int, ...]) -> None:
         first.weight.copy_(first.weight[:, order])
         network.input_scale.copy_(network.input_scale[order])
     turned = dataclasses.replace(model, network=network, genes=[model.genes[i] for i in order])
-    moved = Background(
-        background.cells[:, order], background.codes, background.label_means[:, order]
-    )
+    moved = dataclasses.replace(background, cells=background.cells[:, order])
     expected = attribute_genes(model, cells, background, progress=False)
     found = attribute_genes(turned, cells[:, order], moved, progress=False)
     np.testing.assert_allclose(found.values, expected.values[..., order], atol=1e-6)
@@ -263,7 +267,7 @@ def test_what_cannot_matter_gets_nothing(hidden: tuple[int, ...]) -> None:
 
 def test_a_cell_like_its_background_has_nothing_to_explain() -> None:
     model, cell = make_student((16, 8), 20), make_expression(1, 20, 3)
-    background = Background(cell, np.array([0]), np.zeros((N_LABELS, 20), dtype=np.float32))
+    background = dataclasses.replace(make_background(8, 20), cells=cell, codes=np.array([0]))
     found = attribute_genes(model, cell, background, progress=False)
     np.testing.assert_allclose(found.values, 0, atol=1e-12)
 
@@ -373,7 +377,7 @@ def test_background_travels_with_the_model(tmp_path: Path) -> None:
     student = make_student((8,), 30)
     student.network.classifier = torch.nn.Linear(8, 4)
     student = dataclasses.replace(student, labels=["a", "b", "c", "d"])
-    model = Model(student=student, background=background)
+    model = Model(student=dataclasses.replace(student, background=background))
     cells = make_expression(3, 30, 1)
     before = attribute_genes(student, cells, background, progress=False)
     model.save(tmp_path / "model")
@@ -385,7 +389,7 @@ def test_background_travels_with_the_model(tmp_path: Path) -> None:
     after = attribute_genes(loaded.student, cells, kept, progress=False)
     np.testing.assert_array_equal(after.values, before.values)
 
-    dataclasses.replace(model, background=None).save(tmp_path / "without")
+    Model(student=student).save(tmp_path / "without")
     with pytest.raises(InputError, match=r"no background.*train it again"):
         background_of(load_model(tmp_path / "without"))
 
@@ -397,15 +401,18 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     import anndata as ad
 
     student = make_student((8,), 20, gain=10)
-    model = Model(student=student, background=make_background(9, 20))
+    student = dataclasses.replace(student, background=make_background(9, 20))
+    model = Model(student=student)
     expression = make_expression(30, 20, 5)
     names = [f"cell{i}" for i in range(30)]
     cells = ad.AnnData(
-        expression, obs=pd.DataFrame(index=names), var=pd.DataFrame(index=model.genes)
+        expression,
+        obs=pd.DataFrame(index=names),
+        var=pd.DataFrame({"in_query": True}, index=model.genes),
     )
     cells.write_h5ad(tmp_path / "query.h5ad")
     labels = np.array(model.labels)[np.arange(30) % 2]
-    predictions = pd.DataFrame({"cell_id": names, "label": labels})
+    predictions = pd.DataFrame({"cell_id": names, "label": labels, "unknown": False})
     found = attribute_query(
         model, tmp_path / "query.h5ad", predictions, per_label=4, seed=0, progress=False
     )
@@ -423,6 +430,21 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     assert (loaded.genes, loaded.labels) == (model.genes, model.labels)
     assert (loaded.cells != found.cells).nnz == 0
 
+    flagged = predictions.assign(unknown=np.arange(30) >= 5)
+    of_known = attribute_query(
+        model, tmp_path / "query.h5ad", flagged, per_label=4, seed=0, progress=False
+    )
+    assert sorted(of_known.cell_ids) == names[:5]
+    of_unknown = attribute_query(
+        model,
+        tmp_path / "query.h5ad",
+        predictions.assign(unknown=True),
+        per_label=4,
+        seed=0,
+        progress=False,
+    )
+    assert list(of_unknown.cell_ids) == list(found.cell_ids)
+
     foreign = predictions.assign(label="unheard of")
     with pytest.raises(InputError, match="unheard of"):
         attribute_query(model, tmp_path / "query.h5ad", foreign, per_label=4, seed=0)
@@ -432,9 +454,7 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     assert list(reordered.cell_ids) == list(found.cell_ids)
     with pytest.raises(InputError, match="not of the same cells"):
         attribute_query(model, tmp_path / "query.h5ad", predictions[1:], per_label=4, seed=0)
-    other = Model(
-        student=dataclasses.replace(student, genes=model.genes[::-1]), background=model.background
-    )
+    other = Model(student=dataclasses.replace(student, genes=model.genes[::-1]))
     with pytest.raises(InputError, match="other genes than the model"):
         attribute_query(other, tmp_path / "query.h5ad", predictions, per_label=4, seed=0)
 

@@ -37,7 +37,7 @@ from trained import TYPES, logged, trained_model
 LABELS = ["0", "True", "NA", "nan"]
 INTERPRETATION = {
     "cells": "reference", "cells_per_label": 20, "axis": "principal", "pathways": 3,
-    "genes_per_pathway": 2, "embedding": "attended", "similarity": 0.1, "attributed_cells": 4,
+    "genes_per_pathway": 2, "embedding": "attended", "chance": 0.5, "attributed_cells": 4,
     "explainer": "plkd", "tested_cells": 2, "student_genes": 20,
 }  # fmt: skip
 
@@ -57,6 +57,7 @@ def run(tmp_path_factory) -> Path:
         cells = make_cells(80, 110, types=TYPES, seed=seed)
         labels = cells.obs["cell_type"].astype(str).map(name_of)
         prepared = ad.AnnData(logged(cells), obs=cells.obs[["batch"]].copy(), var=cells.var)
+        prepared.var["in_query"] = True
         if role == "reference":
             prepared.obs["label"] = pd.Categorical(labels)
         prepared.write_h5ad(folder / f"{role}.h5ad")

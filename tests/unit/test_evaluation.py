@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from scipy import sparse
 
 import annotate
 import benchmark_table
@@ -249,6 +250,10 @@ def test_a_map_is_joined_by_cell(run, prepared, tmp_path):
 def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
     make_map(run, tmp_path / "umap.tsv", prepared, 200)
     query = ad.read_h5ad(prepared["query"])
+    genes = trained_model().genes
+    more = sparse.csr_matrix((query.n_obs, len(genes) - query.n_vars), dtype=np.float32)
+    query = ad.AnnData(sparse.hstack([query.X, more], format="csr"), obs=query.obs)
+    query.var_names = genes
     query.obs["source_row"] = np.arange(query.n_obs)
     query.var["in_query"] = True
     query.uns["plkd"] = {"scale": {"description": "raw counts"}}

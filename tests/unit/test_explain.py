@@ -16,10 +16,12 @@ from plkd.errors import InputError
 from plkd.figures.explain import plot_explanation
 from plkd.figures.style import save_figure, style
 from plkd.interpret.explain import explain_file, explanation_table, explanation_text
+from plkd.model.adaptation import Adaptation
 from plkd.model.trained_model import load_model
 from plkd.model.trained_network import TrainedNetwork
+from plkd.prediction import model_input
 from simulated import MARKERS, make_cells
-from trained import TYPES, logged, trained_model
+from trained import TYPES, logged, trained_model, without_background
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,10 @@ def test_one_cell(folder, query):
     # in the whole of the genes the difference of the two logits, less that of the background
     model = load_model(folder / "model")
     row = query[[name]].to_df().reindex(columns=model.genes, fill_value=0)
+    measured = np.isin(model.genes, query.var_names)
     total = float(query[[name]].X.sum())
     x = np.log1p(row.to_numpy() / total * 1e4).astype(np.float32)
+    x = model.student.filled(sparse.csr_matrix(x), measured).toarray()
     both = [sparse.csr_matrix(x), model.background.cells]
     logits = [np.concatenate([batch for batch, _ in model.student.logits(part)]) for part in both]
     code, other = (model.labels.index(name) for name in (found.label, found.runner_up))
@@ -100,6 +104,7 @@ def test_every_cell_is_predicted_once(folder, query, monkeypatch):
         return predict(self, cells, **options)
 
     monkeypatch.setattr(TrainedNetwork, "predict", counted)
+    monkeypatch.setattr(model_input, "adapt", lambda *given: Adaptation())
     found = explain_file(model, folder / "query.h5ad", label="NK cell")
     assert sum(predicted) == query.n_obs
     assert 0 < found.n_cells < query.n_obs
@@ -202,7 +207,7 @@ def test_models_that_do_not_fit(folder, query):
     model = load_model(folder / "model")
     with pytest.raises(InputError, match="no background"):
         explain_file(
-            dataclasses.replace(model, background=None),
+            without_background(model),
             folder / "query.h5ad",
             cell=query.obs_names[0],
         )

@@ -111,11 +111,17 @@ def test_evaluation_figures(n_labels, tmp_path):
 
 def test_confusion_shares_are_of_the_row(tmp_path):
     table = pd.DataFrame(
-        {"true": ["A", "A", "B", "new"], "predicted": ["A", "B", "B", "A"], "n": [3, 1, 5, 2]}
+        {
+            "true": ["A", "A", "B", "new"],
+            "predicted": ["A", "B", "B", "A"],
+            "n": [3, 1, 5, 8],
+            "n_unknown": [0, 0, 0, 6],
+        }
     )
     shown = texts(plot_confusion(table, ["A", "B", "C"]))
-    for field in ("75%\n3", "25%\n1", "100%\n5", "100%\n2", "A (4)", "new (2)"):
+    for field in ("75%\n3", "25%\n1", "100%\n5", "25%\n2", "75%\n6", "A (4)", "new (8)"):
         assert field in shown
+    assert "unknown" in shown.split("\n")
     assert "C" not in shown.split("\n")
 
 

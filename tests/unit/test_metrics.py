@@ -108,7 +108,9 @@ def test_scores_agree_with_loops(seed):
     confusion = confusion_table(table, truth)
     assert confusion["n"].sum() == len(rows)
     for row in confusion.itertuples():
-        assert row.n == sum(t == row.true and r.label == row.predicted for t, r in rows)
+        those = [r for t, r in rows if t == row.true and r.label == row.predicted]
+        assert row.n == len(those)
+        assert row.n_unknown == sum(r.unknown for r in those)
 
 
 @settings(deadline=None, max_examples=50)

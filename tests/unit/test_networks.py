@@ -23,6 +23,7 @@ from plkd.interpret.columns import CENTRALITIES
 from plkd.interpret.networks import (
     build_network,
     centralities,
+    chance_similarity,
     choose_genes,
     edge_table,
     file_slug,
@@ -309,7 +310,7 @@ def tables(model: TrainedNetwork) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_networks_of_labels_with_few_pathways_or_none() -> None:
     model = small_model()
     ranked, members = tables(model)
-    networks, table = label_networks(model, ranked, members, similarity=0.01)
+    networks, table = label_networks(model, ranked, members, chance=0.4)
     assert list(networks) == ["A / B+", "C"]
     assert len(networks["C"]) == 0
     raising = members[members["weight"] > 0].groupby("pathway")["gene"].apply(list)
@@ -322,11 +323,35 @@ def test_networks_of_labels_with_few_pathways_or_none() -> None:
         assert all(gene in raising[name] for name in pathways.split(";"))
 
 
+def test_chance_is_what_random_pairs_of_genes_reach() -> None:
+    model = small_model()
+    teacher = model.network
+    attention = np.linspace(0.5, 1.5, len(model.tokens))
+    every = {gene: [] for gene in model.genes}
+    vectors = gene_embeddings(teacher, every, model.genes, model.tokens, attention)
+    lengths = np.linalg.norm(vectors, axis=1)
+    unit = vectors[lengths > 0] / lengths[lengths > 0, None]
+    cosine = (unit @ unit.T)[~np.eye(len(unit), dtype=bool)]
+    for chance in (0.02, 0.2):
+        least = chance_similarity(teacher, attention, chance=chance)
+        assert (cosine >= least).mean() == pytest.approx(chance, abs=0.02)
+    assert chance_similarity(teacher, attention, chance=0.99) > 0  # an edge has a weight
+
+
+def test_networks_say_what_chance_would_give() -> None:
+    model = small_model()
+    networks, _ = label_networks(model, *tables(model), chance=0.3)
+    graph = networks["A / B+"]
+    pairs = len(graph) * (len(graph) - 1) / 2
+    assert graph.graph["expected_edges"] == pytest.approx(0.3 * pairs)
+    assert all(data["weight"] >= graph.graph["similarity"] for *_, data in graph.edges(data=True))
+
+
 def test_order_of_the_pathways_in_the_model_changes_nothing() -> None:
     """The same Teacher with its tokens in another order gives the same networks."""
     model = small_model()
     ranked, members = tables(model)
-    _, expected = label_networks(model, ranked, members, similarity=0.01)
+    _, expected = label_networks(model, ranked, members, chance=0.4)
     order = [3, 1, 4, 0, 2]
     mask, entries = model.network.navigator.mask(), model.network.navigator.entry_weights()
     network = Teacher(
@@ -338,7 +363,7 @@ def test_order_of_the_pathways_in_the_model_changes_nothing() -> None:
         torch.cat([entries[bounds[i] : bounds[i + 1]] for i in order])
     )
     other = dataclasses.replace(model, network=network, tokens=[model.tokens[i] for i in order])
-    _, found = label_networks(other, ranked, members, similarity=0.01)
+    _, found = label_networks(other, ranked, members, chance=0.4)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 
 

@@ -10,7 +10,6 @@ import re
 import shutil
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from plkd.pages.remarks import remarks_on
 from plkd.pages.sources import label_file
 from plkd.pages.write import write_page
 from simulated import make_cells
-from trained import trained_model
+from trained import trained_model, without_background
 
 STRANGE = 'sly "</script><b>" & co, naïve'
 
@@ -215,8 +214,11 @@ def test_what_should_worry_is_a_warning(page, change, sentence):
         "left_out": {},
         "overall": {"unknown": 2, "reasons": {}, "oddness": 0.5, "depth": 1.0, "cells": 250},
         "batches": [],
-        "forecast": {"held_out": "batch", "members": [{"member": "student", "accuracy": 0.95}],
-                     "labels": []},
+        "forecast": {
+            "held_out": "batch",
+            "members": [{"member": "student", "accuracy": 0.95, "macro_f1": 0.9}],
+            "labels": [],
+        },
         "labels": [one | {"doubtful": False} for one in facts["labels"]],
     }  # fmt: skip
     for key, value in calm.items():
@@ -234,7 +236,7 @@ def test_labels_that_do_not_carry_over_and_those_in_doubt_are_named(page):
     first |= {"doubtful": True, "expected_precision": 0.55, "next_label": second["name"]}
     facts["forecast"] = {
         "held_out": "batch",
-        "members": [{"member": "student", "accuracy": 0.2}],
+        "members": [{"member": "student", "accuracy": 0.2, "macro_f1": 0.1}],
         "labels": [
             {"label": second["name"], "cells": 70, "recall": 0.1, "taken_for": first["name"]}
         ],
@@ -274,7 +276,7 @@ def test_the_command_writes_it_and_names_a_missing_column(query, tmp_path, capsy
 
 
 def test_few_cells_of_a_model_without_background(tmp_path):
-    model = replace(trained_model(), background=None)
+    model = without_background(trained_model())
     few = make_cells(4, 110, types=4, seed=3)[:2]
     with label_file(few, model, progress=False) as labelled:
         content = page_content(labelled, model, progress=False)

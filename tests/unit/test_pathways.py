@@ -28,7 +28,7 @@ from plkd.pathways.gene_sets import (
     select_pathways,
     spell_as,
 )
-from plkd.pathways.mask import RANDOM_DENSITY, Mask, build_mask
+from plkd.pathways.mask import RANDOM_DENSITY, UNCOVERED, Mask, build_mask, coverage
 
 SHIPPED = Path(__file__).parents[2] / "resources" / "gene_sets" / "blood_programmes.gmt"
 
@@ -604,3 +604,18 @@ def test_figure_of_one_pathway_and_of_untested_ones(tmp_path, kind):
 )
 def test_readable_names(name, readable):
     assert readable_name(name) == readable
+
+
+def test_coverage_leaves_out_tokens_that_are_no_pathways() -> None:
+    matrix = np.zeros((10, 4), dtype=bool)
+    matrix[:3, 0] = matrix[2:5, 1] = True
+    matrix[:, 2] = True  # sees every gene
+    matrix[5:, 3] = True
+    tokens = ["one", "two", "everything", UNCOVERED]
+    covered, words = coverage(sparse.csc_array(matrix), tokens)
+    assert covered == 5
+    assert words == "pathways cover 5 of 10 genes (50%)"
+    matrix[4, 1] = False
+    covered, words = coverage(sparse.csc_array(matrix), tokens)
+    assert covered == 4
+    assert "explain little" in words

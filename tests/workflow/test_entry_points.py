@@ -105,7 +105,7 @@ def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None
     evaluating = {"true_labels", "evaluate", "evaluate_figures", "embedding_figure"}
     evaluating |= {"integration", "omics", "spatial_scores"}
     assert "evaluate" in readers
-    drawn = {"spatial_figure", "query_page"}  # beside what was said
+    drawn = {"spatial_figure", "query_page", "predicted_figures"}  # beside what was said
     asked = {"summary", "default"}  # that every output is there; of them the scores alone are read
     assert readers <= evaluating | drawn | asked
 

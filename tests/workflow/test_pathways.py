@@ -64,7 +64,7 @@ def test_networks_are_written_for_every_label(finished: Project) -> None:
 
 
 def test_other_settings_rerun_no_model(finished: Project) -> None:
-    with finished.configured(interpretation={"similarity": 0.3, "cells": "query"}):
+    with finished.configured(interpretation={"chance": 0.1, "cells": "query"}):
         planned = planned_rules(finished.snakemake("-n"))
     assert planned.keys() >= {"pathways", "networks"}
     assert not planned.keys() & {"teacher", "student", "mask", "prepare", "evaluate"}

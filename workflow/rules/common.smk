@@ -803,6 +803,7 @@ def method_settings(wildcards):
     """How a method is run, as JSON; see run_method.py."""
     method, row = wildcards.method, METHODS.loc[wildcards.method]
     limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
+    limits |= config["limits"]["methods"].get(method, {})
     environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
     needs = (
         f"{row['runs']} not provided: name it under 'folders' in the configuration"
@@ -819,7 +820,7 @@ def method_settings(wildcards):
             "provided": beside(config["folders"][method]) if method in config["folders"] else None,
             "device": config["device"],
             "seed": int(wildcards.get("seed", 0)),
-            "limits": {**limits, **config["limits"]["methods"].get(method, {})},
+            "limits": {key: float(value) for key, value in limits.items()},
             "r_packages": environment.get("r", []),
             "debian": environment.get("debian", []),
         }
@@ -959,7 +960,7 @@ def everything():
     """All that a run makes of its inputs: a target must name an output, or nobody misses it."""
     made = outputs_of("prepare", "expected_counts", "mask", "teacher", "student", "predict")
     made += outputs_of("map_cells", "annotate", "plot_history", "embedding_figure", "counts_table")
-    made += outputs_of("query_page")
+    made += outputs_of("query_page", "predicted_figures")
     made += outputs_of("cross_fit", variants=filter(has_jury, VARIANTS))
     made += outputs_of("spatial_figure", datasets=SPATIAL)
     made += outputs_of(

@@ -202,6 +202,37 @@ rule query_page:
         "../scripts/query_page.py"
 
 
+rule predicted_figures:
+    input:
+        **MODEL,
+        query="<prepared>/query.h5ad",
+        predictions="<run>/predictions/student.parquet",
+        umap="<run>/embeddings/umap.tsv",
+        truth="<prepared>/truth.parquet",
+    output:
+        png=shown(
+            "<run>/figures/predicted.png", "labels, confidence, unknown", "labels", "predicted"
+        ),
+        pdf="<run>/figures/predicted.pdf",
+        markers_png=shown(
+            "<run>/figures/markers.png", "markers of the labels", "labels", "markers"
+        ),
+        markers_pdf="<run>/figures/markers.pdf",
+    log:
+        "<logs>/<run_name>/predicted_figures.log",
+    benchmark:
+        "<benchmarks>/<run_name>/predicted_figures.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    params:
+        code=code("predicted_figures.py"),
+    script:
+        "../scripts/predicted_figures.py"
+
+
 rule plot_history:
     input:
         history="<run>/model/history.tsv",

@@ -78,7 +78,7 @@ rule networks:
     resources:
         mem_mb=2000,
     params:
-        interpretation=explaining("genes_per_pathway", "embedding", "similarity"),
+        interpretation=explaining("genes_per_pathway", "embedding", "chance"),
         code=code("networks.py"),
     script:
         "../scripts/networks.py"

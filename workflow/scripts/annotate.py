@@ -9,7 +9,13 @@ from plkd.model.trained_model import load_model
 from plkd.prediction.annotated_copy import annotation_of, write_annotated
 from plkd.prediction.further import FurtherLabels
 from plkd.prediction.label_tree import LabelTree
-from plkd.prediction.predict import PredictedCells, about_labels, label_table, provenance_of
+from plkd.prediction.predict import (
+    PredictedCells,
+    about_labels,
+    label_table,
+    model_for_prepared,
+    provenance_of,
+)
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import NO_MODEL_GENES
@@ -32,6 +38,7 @@ def main(snakemake) -> None:
     embedded = embedded[embedded.obs["role"] == "query"]
     place = embedded.obs.reset_index(drop=True).reset_index(names="place")
     place = prepared.in_order(place, f"'{snakemake.input.embedding}'")["place"]
+    network, seen = model_for_prepared(model.require("student"), prepared)
     predicted = PredictedCells(
         predictions,
         embedded.X[place],
@@ -39,8 +46,9 @@ def main(snakemake) -> None:
         prepared.source_ids,
         prepared.left_out,
         about_labels(
-            model.require("student"),
+            network,
             gene_overlap=prepared.measured.mean(),
+            depth=seen.depth,
             scale=str(prepared.about["scale"]["description"]),
             provenance=provenance_of(model),
         ),

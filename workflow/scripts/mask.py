@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from plkd.figures.mask import plot_pathways
 from plkd.figures.style import save_figure, style
 from plkd.pathways.gene_sets import read_gmts
-from plkd.pathways.mask import build_mask
+from plkd.pathways.mask import build_mask, coverage
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger, run_script
 from plkd.utils.tables import read_tsv
@@ -28,8 +28,9 @@ def main(snakemake) -> None:
     )
     logger.info("mask: %d genes x %d tokens, density %.4f", *mask.matrix.shape, mask.density)
     mask.save(Path(snakemake.output.mask).parent)
+    _, words = coverage(mask.matrix, mask.tokens)
     with style():
-        save_figure(plot_pathways(mask.table), snakemake.output.png, snakemake.output.pdf)
+        save_figure(plot_pathways(mask.table, words), snakemake.output.png, snakemake.output.pdf)
 
 
 if __name__ == "__main__":

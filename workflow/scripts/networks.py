@@ -15,7 +15,9 @@ from plkd.interpret.networks import (
     write_graphml,
 )
 from plkd.interpret.pathway_names import PATHWAY_GENE_COLUMNS
+from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.trained_model import load_model
+from plkd.pathways.mask import coverage
 from plkd.utils.files import whole_folder
 from plkd.utils.logs import run_script
 from plkd.utils.tables import read_tsv, write_tsv
@@ -29,13 +31,15 @@ def main(snakemake) -> None:
     given = snakemake.input
     ranked = read_tsv(given.label_pathways, LABEL_PATHWAY_COLUMNS, made_by="pathways")
     members = read_tsv(given.genes, PATHWAY_GENE_COLUMNS, made_by="pathways")
+    teacher = load_model(Path(snakemake.input.model).parent).require("teacher")
     networks, table = label_networks(
-        load_model(Path(snakemake.input.model).parent).require("teacher"),
+        teacher,
         ranked,
         members,
         genes_per_pathway=choice["genes_per_pathway"],
         embedding=choice["embedding"],
-        similarity=choice["similarity"],
+        chance=choice["chance"],
+        seed=int(snakemake.wildcards.seed),
     )
     edges = pd.concat([edge_table(graph).assign(label=label) for label, graph in networks.items()])
     write_tsv(table, output.genes)
@@ -49,14 +53,15 @@ def main(snakemake) -> None:
                 label=label,
             )
     own = ranked[ranked["top"]]
+    _, covered = coverage(teacher_of(teacher).navigator.mask(), teacher.tokens)
     with style():
         figure = plot_networks(
             networks,
             table,
             {label: list(own.loc[own["label"] == label, "pathway"]) for label in networks},
             dict(zip(ranked["pathway"], ranked["name"], strict=True)),
-            title=f"Gene networks of the labels (cosine of the embeddings at least "
-            f"{choice['similarity']:g})",
+            title="Gene networks of the labels: genes that the Teacher reads more alike than "
+            f"{1 - choice['chance']:.0%} of random pairs\n{covered}",
         )
         save_figure(figure, output.png, output.pdf)
 

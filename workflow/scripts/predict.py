@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plkd.model.trained_model import load_model
-from plkd.prediction.predict import predict_prepared, write_embedding
+from plkd.prediction.predict import embed_prepared, predict_prepared, write_embedding
 from plkd.prediction.table import write_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.devices import choose_device
@@ -23,10 +23,9 @@ def main(snakemake) -> None:
     write_predictions(predictions, snakemake.output.predictions)
     sides = {"query": (predictions["cell_id"], embedding)}
     if snakemake.input.get("reference"):
-        of_reference, embedding = predict_prepared(
-            model, PreparedCells.read(snakemake.input.reference), device=device
-        )
-        sides = {"reference": (of_reference["cell_id"], embedding), **sides}
+        reference = PreparedCells.read(snakemake.input.reference)
+        embedding = embed_prepared(model, reference, device=device)
+        sides = {"reference": (reference.cell_ids.to_series(), embedding), **sides}
     write_embedding(sides, snakemake.output.embedding)
 
 

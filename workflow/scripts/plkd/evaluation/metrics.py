@@ -241,11 +241,13 @@ def confusion_table(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFr
     Returns
     -------
     DataFrame
-        `true`, `predicted`, `n`: pairs that occur, sorted by both names.
+        `true`, `predicted`, `n`: pairs that occur, sorted by both names, and how many of these
+        cells are flagged unknown, `n_unknown`.
     """
     matched = match_truth(predictions, truth)
-    pairs = matched.groupby(["true_label", "label"], observed=True, sort=True).size()
-    return pairs.rename_axis(["true", "predicted"]).rename("n").reset_index()
+    pairs = matched.groupby(["true_label", "label"], observed=True, sort=True)["unknown"]
+    table = pairs.agg(n="size", n_unknown="sum").astype(int)
+    return table.rename_axis(["true", "predicted"]).reset_index()
 
 
 def embedding_metrics(

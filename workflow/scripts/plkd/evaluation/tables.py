@@ -47,7 +47,9 @@ PER_LABEL_COLUMNS: Columns = {
     "method": str, "label": str, "n": int, "n_reference": int, "precision": float,
     "recall": float, "f1": float, "abundance": str,
 }  # fmt: skip
-CONFUSION_COLUMNS: Columns = {"method": str, "true": str, "predicted": str, "n": int}
+CONFUSION_COLUMNS: Columns = {
+    "method": str, "true": str, "predicted": str, "n": int, "n_unknown": int,
+}  # fmt: skip
 CONFIDENCE_COLUMNS: Columns = {
     "method": str, "lower": float, "upper": float, "right": int, "wrong": int, "unseen": int,
     "confidence": float,

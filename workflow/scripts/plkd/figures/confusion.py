@@ -22,7 +22,7 @@ def plot_confusion(
     Parameters
     ----------
     confusion
-        Columns `true`, `predicted`, `n` of one method
+        Columns `true`, `predicted`, `n`, `n_unknown` of one method
         (:func:`plkd.evaluation.metrics.confusion_table`).
     reference_labels
         Labels of the reference, in the order to show them. Those that the query neither holds nor
@@ -30,36 +30,41 @@ def plot_confusion(
     title
         Title of the figure.
     """
-    counts = confusion.pivot_table(
+    known_cells = confusion.assign(n=confusion["n"] - confusion["n_unknown"])
+    counts = known_cells.pivot_table(
         index="true", columns="predicted", values="n", aggfunc="sum", fill_value=0
     )
+    unknown = confusion.groupby("true")["n_unknown"].sum()
+    counts = counts.loc[:, counts.any()]
     known = [name for name in reference_labels if name in counts.index or name in counts.columns]
     rows = [name for name in known if name in counts.index]
     n_known = len(rows)
     rows += sorted(set(counts.index) - set(known))
     columns = known + sorted(set(counts.columns) - set(known))
     matrix = counts.reindex(index=rows, columns=columns, fill_value=0).to_numpy(dtype=float)
+    matrix = np.column_stack([matrix, unknown.reindex(rows).to_numpy(dtype=float)])
     totals = matrix.sum(axis=1)
     share = 100 * np.divide(matrix, totals[:, None], where=totals[:, None] > 0, out=matrix * 0)
 
     cell = 0.62 if max(matrix.shape, default=0) <= 12 else 0.27
-    names = [short(name) for name in columns]
+    names = [*map(short, columns), "unknown"]
     margin = 0.07 * max(map(len, names), default=0)
     figure, axes = new_figure(
-        max(4.2, 2.2 + margin + cell * len(columns)), max(2.8, 1.0 + margin + cell * len(rows))
+        max(4.2, 2.2 + margin + cell * len(names)), max(2.8, 1.0 + margin + cell * len(rows))
     )
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="equal")
     _write_shares(axes, matrix, share, with_counts=cell > 0.5)
-    axes.set_xticks(range(len(columns)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(
         range(len(rows)),
         [f"{short(name)} ({total:,.0f})" for name, total in zip(rows, totals, strict=True)],
     )
-    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e4e4", linewidth=0.6)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
+    axes.axvline(len(columns) - 0.5, color="#444444", linewidth=1.0)
     if n_known < len(rows):
         axes.axhline(n_known - 0.5, color="#D55E00", linewidth=1.4)
         for tick in axes.get_yticklabels()[n_known:]:

@@ -26,7 +26,7 @@ _ABBREVIATIONS = {
 _GO_NUMBER = re.compile(r"\s*\(GO:\d+\)$")
 
 
-def plot_pathways(table: pd.DataFrame, *, top: int = 30) -> Figure:
+def plot_pathways(table: pd.DataFrame, about: str = "", *, top: int = 30) -> Figure:
     """Draw the best pathways: how much of each set is in the gene list, and how surely.
 
     Left, the genes of the set in total (pale) and those in the gene list (dark, with numbers);
@@ -37,6 +37,8 @@ def plot_pathways(table: pd.DataFrame, *, top: int = 30) -> Figure:
     ----------
     table
         Pathways as :func:`plkd.pathways.gene_sets.select_pathways` gives them, best first.
+    about
+        What stands below the title.
     top
         Number of pathways shown.
     """
@@ -74,7 +76,7 @@ def plot_pathways(table: pd.DataFrame, *, top: int = 30) -> Figure:
         axis.set_xlabel(f"-log10 adjusted p (dashed: {_SIGNIFICANT:g})")
         axis.tick_params(axis="y", length=0)
     part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
-    figure.suptitle(f"Pathways of the mask: {part}{len(table)}")
+    figure.suptitle(f"Pathways of the mask: {part}{len(table)}" + (f"\n{about}" if about else ""))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 

@@ -89,7 +89,7 @@ def _draw(
     for one, other, data in graph.edges(data=True):
         ring.plot(
             *np.array([place[one], place[other]]).T, color="#555555", zorder=1,
-            alpha=0.12 + 0.6 * data["weight"] ** 3, linewidth=0.4 + 0.8 * data["weight"],
+            alpha=min(0.15 + data["weight"], 1), linewidth=0.4 + 1.2 * data["weight"],
         )  # fmt: skip
     n = max(len(order), 1)
     for gene, (x, y) in place.items():
@@ -110,6 +110,10 @@ def _draw(
     ring.set_aspect("equal")
     if not graph.number_of_edges():
         ring.text(0, 0, "no two genes\nare similar", ha="center", va="center", color="#888888")
+    elif "expected_edges" in graph.graph:
+        by_chance = graph.graph["expected_edges"]
+        said = f"{graph.number_of_edges()} similar pairs\n{by_chance:.0f} by chance"
+        ring.text(-1.75, -1.7, said, fontsize=7, color="#666666", va="bottom")
     texts = pathway_labels({pathway: names.get(pathway, pathway) for pathway in pathways})
     key.set_xlim(0, 1)
     key.set_ylim(0, 1)

@@ -52,7 +52,12 @@ def pathway_labels(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def plot_label_pathways(
-    table: pd.DataFrame, names: Mapping[str, str], *, per_label: int = 5, title: str = ""
+    table: pd.DataFrame,
+    names: Mapping[str, str],
+    *,
+    per_label: int = 5,
+    outside: Mapping[str, float] | None = None,
+    title: str = "",
 ) -> Figure:
     """Draw the best pathways of every label as dots: colour for the score, size for the AUROC.
 
@@ -65,6 +70,8 @@ def plot_label_pathways(
     per_label
         Rows per label; a pathway that is among the best of several labels is drawn once, in the
         group of the first.
+    outside
+        label -> share of its attention that is outside of pathways, to stand beside its name.
     title
         Title of the figure.
     """
@@ -92,7 +99,7 @@ def plot_label_pathways(
             labels.index(label), position, marker="s", markersize=11.5, markerfacecolor="none",
             markeredgecolor="#000000", markeredgewidth=0.7,
         )  # fmt: skip
-    _name_axes(figure, rows, labels, texts)
+    _name_axes(figure, rows, labels, texts, outside)
     for start in np.flatnonzero(own["label"].ne(own["label"].shift()).to_numpy())[1:]:
         axes.axhline(start - 0.5, color="#bbbbbb", linewidth=0.6)
     axes.set_title(title)
@@ -116,7 +123,12 @@ def plot_label_pathways(
 
 
 def plot_attention(
-    table: pd.DataFrame, names: Mapping[str, str], *, top: int = 30, title: str = ""
+    table: pd.DataFrame,
+    names: Mapping[str, str],
+    *,
+    top: int = 30,
+    outside: Mapping[str, float] | None = None,
+    title: str = "",
 ) -> Figure:
     """Draw the attention of the cell token to the pathways that get most of it, per label.
 
@@ -128,6 +140,8 @@ def plot_attention(
         pathway -> name.
     top
         Rows: the pathways with the largest attention in any label.
+    outside
+        label -> share of its attention that is outside of pathways, to stand beside its name.
     title
         Title of the figure.
     """
@@ -150,10 +164,11 @@ def plot_attention(
             column, row, _percent(value), ha="center", va="center", fontsize=6,
             color="white" if abs(fold[row, column]) > 0.7 * limit else "#222222",
         )  # fmt: skip
-    _name_axes(figure, list(shares.index), labels, texts)
+    _name_axes(figure, list(shares.index), labels, texts, outside)
     axes.spines[:].set_visible(False)
     part = f"{len(shares)} of {n_tokens} pathways; " if len(shares) < n_tokens else ""
-    axes.set_xlabel(f"{part}numbers: % of the attention")
+    beside = "; beside the label: % outside of pathways" if outside else ""
+    axes.set_xlabel(f"{part}numbers: % of the attention{beside}")
     axes.set_title(title)
     figure.colorbar(
         image,
@@ -168,11 +183,16 @@ def plot_attention(
 
 
 def _name_axes(
-    figure: Figure, pathways: Sequence[str], labels: Sequence[str], texts: Mapping[str, str]
+    figure: Figure,
+    pathways: Sequence[str],
+    labels: Sequence[str],
+    texts: Mapping[str, str],
+    outside: Mapping[str, float] | None = None,
 ) -> None:
     axes = figure.axes[0]
+    shares = {label: f" ({share:.0%})" for label, share in (outside or {}).items()}
     axes.set_xticks(
-        range(len(labels)), [short(label) for label in labels],
+        range(len(labels)), [short(label) + shares.get(label, "") for label in labels],
         rotation=45, ha="right", rotation_mode="anchor",
     )  # fmt: skip
     axes.set_yticks(range(len(pathways)), [texts[pathway] for pathway in pathways])

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import ModelInput
 from plkd.utils.text import listed
 
@@ -43,7 +42,6 @@ class ChosenCells:
 
 def choose_cells(
     cells: ModelInput,
-    student: TrainedNetwork,
     *,
     cell: str | None = None,
     label: str | None = None,
@@ -57,8 +55,6 @@ def choose_cells(
     ----------
     cells
         All cells of the query.
-    student
-        Labels them.
     cell, label, obs
         One of them: a name of a cell; a label that the Student gives; a column of the cells' table
         and a value.
@@ -74,7 +70,7 @@ def choose_cells(
     if sum(choice is not None for choice in (cell, label, obs)) != 1:
         raise InputError("say which cells to explain: a cell, a label or a column with a value.")
     if label is not None:
-        rows, probabilities = _labelled(cells, student, label)
+        rows, probabilities = _labelled(cells, label)
     else:
         found = _named(cells, cell) if cell is not None else _with_value(cells, *(obs or ("", "")))
         rows, probabilities = found, None
@@ -82,7 +78,7 @@ def choose_cells(
     drawn = np.sort(np.argsort(lot[rows])[:most])
     matrix = cells.take(rows[drawn])
     about = cell or label or "=".join(obs or ())
-    measured = matrix.getnnz(axis=1) > 0
+    measured = cells.reasons(rows[drawn]) == ""
     if not measured.any():
         raise InputError(
             f"'{cells.name}', {about}: there are no counts of any gene of the model, so nothing "
@@ -94,17 +90,15 @@ def choose_cells(
     return ChosenCells(
         cells.obs.index[rows[drawn]].to_numpy(dtype=str),
         matrix,
-        student.predict(matrix)[0] if probabilities is None else probabilities[drawn],
+        cells.network.predict(matrix)[0] if probabilities is None else probabilities[drawn],
         len(rows),
         about,
     )
 
 
-def _labelled(
-    cells: ModelInput, student: TrainedNetwork, label: str
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def _labelled(cells: ModelInput, label: str) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Ascending places of the cells that the Student gives a label, and what it says of them."""
-    found, said = [], []
+    student, found, said = cells.network, [], []
     if label in student.labels:
         code = student.labels.index(label)
         for rows, part in cells.chunks():

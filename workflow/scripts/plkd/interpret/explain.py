@@ -128,9 +128,7 @@ def explain_file(
     background_of(model)
     student = model.require("student")
     with model_input(query, student, reading) as cells:
-        chosen = choose_cells(
-            cells, student, cell=cell, label=label, obs=obs, most=MOST_CELLS, seed=seed
-        )
+        chosen = choose_cells(cells, cell=cell, label=label, obs=obs, most=MOST_CELLS, seed=seed)
     return explain_cells(model, chosen)
 
 

@@ -15,8 +15,9 @@ What is a gene's embedding? The choice:
     trained from independent random starts and their rows stay close to these, so rows of different
     tokens are nearly orthogonal whatever the genes do, and the network is mostly chance.
 
-Genes are joined where the cosine of their embeddings is at least a threshold. Five centralities,
-each large for an important gene, are put together by the Q statistic.
+Genes are joined where the cosine of their embeddings is larger than chance allows: than that of all
+but a small share of pairs of genes that are drawn from the whole model. Five centralities, each
+large for an important gene, are put together by the Q statistic.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.interpret.columns import CENTRALITIES
@@ -44,6 +46,8 @@ from plkd.utils.text import for_xml, listed
 
 Embedding = Literal["attended", "pathway"]
 
+_RANDOM_PAIRS = 20_000
+_LEAST_SIMILARITY = 1e-3  # an edge has a weight
 _LEAST_DISTANCE = 1e-6  # of genes with the same embedding: a path over them still has a length
 
 
@@ -54,7 +58,8 @@ def label_networks(
     *,
     genes_per_pathway: int = 2,
     embedding: Embedding = "attended",
-    similarity: float = 0.5,
+    chance: float = 0.05,
+    seed: int = 0,
 ) -> tuple[dict[str, nx.Graph], pd.DataFrame]:
     """Network and key genes of every label.
 
@@ -66,8 +71,14 @@ def label_networks(
         Pathways of the labels (:func:`plkd.interpret.pathway_scores.rank_label_pathways`).
     members
         Genes of the pathways (:func:`plkd.interpret.pathway_names.pathway_genes`).
-    genes_per_pathway, embedding, similarity
-        See :func:`choose_genes`, the module and :func:`build_network`.
+    genes_per_pathway, embedding
+        See :func:`choose_genes` and the module.
+    chance
+        Share of pairs of random genes that may be as similar as genes that are joined; see
+        :func:`chance_similarity`. The graphs bear what it comes to, `similarity`, and how many
+        edges chance alone would give, `expected_edges`.
+    seed
+        Of the choice of random pairs.
 
     Returns
     -------
@@ -95,7 +106,12 @@ def label_networks(
         vectors = gene_embeddings(
             teacher, genes, model.genes, model.tokens, attention.to_numpy(), embedding=embedding
         )
+        similarity = chance_similarity(
+            teacher, attention.to_numpy(), embedding=embedding, chance=chance, seed=seed
+        )
         graph = build_network(list(genes), vectors, similarity=similarity)
+        n_pairs = len(genes) * (len(genes) - 1) / 2
+        graph.graph |= {"similarity": similarity, "expected_edges": chance * n_pairs}
         networks[str(label)] = graph
         table = rank_genes(graph, genes)
         table.insert(0, "label", str(label))
@@ -103,10 +119,9 @@ def label_networks(
     apart = [label for label, one in networks.items() if len(one) and not one.number_of_edges()]
     if apart:
         logger.warning(
-            "of %d of %d labels no two genes reach the similarity %g: %s",
+            "of %d of %d labels no two genes are more alike than chance allows: %s",
             len(apart),
             len(networks),
-            similarity,
             listed(apart),
         )
     return networks, pd.concat(tables, ignore_index=True)
@@ -183,6 +198,46 @@ def gene_embeddings(
             factor = np.isin(token_of_entry[entries], [column[name] for name in pathways])
         vectors.append(factor @ weights[entries])
     return np.array(vectors).reshape(len(vectors), weights.shape[1])
+
+
+def chance_similarity(
+    teacher: Teacher,
+    attention: Sequence[float] | NDArray[np.float64],
+    *,
+    embedding: Embedding = "attended",
+    chance: float = 0.05,
+    seed: int = 0,
+) -> float:
+    """Cosine that a share of random pairs of the model's genes exceeds; above zero.
+
+    Parameters
+    ----------
+    teacher, attention, embedding
+        As for :func:`gene_embeddings`; ``pathway`` sums over all pathways of a gene.
+    chance
+        The share.
+    seed
+        Of the choice of pairs.
+    """
+    mask, weights = effective_weights(teacher)
+    if reads_centred(teacher):
+        weights = weights - weights.mean(axis=1, keepdims=True)
+    token_of_entry = np.repeat(np.arange(mask.shape[1]), np.diff(mask.indptr))
+    factor = np.asarray(attention, dtype=np.float64)[token_of_entry]
+    if embedding == "pathway":
+        factor = np.ones(len(token_of_entry))
+    entries = sparse.csr_matrix(
+        (factor, (mask.indices, np.arange(len(factor)))), shape=(mask.shape[0], len(factor))
+    )
+    vectors = entries @ weights
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = (vectors / np.maximum(lengths, 1e-12))[lengths[:, 0] > 0]
+    if len(unit) < 2:
+        return _LEAST_SIMILARITY
+    pairs = np.random.default_rng([seed, 12]).integers(len(unit), size=(2, _RANDOM_PAIRS))
+    one, other = pairs[:, pairs[0] != pairs[1]]
+    cosine = np.einsum("pw,pw->p", unit[one], unit[other])
+    return max(float(np.quantile(cosine, 1.0 - chance)), _LEAST_SIMILARITY)
 
 
 def build_network(

@@ -23,7 +23,7 @@ from plkd.interpret.pathway_scores import teacher_of
 from plkd.model.background import Background
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import TrainedNetwork, dense_batch
-from plkd.pathways.mask import UNCOVERED
+from plkd.pathways.mask import is_pathway
 
 POINTS = (16, 64, 256)
 """Points of the Gauss-Legendre quadrature; more are taken for cells whose error is too large."""
@@ -57,9 +57,7 @@ class TokenAttributions:
 
 def no_pathways(model: TrainedNetwork) -> np.ndarray:
     """Which tokens see every gene, or those that no pathway covers; boolean (tokens,)."""
-    mask = teacher_of(model).navigator.mask()
-    sees_all = np.diff(mask.indptr) == mask.shape[0]
-    return np.asarray(sees_all | (np.asarray(model.tokens) == UNCOVERED))
+    return ~is_pathway(teacher_of(model).navigator.mask(), model.tokens)
 
 
 def mean_tokens(model: TrainedNetwork, background: Background) -> Tensor:

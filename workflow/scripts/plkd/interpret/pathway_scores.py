@@ -17,6 +17,7 @@ W_j is meant as the cell meets it: with the weight of the gene at the model's en
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -396,3 +397,20 @@ def _effects(
 
 def _numbers(n: int) -> list[str]:
     return [str(i) for i in range(n)]
+
+
+def outside_share(
+    ranked: pd.DataFrame, others: Sequence[str] | NDArray[np.str_]
+) -> dict[str, float]:
+    """Share of every label's attention that tokens get which are no pathways.
+
+    Parameters
+    ----------
+    ranked
+        Pathways of the labels (:func:`rank_label_pathways`).
+    others
+        Tokens that see every gene, or those that no pathway covers.
+    """
+    apart = ranked[ranked["pathway"].isin(others)]
+    found = apart.groupby("label")["attention"].sum()
+    return {str(label): float(found.get(label, 0.0)) for label in pd.unique(ranked["label"])}

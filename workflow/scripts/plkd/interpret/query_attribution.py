@@ -14,6 +14,7 @@ from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
 from plkd.model.trained_model import Model
 from plkd.preparation.prepared import PreparedCells
+from plkd.utils.logs import logger
 
 
 def background_of(model: Model) -> Background:
@@ -44,6 +45,9 @@ def attribute_query(
 ) -> AttributedCells:
     """Attribute the label of some cells of every predicted label.
 
+    Cells that are flagged unknown are left out: what speaks for their label is not what makes it
+    one. Where all are unknown a warning says so, and they are taken.
+
     Parameters
     ----------
     model
@@ -69,8 +73,13 @@ def attribute_query(
     cells = PreparedCells.read(query)
     cells.require_genes(model.genes)
     predictions = cells.in_order(predictions, "the predictions")
-    rows = sample_per_label(predictions["label"].to_numpy(), per_label, seed)
-    chosen = cells.take(rows)
+    usable = np.flatnonzero(~predictions["unknown"].to_numpy(dtype=bool))
+    if not len(usable):
+        logger.warning("every cell is flagged unknown; they are attributed all the same")
+        usable = np.arange(len(predictions))
+    names = predictions["label"].to_numpy()[usable]
+    rows = usable[sample_per_label(names, per_label, seed)]
+    chosen = background.imputer.fill(cells.take(rows), cells.measured)
     codes = pd.Index(model.labels).get_indexer(pd.Index(predictions["label"].iloc[rows]))
     if (codes < 0).any():
         raise InputError(

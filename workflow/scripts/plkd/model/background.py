@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from plkd.model.imputation import Imputer
 from plkd.model.reference import Reference
 
 
 @dataclass(frozen=True)
 class Background:
-    """A weighted sample of reference cells, and the mean expression of every label.
+    """A weighted sample of reference cells, the mean of every label, how genes go together.
 
     Attributes
     ----------
@@ -31,11 +32,14 @@ class Background:
     label_means
         Mean log-normalised expression of every label over the whole reference, float32 array
         (labels, genes).
+    imputer
+        How its genes go together, for queries that lack some.
     """
 
     cells: sparse.csr_matrix
     codes: np.ndarray
     label_means: np.ndarray
+    imputer: Imputer
 
     @classmethod
     def sample(cls, reference: Reference, n_cells: int, seed: int) -> Background:
@@ -64,8 +68,9 @@ class Background:
             shape=(n_labels, len(reference.codes)),
         )
         means = (members @ reference.cells).toarray().astype(np.float32)
+        imputer = Imputer.fit(reference, seed)
         if n_cells == 0:
-            return cls(sparse.csr_matrix(means), np.arange(n_labels), means)
+            return cls(sparse.csr_matrix(means), np.arange(n_labels), means, imputer)
         rng = np.random.default_rng([seed, 6])
         quotas = _even_quotas(sizes, max(n_cells, n_labels))
         order = rng.permutation(len(reference.codes))
@@ -75,7 +80,10 @@ class Background:
             )
         )
         return cls(
-            sparse.csr_matrix(reference.cells[chosen]), reference.codes[chosen].copy(), means
+            sparse.csr_matrix(reference.cells[chosen]),
+            reference.codes[chosen].copy(),
+            means,
+            imputer,
         )
 
     @property

@@ -145,7 +145,7 @@ def _limits(model: Model) -> Iterator[str]:
         "- Confidence is fitted on cells of the reference. A query that is shallower, lacks genes "
         "or comes from another technology is harder than that: `plkd report` says how far it is."
     )
-    yield "- Genes that a query lacks count as not expressed."
+    yield "- Genes that a query lacks are guessed from those that it has."
     few = [label for label, n in model.cells_per_label.items() if 0 < n < _FEW_CELLS]
     if few:
         yield f"- Learnt from fewer than {_FEW_CELLS} cells: {listed(few, 10)}."

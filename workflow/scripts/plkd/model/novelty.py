@@ -55,6 +55,9 @@ class Novelty:
     distances, doubts, surprises
         Of held-out cells of the reference, ascending, float32 (held-out cells,): distance; entropy
         of the Student's probabilities; both together, see :meth:`scores`.
+    of_one_batch
+        Whether they were held out from cells of their own batch, so that they do not tell how far
+        out another batch lies.
     """
 
     components: NDArray[np.float32]
@@ -64,6 +67,7 @@ class Novelty:
     distances: NDArray[np.float32]
     doubts: NDArray[np.float32]
     surprises: NDArray[np.float32]
+    of_one_batch: bool = False
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
@@ -78,9 +82,15 @@ class Novelty:
         if not len(self.distances) == len(self.doubts) == len(self.surprises) >= 1:
             raise ValueError("as many distances as doubts and surprises are needed")
 
-    def distance(self, cells: sparse.csr_matrix) -> NDArray[np.float32]:
-        """How far cells (cells, genes) are from their nearest remembered cells, (cells,)."""
-        return _distance(self._tree, _placed(cells, self.components, self.centre), self.neighbours)
+    def distance(
+        self, cells: sparse.csr_matrix, *, remembered: bool = False
+    ) -> NDArray[np.float32]:
+        """How far cells (cells, genes) are from their nearest remembered cells, (cells,).
+
+        With `remembered` they are some of these, and do not count as their own neighbours.
+        """
+        neighbours = min(self.neighbours + remembered, len(self.cells))
+        return _distance(self._tree, _placed(cells, self.components, self.centre), neighbours)
 
     def scores(
         self, distance: NDArray[np.floating], doubt: NDArray[np.floating]
@@ -118,6 +128,7 @@ def fit_novelty(
     folds: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]],
     doubt: NDArray[np.floating],
     *,
+    of_one_batch: bool = False,
     seed: int = 0,
 ) -> Novelty | None:
     """Remember a reference, and see how odd cells of it look to the others.
@@ -131,6 +142,8 @@ def fit_novelty(
     doubt
         Entropy of the probabilities that a Student who has not seen a cell gives to its labels,
         (cells,); NaN where there is none.
+    of_one_batch
+        Whether held-out cells are of the batches of those that are there.
     seed
         Seed of the choice of remembered cells.
 
@@ -169,6 +182,7 @@ def fit_novelty(
         distances,
         doubts,
         np.sort(surprises.astype(np.float32)),
+        of_one_batch,
     )
 
 

@@ -17,6 +17,7 @@ from plkd.errors import InputError
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
 from plkd.model.folder import ModelFolder, read_folder, write_folder
+from plkd.model.imputation import Imputer
 from plkd.model.novelty import Novelty
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
@@ -34,8 +35,6 @@ class Model:
     ----------
     teacher, student
         The networks; the Student, which labels cells, is None until it is trained.
-    background
-        Reference cells that explanations compare with.
     history
         One row per epoch: `model` (teacher, student), `epoch`, learning rate, mean of every loss
         term, accuracies.
@@ -50,7 +49,6 @@ class Model:
 
     teacher: TrainedNetwork | None = None
     student: TrainedNetwork | None = None
-    background: Background | None = None
     history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"model": [], "epoch": []}))
     seed: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +62,13 @@ class Model:
         for name in ("genes", "labels", "settings", "normalisation"):
             if any(getattr(other, name) != getattr(first, name) for other in others):
                 raise ValueError(f"Teacher and Student differ in their {name}")
+        if any(other.background is not first.background for other in others):
+            raise ValueError("Teacher and Student remember different cells")
+
+    @property
+    def background(self) -> Background | None:
+        """What is remembered of the reference's cells; explanations compare with them."""
+        return self._either.background
 
     @property
     def networks(self) -> dict[Kind, TrainedNetwork]:
@@ -208,6 +213,10 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
     if set(description["networks"]) != set(tensors) - {"background"}:
         raise ValueError(f"networks {set(description['networks'])}, tensors {set(tensors)}")
 
+    background = None
+    if "background" in tensors:
+        background = _background(tensors["background"], len(genes), len(labels))
+
     def network(kind: Kind) -> TrainedNetwork | None:
         if kind not in tensors:
             return None
@@ -225,15 +234,12 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             Calibration(**about["calibration"]),
             normalisation,
             novelty,
+            background,
         )
 
-    background = None
-    if "background" in tensors:
-        background = _background(tensors["background"], len(genes), len(labels))
     return Model(
         network("teacher"),
         network("student"),
-        background,
         content.history,
         int(description["seed"]),
         description["provenance"],
@@ -270,6 +276,10 @@ def _export_background(background: Background) -> dict[str, Tensor]:
         "starts": cells.indptr.astype(np.int32),
         "codes": background.codes.astype(np.int32),
         "label_means": background.label_means.astype(np.float32),
+        "gene_mean": background.imputer.mean,
+        "gene_spread": background.imputer.spread,
+        "gene_loadings": background.imputer.loadings,
+        "gene_noise": np.array([background.imputer.noise], dtype=np.float64),
     }
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
@@ -282,7 +292,11 @@ def _background(tensors: dict[str, Tensor], n_genes: int, n_labels: int) -> Back
     )
     if means.shape != (n_labels, n_genes):
         raise ValueError(f"label means of shape {means.shape}")
-    return Background(cells, codes, means)
+    noise = float(arrays["gene_noise"].item())
+    imputer = Imputer(arrays["gene_mean"], arrays["gene_spread"], arrays["gene_loadings"], noise)
+    if len(imputer.mean) != n_genes:
+        raise ValueError(f"means of {len(imputer.mean)} genes")
+    return Background(cells, codes, means, imputer)
 
 
 def _export_novelty(novelty: Novelty) -> dict[str, Tensor]:
@@ -304,6 +318,7 @@ def _take_novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty | None:
     if not arrays:
         return None
     arrays["neighbours"] = int(arrays["neighbours"].item())
+    arrays["of_one_batch"] = bool(arrays["of_one_batch"].item())
     novelty = Novelty(**arrays)
     if len(novelty.components) != n_genes:
         raise ValueError(f"components of {len(novelty.components)} genes")

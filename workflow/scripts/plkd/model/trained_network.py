@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from plkd.errors import InputError
 from plkd.io.normalisation import TARGET_SUM
+from plkd.model.background import Background
 from plkd.model.calibration import Calibration
 from plkd.model.novelty import Novelty
 from plkd.model.student import Student
@@ -69,6 +70,8 @@ class TrainedNetwork:
     novelty
         How unknown cells are found; None for a Teacher, and for a Student where too few cells were
         held out: by their confidence.
+    background
+        What is remembered of the reference's cells; Teacher and Student have the same.
     """
 
     network: Teacher | Student
@@ -79,6 +82,7 @@ class TrainedNetwork:
     calibration: Calibration = field(default_factory=Calibration)
     normalisation: Normalisation = field(default_factory=Normalisation)
     novelty: Novelty | None = None
+    background: Background | None = None
 
     def __post_init__(self) -> None:
         """Whoever uses the network, it predicts: without dropout."""
@@ -112,6 +116,13 @@ class TrainedNetwork:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and embeddings of cells, see :func:`outputs`."""
         return outputs(self.network, cells, batch_size=batch_size)
+
+    def filled(self, cells: sparse.csr_matrix, measured: NDArray[np.bool_]) -> sparse.csr_matrix:
+        """Cells (cells, genes) whose genes that were not measured (genes,) are filled in.
+
+        Without a background they stay as they are.
+        """
+        return cells if self.background is None else self.background.imputer.fill(cells, measured)
 
     def distance(self, cells: sparse.csr_matrix) -> NDArray[np.float32] | None:
         """How far cells (cells, genes) are from the reference, (cells,); None without novelty."""

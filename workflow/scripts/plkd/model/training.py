@@ -150,11 +150,11 @@ def train_teacher(
         device=device,
     )
     history = training.run(resume_file, [inside.indices, inside.indptr], progress=progress)
-    teacher = training.trained(mask.tokens)
+    background = Background.sample(reference, settings.background_cells, seed)
+    teacher = replace(training.trained(mask.tokens), background=background)
     _warn_if_uncalibrated(teacher)
     return Model(
         teacher=teacher,
-        background=Background.sample(reference, settings.background_cells, seed),
         history=history,
         seed=seed,
         provenance={
@@ -234,7 +234,7 @@ def train_student(
         about = evidence.describe()
     else:
         novelty = _novelty_of_held_out(reference, student, seed)
-    student = replace(student, novelty=novelty)
+    student = replace(student, novelty=novelty, background=teacher.background)
     _warn_if_uncalibrated(student)
     return replace(
         model,
@@ -250,7 +250,13 @@ def _novelty_of_folds(
     """How odd the cells of every fold look to the other folds, and to Students of these."""
     doubt = entropy(calibration.probabilities(torch.from_numpy(evidence.logits)).numpy())
     doubt[~evidence.known(reference)] = np.nan
-    return fit_novelty(reference.take(evidence.rows), evidence.folds, doubt, seed=seed)
+    return fit_novelty(
+        reference.take(evidence.rows),
+        evidence.folds,
+        doubt,
+        of_one_batch=evidence.folds.by == "cell",
+        seed=seed,
+    )
 
 
 def _novelty_of_held_out(
@@ -260,7 +266,7 @@ def _novelty_of_held_out(
     parts = split_validation(reference.codes, student.settings.validation_fraction, seed)
     doubt = np.full(len(reference.codes), np.nan)
     doubt[parts[1]] = entropy(student.predict(reference.cells[parts[1]])[0])
-    return fit_novelty(reference, [parts], doubt, seed=seed)
+    return fit_novelty(reference, [parts], doubt, of_one_batch=True, seed=seed)
 
 
 def _warn_if_uncalibrated(network: TrainedNetwork) -> None:

@@ -39,6 +39,10 @@ UNPLACED = 65535
 class CellsOfModel(Protocol):
     """Cells in the genes and on the scale of a model, a few at a time."""
 
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which genes of the model they have, (genes,)."""
+
     def chunks(self) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
         """Yield (rows, log-normalised cells)."""
 
@@ -124,6 +128,7 @@ def page_content(
     genes = _genes_to_show(reasons, table)
     detected, expression = _read_cells(query, pd.Index(model.genes).get_indexer(pd.Index(genes)))
     highest = expression.max(axis=0, initial=0)
+    expected = _expected_depth(model, codes, query.cells.measured)
     facts = {
         "name": query.name,
         "n_cells": len(table),
@@ -131,9 +136,9 @@ def page_content(
         "left_out": dict(query.left_out),
         "model": _about_model(model),
         "gene_overlap": query.gene_overlap,
-        "overall": _about_cells(table, detected, _expected_depth(model, codes), slice(None)),
+        "overall": _about_cells(table, detected, expected, slice(None)),
         "labels": _about_labels(query, model, codes, reasons),
-        "batches": _about_batches(query, detected, _expected_depth(model, codes), codes, labels),
+        "batches": _about_batches(query, detected, expected, codes, labels),
         "genes": [
             {"name": name, "highest": float(top)} for name, top in zip(genes, highest, strict=True)
         ],
@@ -189,24 +194,26 @@ def _genes_to_show(reasons: Mapping[str, Explanation], table: pd.DataFrame) -> l
 def _read_cells(
     query: LabelledQuery, columns: NDArray[np.intp]
 ) -> tuple[NDArray[np.int32], NDArray[np.float16]]:
-    """Number of genes above zero in every labelled cell, and expression (cells, columns)."""
+    """Number of measured genes above zero in every cell, and expression (cells, columns)."""
     detected = np.zeros(len(query.rows), dtype=np.int32)
     expression = np.zeros((len(query.rows), len(columns)), dtype=np.float16)
     for rows, chunk in query.cells.chunks():
         labelled = np.isin(rows, query.rows)
         places = np.searchsorted(query.rows, rows[labelled])
         cells = chunk[labelled]
-        detected[places] = cells.getnnz(axis=1)
+        detected[places] = cells[:, query.cells.measured].getnnz(axis=1)
         expression[places] = cells[:, columns].toarray()
     return detected, expression
 
 
-def _expected_depth(model: Model, codes: NDArray[np.intp]) -> NDArray[np.floating] | None:
-    """Genes above zero in reference cells of every cell's label; None where none are kept."""
+def _expected_depth(
+    model: Model, codes: NDArray[np.intp], measured: NDArray[np.bool_]
+) -> NDArray[np.floating] | None:
+    """Measured genes above zero in reference cells of every cell's label; None without cells."""
     background = model.background
     if background is None or model.settings.background_cells == 0:
         return None
-    seen = background.cells.getnnz(axis=1)
+    seen = background.cells[:, measured].getnnz(axis=1)
     mean = [seen[background.codes == code].mean() for code in range(len(model.labels))]
     return np.maximum(mean, 1.0)[codes]
 

@@ -50,7 +50,7 @@ def _on_input(facts: Facts) -> Iterator[Remark]:
         yield Remark(
             "warning",
             f"The query has {overlap:.0%} of the model's {about['n_genes']:,} genes; the others "
-            "count as not expressed, and labels that need them suffer.",
+            "are guessed as they go with these in the reference, and labels that need them suffer.",
         )
     n_left_out = sum(facts["left_out"].values())
     if n_left_out:
@@ -61,7 +61,7 @@ def _on_input(facts: Facts) -> Iterator[Remark]:
         yield Remark(
             "warning",
             f"The cells are shallow: {depth:.0%} of the genes are seen in them that are seen in "
-            "reference cells of the same label. Confidence may be too high.",
+            "reference cells of the same label. Labels are less certain than at full depth.",
         )
     if depth is not None and depth > DEEP:
         yield Remark(

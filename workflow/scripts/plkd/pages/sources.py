@@ -85,7 +85,7 @@ def label_file(
         given = as_model_input(cells, student)
         batches = _column(given.obs, batch_key, "not known", given.name)
         truth = _column(given.obs, truth_key, "", given.name)
-        predicted = predict_input(student, given, device=device, progress=progress)
+        predicted = predict_input(given, device=device, progress=progress)
         rows = predicted.source_rows
         places = _map_of(cells.path if not isinstance(query, ad.AnnData) else query, rows, reading)
         if places is None:

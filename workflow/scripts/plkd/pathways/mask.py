@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
@@ -42,11 +43,33 @@ UNCOVERED = "uncovered_genes"
 RANDOM_DENSITY = 0.015
 """Share of the genes that a random token sees where no gene sets give sizes (the authors' code)."""
 
+LITTLE_COVERED = 0.5
+"""Share of the genes in pathways below which they explain little."""
+
 _GENE_SETS = "gene_sets.gmt"
 _FILES = ("mask.npz", "pathways.tsv", "genes.txt", _GENE_SETS)
 # A trade between two pathways moves only a share of their genes; five to ten trades per pathway
 # are enough to forget the start (Strona et al. 2014, Nat Commun 5:4114).
 _TRADES_PER_PATHWAY = 10
+
+
+def is_pathway(matrix: sparse.csc_array, tokens: Sequence[str]) -> NDArray[np.bool_]:
+    """Which tokens are pathways, bool (tokens,): not those of every gene, or of uncovered ones."""
+    sees_all = np.diff(matrix.indptr) == matrix.shape[0]
+    return np.asarray(~sees_all & (np.asarray(tokens) != UNCOVERED))
+
+
+def coverage(matrix: sparse.csc_array, tokens: Sequence[str]) -> tuple[int, str]:
+    """How many of the genes (rows of a mask) are in some pathway, and a sentence that says so.
+
+    The sentence warns where that is less than :data:`LITTLE_COVERED`.
+    """
+    in_pathways = matrix[:, np.flatnonzero(is_pathway(matrix, tokens))]
+    covered, n_genes = len(np.unique(in_pathways.indices)), matrix.shape[0]
+    words = f"pathways cover {covered:,} of {n_genes:,} genes ({covered / max(n_genes, 1):.0%})"
+    if covered < LITTLE_COVERED * n_genes:
+        words += ": most of what the Teacher sees is outside of them, so they explain little"
+    return covered, words
 
 
 @dataclass

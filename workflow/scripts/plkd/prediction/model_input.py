@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
 from plkd.io.normalisation import to_log_normalised
 from plkd.io.scale import MatrixScale
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
+from plkd.model.adaptation import adapt, rows_to_look_at
 from plkd.model.trained_network import TrainedNetwork
 from plkd.preparation.side import NO_COUNTS, NO_MODEL_GENES, OTHER_SCALE
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
@@ -31,23 +32,48 @@ MINIMUM_OVERLAP = 0.1  # share of the model's genes below which labels and reaso
 class ModelInput:
     """Cells in the genes and the scale of a model, read when they are asked for.
 
+    Genes of the model that the cells lack are filled in from those that they have.
+
     Attributes
     ----------
+    network
+        The model's, its confidence lowered as far as these cells say less than the reference's.
     overlap
         Which genes of the model the cells have.
-    target_sum
-        Total of every cell before the logarithm.
+    depth
+        At which share of their counts cells of the reference would be like these, at most 1.
     """
 
+    network: TrainedNetwork
     overlap: GeneOverlap
-    target_sum: float
+    depth: float
     _cells: CellFile
     _columns: NDArray[np.intp]
+
+    @classmethod
+    def of(
+        cls,
+        network: TrainedNetwork,
+        overlap: GeneOverlap,
+        cells: CellFile,
+        columns: NDArray[np.intp],
+    ) -> ModelInput:
+        """Cells for a network, after a look at some of them."""
+        given = cls(network, overlap, 1.0, cells, columns)
+        rows = rows_to_look_at(cells.n_cells)
+        some = given.take(rows[given.reasons(rows) == ""])
+        found = adapt(network, some, given.measured)
+        return replace(given, network=found.of(network), depth=found.depth)
 
     @property
     def name(self) -> str:
         """The file, for messages."""
         return str(self._cells.path)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which genes of the model the cells have, (genes,)."""
+        return np.isin(np.arange(self.overlap.n_wanted), self._columns)
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -98,8 +124,9 @@ class ModelInput:
         return reasons
 
     def _brought(self, X: sparse.csr_matrix) -> sparse.csr_matrix:
-        logged = to_log_normalised(X, self.scale, self.target_sum)
-        return take_genes(logged, self._columns, self.overlap.n_wanted)
+        logged = to_log_normalised(X, self.scale, self.network.normalisation.target_sum)
+        cells = take_genes(logged, self._columns, self.overlap.n_wanted)
+        return self.network.filled(cells, self.measured)
 
 
 @contextmanager
@@ -112,7 +139,7 @@ def model_input(
 ) -> Iterator[ModelInput]:
     """Open cells as they come, counts or logged, genes in any order, for a model.
 
-    Genes of the model that the cells lack count as zero; a warning says so if there are many.
+    Genes of the model that the cells lack are filled in; a warning says so if there are many.
 
     Parameters
     ----------
@@ -151,7 +178,7 @@ def as_model_input(
     cells.require_usable(cells.scale)
     for text in cells.scale.doubts():
         logger.warning("'%s': %s", cells.path, text)
-    return ModelInput(overlap, model.normalisation.target_sum, cells, columns)
+    return ModelInput.of(model, overlap, cells, columns)
 
 
 def _check_overlap(
@@ -162,6 +189,9 @@ def _check_overlap(
         hint = advice_on_names(cells, model_genes, (f"'{cells.path}'", "the model"), None)
         raise InputError(f"{found}; at least {minimum:.0%} are needed. {hint}")
     if overlap.share < GOOD_OVERLAP:
-        logger.warning("%s (%.0f %%); the others count as zero", found, 100 * overlap.share)
+        logger.warning(
+            "%s (%.0f %%); the others are filled in as they go with these in the reference",
+            *(found, 100 * overlap.share),
+        )
     else:
         logger.info("%s (%.0f %%)", found, 100 * overlap.share)

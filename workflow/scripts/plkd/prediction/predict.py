@@ -20,6 +20,7 @@ from scipy import sparse
 from plkd import __version__
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.model.adaptation import Adaptation, adapt, rows_to_look_at
 from plkd.model.novelty import BETWEEN, FAR, entropy
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
@@ -150,7 +151,6 @@ def predict_opened(
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are open already."""
     return predict_input(
-        model,
         as_model_input(cells, model, minimum_overlap=minimum_overlap),
         device=device,
         chunk_cells=chunk_cells,
@@ -160,7 +160,6 @@ def predict_opened(
 
 
 def predict_input(
-    model: TrainedNetwork,
     given: ModelInput,
     *,
     device: str = "cpu",
@@ -169,6 +168,7 @@ def predict_input(
     progress: bool = True,
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are brought to the model already."""
+    model = given.network
     rows, said = _predict(model, given.n_cells, given.chunks(chunk_cells), device, progress)
     if not len(rows):
         raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
@@ -187,6 +187,7 @@ def predict_input(
         about_labels(
             model,
             gene_overlap=given.overlap.share,
+            depth=given.depth,
             scale=given.scale.describe(),
             provenance=provenance or {},
         ),
@@ -196,7 +197,7 @@ def predict_input(
 def predict_prepared(
     model: TrainedNetwork, cells: PreparedCells, *, device: str = "cpu", progress: bool = True
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """Predict the labels of prepared cells, whose values and genes are the model's already.
+    """Predict the labels of a prepared query, whose values and genes are the model's already.
 
     Returns
     -------
@@ -211,21 +212,56 @@ def predict_prepared(
         If the cells have other genes than the model.
     """
     cells.require_genes(model.genes)
-    _, said = _predict(model, cells.n_cells, cells.chunks(), device, progress)
-    return said.table(model, cells.cell_ids), said.embedding
+    network = model_for_prepared(model, cells)[0]
+    chunks = ((rows, model.filled(chunk, cells.measured)) for rows, chunk in cells.chunks())
+    _, said = _predict(network, cells.n_cells, chunks, device, progress)
+    return said.table(network, cells.cell_ids), said.embedding
+
+
+def model_for_prepared(
+    model: TrainedNetwork, cells: PreparedCells
+) -> tuple[TrainedNetwork, Adaptation]:
+    """Give the network as it labels a prepared query, and what was seen in the query."""
+    found = adapt(
+        model,
+        model.filled(cells.take(rows_to_look_at(cells.n_cells)), cells.measured),
+        cells.measured,
+    )
+    return found.of(model), found
+
+
+def embed_prepared(
+    model: TrainedNetwork, cells: PreparedCells, *, device: str = "cpu", progress: bool = True
+) -> NDArray[np.float32]:
+    """Embed prepared cells of a reference, float32 array (cells, width).
+
+    Raises
+    ------
+    InputError
+        If the cells have other genes than the model.
+    """
+    cells.require_genes(model.genes)
+    return _predict(model, cells.n_cells, cells.chunks(), device, progress)[1].embedding
 
 
 def about_labels(
-    model: TrainedNetwork, *, gene_overlap: float, scale: str, provenance: Mapping[str, Any]
+    model: TrainedNetwork,
+    *,
+    gene_overlap: float,
+    depth: float,
+    scale: str,
+    provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What ``uns['plkd']`` says of the labels, from the pipeline and from the command alike.
 
     Parameters
     ----------
     model
-        The network that gave them.
+        The network that gave them, its confidence as it was lowered for the query.
     gene_overlap
         Share of its genes that the query has.
+    depth
+        At which share of their counts cells of the reference would be like the query's, at most 1.
     scale
         What the values of the query were.
     provenance
@@ -235,14 +271,17 @@ def about_labels(
     -------
     dict
         `version`, `model` (student or teacher), `labels` in the order of the probabilities,
-        `gene_overlap`, `unknown_above` (the score of flagged cells; 1 if none can be), `alpha`,
-        `target_sum` (of the normalisation before log1p), `scale`, and the provenance.
+        `gene_overlap`, `depth`, `temperature` (by which logits were divided), `unknown_above` (the
+        score of flagged cells; 1 if none can be), `alpha`, `target_sum` (of the normalisation
+        before log1p), `scale`, and the provenance.
     """
     return {
         "version": __version__,
         "model": model.kind,
         "labels": np.array(model.labels, dtype=object),
         "gene_overlap": float(gene_overlap),
+        "depth": float(depth),
+        "temperature": model.calibration.temperature,
         "unknown_above": model.unknown_above,
         "alpha": model.calibration.alpha,
         "target_sum": model.normalisation.target_sum,

@@ -1,0 +1,228 @@
+"""Confidence, and the limit of the unknown, for a query that differs from the reference as a whole.
+
+Shallow cells, and cells of which genes were not measured, say less; a network that has learnt from
+better cells does not know that. Cells of the reference which it remembers do: they are made as
+shallow as the query's, they lose the genes that it lacks, and what is then said of them, set
+against what is said of the whole cells, tells by how much certainty is too high, and by how much
+cells lie further out without being of another kind.
+
+All cells of another study lie further out. A reference of several batches knows by how much, one of
+a single batch has to take it from the query's own nearest cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import log_softmax
+
+from plkd.model.background import Background
+from plkd.model.trained_network import TrainedNetwork
+from plkd.utils.logs import logger
+
+SAMPLE = 2000
+"""Cells of a query that are looked at."""
+
+_BLOCKS = 20  # in which they lie together: a compressed file is read in part
+_DRAWS = 5  # thinned copies of every remembered cell
+_TEMPERATURES = np.geomspace(1.0, 10.0, 100)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How much less the cells of a query say than those of the reference.
+
+    Attributes
+    ----------
+    depth
+        At which share of their counts, at most 1, cells of the reference show as many genes as the
+        query's.
+    temperature
+        By which the logits are divided once more, at least 1.
+    distance
+        By which the cells lie further from the reference than its own, at least 1.
+    """
+
+    depth: float = 1.0
+    temperature: float = 1.0
+    distance: float = 1.0
+
+    def of(self, network: TrainedNetwork) -> TrainedNetwork:
+        """The network with its confidence lowered, and its limit of the unknown further out."""
+        calibration, novelty = network.calibration, network.novelty
+        if novelty is not None:
+            novelty = replace(novelty, distances=novelty.distances * np.float32(self.distance))
+        temperature = calibration.temperature * self.temperature
+        return replace(
+            network, calibration=replace(calibration, temperature=temperature), novelty=novelty
+        )
+
+
+def rows_to_look_at(n_cells: int) -> NDArray[np.intp]:
+    """Ascending places of at most :data:`SAMPLE` cells, in blocks spread over a query."""
+    if n_cells <= SAMPLE:
+        return np.arange(n_cells)
+    size = SAMPLE // _BLOCKS
+    starts = np.linspace(0, n_cells - size, _BLOCKS).astype(np.intp)
+    return np.unique(starts[:, None] + np.arange(size))
+
+
+def adapt(
+    network: TrainedNetwork, cells: sparse.csr_matrix, measured: NDArray[np.bool_]
+) -> Adaptation:
+    """See how much less the cells of a query say.
+
+    Parameters
+    ----------
+    network
+        Which is to label them. Without a background with cells nothing can be seen.
+    cells
+        Some of them, log-normalised, CSR (cells, genes), genes that were not measured filled in.
+    measured
+        Which genes the query has, (genes,).
+    """
+    further = _further_out(network, cells)
+    background = network.background
+    if background is None or not network.settings.background_cells or not cells.shape[0]:
+        return Adaptation(distance=further)
+    weights = _like_the_query(background, network.predict(cells)[0].argmax(axis=1))
+    counts = _Counts.of(background.cells)
+    shown = float(cells[:, measured].getnnz(axis=1).mean())
+    depth = _depth(counts.counts[:, measured], weights, shown)
+    if measured.all() and depth == 1.0:
+        return Adaptation(distance=further)
+    only_measured = sparse.diags_array(measured.astype(np.float32))
+    worse = sparse.vstack([counts.thinned(depth, draw) @ only_measured for draw in range(_DRAWS)])
+    worse = background.imputer.fill(sparse.csr_matrix(worse), measured)
+    temperature = _temperature(network, background.cells, worse, weights)
+    further = max(further, _further_out_if_worse(network, background.cells, worse, weights))
+    if temperature > _WORTH_SAYING or further > _WORTH_SAYING:
+        logger.info(
+            "the query has %.0f %% of the model's genes, and shows as many of them in a cell as "
+            "the reference at %.0f %% of its counts: logits are divided by %.2f, distances by %.2f",
+            *(100 * measured.mean(), 100 * depth, temperature, further),
+        )
+    return Adaptation(depth, temperature, further)
+
+
+_WORTH_SAYING = 1.05
+
+
+def _temperature(
+    network: TrainedNetwork,
+    whole: sparse.csr_matrix,
+    worse: sparse.csr_matrix,
+    weights: NDArray[np.float64],
+) -> float:
+    """By which logits are divided for worse copies of cells to say what is said of the cells."""
+    expected = network.predict(whole)[0].astype(np.float64)
+    said = np.log(network.predict(worse)[0].astype(np.float64).clip(min=_LEAST_LIKELY))
+    said = said.reshape(-1, *expected.shape)
+    losses = [
+        -(weights @ (expected * log_softmax(said / t, axis=2)).sum(axis=(0, 2)))
+        for t in _TEMPERATURES
+    ]
+    return float(_TEMPERATURES[int(np.argmin(losses))])
+
+
+_LEAST_LIKELY = 1e-30
+
+
+def _further_out_if_worse(
+    network: TrainedNetwork,
+    whole: sparse.csr_matrix,
+    worse: sparse.csr_matrix,
+    weights: NDArray[np.float64],
+) -> float:
+    """By which worse copies of cells lie further out than the cells, at least 1."""
+    if network.novelty is None:
+        return 1.0
+    near = network.novelty.distance(whole, remembered=True)
+    far = network.novelty.distance(worse)
+    copies = np.tile(weights, len(far) // len(near))
+    return max(_weighted_median(far, copies) / max(_weighted_median(near, weights), _NOWHERE), 1.0)
+
+
+def _further_out(network: TrainedNetwork, cells: sparse.csr_matrix) -> float:
+    """By which the nearest cells of a query lie further out than those of the reference."""
+    novelty = network.novelty
+    if novelty is None or not novelty.of_one_batch or not cells.shape[0]:
+        return 1.0
+    near = max(float(np.quantile(novelty.distances, _NEAREST)), _NOWHERE)
+    ratio = float(np.quantile(novelty.distance(cells), _NEAREST)) / near
+    return min(ratio, _MOST_FURTHER) if ratio > _WORTH_SAYING else 1.0
+
+
+_NEAREST = 0.1  # share of a query that will be of known types
+_MOST_FURTHER = 1.5  # a query that lies further out is of something else
+_NOWHERE = 1e-6
+
+
+def _weighted_median(values: NDArray[np.floating], weights: NDArray[np.float64]) -> float:
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(weights[order].cumsum(), weights.sum() / 2)])
+
+
+def _like_the_query(background: Background, codes: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Weight of every remembered cell, (cells,): its label's share of the query."""
+    n_labels = len(background.label_means)
+    share = np.bincount(codes, minlength=n_labels) / len(codes)
+    remembered = np.bincount(background.codes, minlength=n_labels)
+    weights = share[background.codes] / remembered[background.codes]
+    return weights / weights.sum()
+
+
+def _depth(counts: sparse.csr_matrix, weights: NDArray[np.float64], shown: float) -> float:
+    """Share of the counts at which cells show so many genes in the weighted mean, at most 1."""
+
+    def genes(depth: float) -> float:
+        seen = counts.copy()
+        seen.data = 1.0 - (1.0 - depth) ** seen.data
+        return float(weights @ np.asarray(seen.sum(axis=1)).ravel())
+
+    if shown >= genes(1.0):
+        return 1.0
+    low, high = _LEAST_DEPTH, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if genes(middle) < shown else (low, middle)
+    return (low * high) ** 0.5
+
+
+_LEAST_DEPTH = 0.01
+_HALVINGS = 20
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Counts behind log-normalised cells, CSR (cells, genes), and what one of each cell is worth.
+
+    The least that a cell shows of a gene is taken for one count.
+    """
+
+    counts: sparse.csr_matrix
+    worth: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, cells: sparse.csr_matrix) -> _Counts:
+        linear = cells.astype(np.float64).expm1()
+        linear.eliminate_zeros()
+        least = np.ones(linear.shape[0])
+        filled = np.diff(linear.indptr) > 0
+        if filled.any():
+            least[filled] = np.minimum.reduceat(linear.data, linear.indptr[:-1][filled])
+        counts = sparse.csr_matrix(sparse.diags_array(1.0 / least) @ linear)
+        counts.data = np.rint(counts.data)
+        return cls(counts, least)
+
+    def thinned(self, depth: float, seed: int) -> sparse.csr_matrix:
+        """Log-normalised cells of which a share of the counts was seen."""
+        seen = self.counts.copy()
+        if depth < 1.0:
+            rng = np.random.default_rng(seed)
+            seen.data = rng.binomial(seen.data.astype(np.int64), depth).astype(np.float64)
+        worth = sparse.diags_array(self.worth / depth)
+        return sparse.csr_matrix((worth @ seen).log1p(), dtype=np.float32)
