@@ -32,15 +32,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was run to the end, with a copy of the workflow that tests may change.
 
     Its labels are numbers in the one data set, booleans in the other, its Student learns from a
-    jury, and every simple method of the registry was run on both. Tests of it are of the group
-    `finished`, so that it is made once.
+    jury, and every simple method of the registry was run on both, and one that cannot run. Tests
+    of it are of the group `finished`, so that it is made once.
     """
     root = tmp_path_factory.mktemp("finished")
     copy = copy_workflow(root / "workflow_copy")
     project = make_project(root / "project", copy)
     methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t", index_col="id")
     simple = list(methods.index[methods["kind"] == "baseline"])
-    project.configure(NUMBERS, BOOLEANS, methods=simple, variants={"default": WITH_JURY})
+    methods = [*simple, "tosica"]  # whose code is not there
+    project.configure(NUMBERS, BOOLEANS, methods=methods, variants={"default": WITH_JURY})
     finished = project.snakemake()
     assert finished.returncode == 0, finished.stdout
     return project

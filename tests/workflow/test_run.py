@@ -53,9 +53,22 @@ def test_every_simple_method_is_beside_the_models(finished: Project) -> None:
     for dataset in ("simulated", "booleans"):
         metrics = pd.read_csv(finished.run_folder(dataset) / "evaluation/metrics.tsv", sep="\t")
         metrics = metrics.set_index("method")
-        assert set(metrics.index) == set(methods.loc[methods["kind"] != "rival", "id"])
+        assert set(metrics.index) == {"tosica", *methods.loc[methods["kind"] != "rival", "id"]}
         simple = methods.loc[methods["kind"] == "baseline", "id"]
         assert (metrics.loc[simple, "macro_f1"] > metrics.loc["random", "macro_f1"] + 0.2).all()
+
+
+def test_a_method_that_cannot_run_is_a_row_with_its_reason(finished: Project) -> None:
+    metrics = pd.read_csv(finished.run_folder() / "evaluation" / "metrics.tsv", sep="\t")
+    metrics = metrics.set_index("method")
+    assert metrics.loc["tosica", "n_cells"] == 0
+    assert metrics["macro_f1"].isna()["tosica"]
+    folder = finished.folder / "results" / "benchmark"
+    choice = pd.read_csv(folder / "choice.tsv", sep="\t", index_col="method")
+    assert choice.loc["tosica", "reason"].startswith("folder not provided")
+    assert choice.index[-1] == "tosica"
+    assert choice.drop(index="tosica")["cpu_seconds"].gt(0).all()
+    assert "folder not provided" in (folder / "benchmark.html").read_text()
 
 
 @pytest.mark.parametrize(
