@@ -68,12 +68,11 @@ def test_profiles_are_found_and_valid(profile: str) -> None:
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """A dry run of the data sets of the paper, with nothing on this machine."""
+    """A dry run of the paper, with nothing on this machine."""
     folder = tmp_path_factory.mktemp("paper")
     configuration = str(REPOSITORY / "config" / "paper.yaml")
-    return snakemake(
-        "-n", "--configfile", configuration, "-s", str(REPOSITORY / "Snakefile"), folder=folder
-    )
+    workflow = ("-s", str(REPOSITORY / "Snakefile"))
+    return snakemake("-n", "--configfile", configuration, *workflow, "--", "paper", folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +82,13 @@ def jobs(
     """Jobs of every rule of the workflow."""
     project = make_project(tmp_path_factory.mktemp("project"))
     lists = {"markers": {"url": "markers.gmt"}, "known_pathways": {"url": "markers.gmt"}}
-    project.configure(lists, seeds=[0, 1])
+    project.configure({**lists, "spatial": True}, seeds=[0, 1])
     found = planned_jobs(paper) + planned_jobs(project.snakemake("-n"))
     listed = snakemake(
         "--list-rules", "-s", str(project.workflow / "Snakefile"), folder=project.folder
     )
     rules = set(re.findall(r"^\w+$", listed.stdout, flags=re.MULTILINE))
-    named_targets = {"all", "default", "labels", "interpretation"}
+    named_targets = {"all", "default", "labels", "interpretation", "paper_plan"}
     assert {job["rule"] for job in found} | named_targets >= rules > {"assemble", "stability"}
     return found
 
@@ -104,6 +103,7 @@ def test_every_job_says_what_it_needs(jobs: list[dict[str, str]]) -> None:
 def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None:
     readers = {job["rule"] for job in jobs if "truth.parquet" in job.get("input", "")}
     evaluating = {"true_labels", "evaluate", "evaluate_figures", "embedding_figure"}
+    evaluating |= {"integration", "omics", "spatial_scores"}
     assert "evaluate" in readers
     drawn = {"spatial_figure", "query_page", "predicted_figures"}  # beside what was said
     asked = {"summary", "default"}  # that every output is there; of them the scores alone are read
@@ -128,9 +128,9 @@ def test_shipped_configurations_are_valid(tmp_path: Path, name: str) -> None:
 
 
 def test_the_data_sets_of_the_paper_are_planned(paper: subprocess.CompletedProcess[str]) -> None:
-    """All of Table 1, from the publishers' addresses."""
+    """All of Table 1, from the publishers' addresses, and the draws of Figure 7."""
     planned = planned_rules(paper)
-    assert planned["prepare"] == 12
+    assert planned["prepare"] == 12 + 3 * 5 * 3  # minor types, ratios, draws
     assert planned["assemble"] == 2
     assert planned["gene_activity"] == 6  # once where both sides are of one file
     names = {

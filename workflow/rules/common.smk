@@ -388,7 +388,8 @@ try:
     OTHERS = chosen_methods(METHODS, config["methods"])
 except InputError as error:
     stop(str(error))
-OTHERS += METHODS.index[METHODS["kind"] == "control"].to_list()
+CONTROLS = METHODS.index[METHODS["kind"] == "control"].to_list()
+OTHERS += CONTROLS
 DETERMINISTIC = METHODS.index[METHODS["deterministic"]]
 for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.items()):
     if settings["mask"]["kind"] == "pathways" and not dataset["gene_sets"]:
@@ -749,7 +750,8 @@ def predictions_by(method):
 def predictions_of(wildcards):
     """Predictions of our models and of every other method for the same data set and seed."""
     ours = [f"<run>/predictions/{model}.parquet" for model in MODELS]
-    others = [predictions_by(method) for method in OTHERS]
+    drawn = wildcards.dataset in DATASETS.drawn  # of many draws; beside the controls ours alone
+    others = [predictions_by(method) for method in (CONTROLS if drawn else OTHERS)]
     return [filled(path, **wildcards) for path in ours + others]
 
 
@@ -1074,6 +1076,16 @@ def modality_pairs():
                 ]
                 found.append({**run, "method": model, "predictions": files})
     return found
+
+
+def outcomes_of_integration():
+    return [
+        (
+            {"dataset": dataset, "method": method},
+            filled("<methods>/embeddings/{method}.json", dataset=dataset, method=method),
+        )
+        for dataset, method in product(EVALUATED, config["integration"])
+    ]
 
 
 PAPER_NUMBERS = [f"table{n}" for n in range(2, 7)] + ["figure5", "figure6", "figure7", "claims"]

@@ -7,6 +7,7 @@ rule paper:
         **{name: source_file(f"resources/paper/{name}.tsv") for name in PAPER_NUMBERS},
         paper_methods=source_file("resources/paper/methods.tsv"),
         datasets="<results>/benchmark/datasets.tsv",
+        outcomes=[path for _, path in [*outcomes(), *outcomes_of_integration()]],
         agreement=[path for pair in modality_pairs() for path in pair["predictions"]],
     output:
         **{name: f"<results>/paper/{name}.tsv" for name in ["table1", *PAPER_NUMBERS, "figure4"]},
@@ -23,7 +24,10 @@ rule paper:
     resources:
         mem_mb=4000,
     params:
-        runs=names_of_runs(),
+        runs={
+            **names_of_runs(),
+            "outcomes": [names for names, _ in [*outcomes(), *outcomes_of_integration()]],
+        },
         pairs=modality_pairs(),
         about={
             name: {

@@ -19,6 +19,7 @@ from plkd.figures.style import save_figure, style
 from plkd.interpret.key_genes import KEY_GENE_COLUMNS
 from plkd.model.trained_model import load_model
 from plkd.prediction.table import read_predictions
+from plkd.utils.files import read_json
 from plkd.utils.logs import run_script
 from plkd.utils.tables import Columns, read_tsv, write_tsv
 
@@ -68,8 +69,12 @@ def main(snakemake) -> None:
     about = {name: AboutDataset(**dict(one)) for name, one in params.about.items()}
     numbers = {name: read_tsv(given[name], NUMBER_COLUMNS) for name in SAID}
     numbers["figure5"] = read_tsv(given.figure5, dict.fromkeys(("dataset", "label", "gene"), str))
+    told = {
+        (run["dataset"], run["method"]): read_json(path, made_by="method")["reason"]
+        for path, run in runs_of("outcomes")
+    }
     tables = paper_tables(
-        runs, numbers, about, methods, params.chosen, params.variants, params.ablated
+        runs, numbers, about, methods, params.chosen, params.variants, params.ablated, told
     )
     variants = [variant for variant in params.variants if "." not in variant]
     weights = {run["variant"]: n_weights(Path(path).parent) for path, run in runs_of("models")}

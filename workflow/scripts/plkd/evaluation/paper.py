@@ -133,7 +133,10 @@ def beside(
 
 
 def reasons(
-    datasets: Collection[str], methods: pd.DataFrame, chosen: Collection[str]
+    datasets: Collection[str],
+    methods: pd.DataFrame,
+    chosen: Collection[str],
+    told: Mapping[tuple[str, str], str] | None = None,
 ) -> Callable[[str, str], str]:
     """Why a cell of the paper is empty here, as a function of data set and method.
 
@@ -145,6 +148,8 @@ def reasons(
         Columns of :data:`METHOD_COLUMNS`.
     chosen
         Ids (here) of the methods of this run.
+    told
+        What methods said that could not run, by data set and id here.
     """
     here = dict(zip(methods["here"].where(methods["here"] != "", methods["id"]), methods["reason"],
                     strict=True))  # fmt: skip
@@ -152,6 +157,8 @@ def reasons(
     def reason(dataset: str, method: str) -> str:
         if dataset not in datasets:
             return "the data set is not among `datasets`"
+        if (told or {}).get((dataset, method)):
+            return (told or {})[dataset, method]
         if here.get(method):
             return here[method]
         if method not in chosen:

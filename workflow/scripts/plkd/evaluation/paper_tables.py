@@ -76,6 +76,7 @@ def paper_tables(
     chosen: Collection[str],
     variants: Sequence[str],
     ablated: Collection[str] = (),
+    told: Mapping[tuple[str, str], str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table and figure of numbers, beside the paper's.
 
@@ -96,6 +97,8 @@ def paper_tables(
         All variants; those named ``<variant>.<change>`` are ablations.
     ablated
         Data sets of the ablation.
+    told
+        Why a method could not run on a data set, by both names here.
 
     Returns
     -------
@@ -105,7 +108,8 @@ def paper_tables(
     """
     names = {name: one.paper_name for name, one in about.items()}
     ids = {str(row.id): str(row.here) for row in methods.itertuples(index=False) if row.here}
-    why = reasons([names[name] or name for name in about], methods, chosen)
+    said = {(names[name] or name, method): one for (name, method), one in (told or {}).items()}
+    why = reasons([names[name] or name for name in about], methods, chosen, said)
 
     def compared(name: str, found: pd.DataFrame) -> pd.DataFrame:
         where = f"{name[:-1].capitalize()} {name[-1]}"
