@@ -21,6 +21,8 @@ import pytest
 from scipy import sparse
 
 import plkd
+import query_page
+from job import job
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import place_between
@@ -28,8 +30,13 @@ from plkd.pages.query import LEVELS, page_content
 from plkd.pages.remarks import remarks_on
 from plkd.pages.sources import label_file
 from plkd.pages.write import write_page
+from plkd.prediction.predict import predict_prepared, write_embedding
+from plkd.prediction.table import write_predictions
+from plkd.preparation.prepared import PreparedCells
+from plkd.utils.resources import resource
+from plkd.utils.tables import write_tsv
 from simulated import make_cells
-from trained import trained_model, without_background
+from trained import logged, trained_model, without_background
 
 STRANGE = 'sly "</script><b>" & co, naïve'
 
@@ -273,6 +280,61 @@ def test_the_command_writes_it_and_names_a_missing_column(query, tmp_path, capsy
     assert main(["report", *given, "-o", str(tmp_path / "x.html"), "--batch", "wards"]) == 1
     assert "no column 'wards'" in capsys.readouterr().err
     assert main(["report", *given, "-o", str(tmp_path / "x.txt")]) == 1
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_a_run_of_the_pipeline_becomes_the_same_page(tmp_path, with_truth):
+    model = trained_model()
+    model.save(tmp_path / "model")
+    cells = make_cells(90, 110, types=5, batches=2, seed=4)
+    truth = cells.obs["cell_type"].astype(str).to_numpy(dtype=object)
+    cells.X = logged(cells)
+    cells.obs = pd.DataFrame(
+        {"batch": cells.obs["batch"].to_numpy(), "source_row": np.arange(90)}, cells.obs_names
+    )
+    cells.var["in_query"] = np.arange(110) != 100
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    prepared = PreparedCells.read(tmp_path / "query.h5ad")
+    table, embedding = predict_prepared(model.require("student"), prepared, progress=False)
+    write_predictions(table[::-1].reset_index(drop=True), tmp_path / "student.parquet")
+    write_embedding({"query": (table["cell_id"], embedding)}, tmp_path / "student.h5ad")
+    mapped = pd.DataFrame({"cell_id": table["cell_id"], "role": "query", "umap1": np.arange(90.0)})
+    mapped["umap2"] = 0.5
+    write_tsv(mapped[:60], tmp_path / "umap.tsv")
+    known = truth if with_truth else np.full(90, None, dtype=object)
+    pd.DataFrame({"cell_id": cells.obs_names, "label": known}).to_parquet(
+        tmp_path / "truth.parquet"
+    )
+    query_page.main(
+        job(
+            input={
+                "model": tmp_path / "model" / "model.json",
+                "prepared": tmp_path / "query.h5ad",
+                "predictions": tmp_path / "student.parquet",
+                "embedding": tmp_path / "student.h5ad",
+                "umap": tmp_path / "umap.tsv",
+                "truth": tmp_path / "truth.parquet",
+                "parts": [
+                    resource(f"resources/page/page.{kind}") for kind in ("html", "css", "js")
+                ],
+            },
+            wildcards={"dataset": "blood", "variant": "default", "seed": "3"},
+            output={"page": tmp_path / "labels.html"},
+        )
+    )
+    page = Page((tmp_path / "labels.html").read_text(encoding="utf-8"))
+    facts = page.facts()
+    assert facts["name"] == "blood (default, seed 3)"
+    assert facts["gene_overlap"] == pytest.approx(109 / 110)
+    assert page.cell_ids() == table["cell_id"].tolist()
+    names = np.array([one["name"] for one in facts["labels"]], dtype=object)
+    assert names[page.column("label")].tolist() == table["label"].tolist()
+    assert ("truth" in facts["columns"]) == with_truth
+    if with_truth:
+        assert np.array(facts["truth_names"])[page.column("truth")].tolist() == truth.tolist()
+    x = page.column("x").astype(float)
+    assert (np.diff(x[:60]) > 0).all()  # those of the map, in its order
+    assert (x[60:] <= x[:60].max()).all()  # the others between them
 
 
 def test_few_cells_of_a_model_without_background(tmp_path):

@@ -21,7 +21,8 @@ def main(snakemake) -> None:
     lines = ["Labels (annotated copies of the query):"]
     for path, labels in zip(snakemake.input.annotated, snakemake.input.labels, strict=True):
         remarks = [*_expected(labels), *_remarks(path)]
-        lines += [f"  {path}", *(f"    {text}" for text in remarks)]
+        page = Path(path).with_name("labels.html")
+        lines += [f"  {path}", f"    to look at: {page}", *(f"    {text}" for text in remarks)]
     lines += ["Figures:"]
     lines += sorted({f"  {Path(path).parent}/" for path in snakemake.input.figures})
     if snakemake.input.get("explanations"):

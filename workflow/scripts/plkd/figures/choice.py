@@ -83,6 +83,7 @@ def plot_ranks(ranks: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     axes.set_ylim(max(n_methods, 1) - 0.5, -0.5)
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0.5, max(n_methods, 1) + 0.5)
     axes.set_xlabel("mean rank by macro F1 (1 is best)")
     if not np.isnan(critical):
         n_transfers, p_value = ranks[["transfers", "friedman_p_value"]].iloc[0]

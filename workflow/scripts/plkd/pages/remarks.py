@@ -88,7 +88,8 @@ def _on_resemblance(facts: Facts) -> Iterator[Remark]:
             "warning",
             f"{share:.0%} of the cells are flagged unknown, where {about['alpha']:.0%} is meant "
             f"for cells like the reference's ({why}). There may be cell types that the reference "
-            "does not have, or the cells may differ by how they were measured.",
+            "does not have, or the cells may differ by how they were measured. Untick the box "
+            "beside the map to see their nearest labels.",
         )
     if overall["oddness"] > ODD:
         yield Remark(
