@@ -1,0 +1,62 @@
+# How the other methods are run.
+
+METHOD_ENVIRONMENTS = tomllib.loads(
+    Path(source_file("envs/methods/environments.toml")).read_text(encoding="utf-8")
+)
+IN_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
+
+def script_of(wildcards):
+    """The script of a method, and what it shares with others."""
+    script = METHODS["script"][wildcards.method]
+    if script == "-":
+        return []
+    exchange = "exchange.R" if script.endswith(".R") else "exchange.py"
+    return [source_file(f"workflow/scripts/methods/{name}") for name in (script, exchange)]
+
+
+def lock_of(wildcards):
+    """The lock of a method's environment, if pip makes it."""
+    environment = METHODS["environment"][wildcards.method]
+    has_lock = "pip" in METHOD_ENVIRONMENTS.get(environment, {})
+    return source_file(f"envs/methods/{environment}.lock") if has_lock else []
+
+
+def conda_of(wildcards):
+    environment = METHODS["environment"][wildcards.method]
+    folder = "" if environment == "plkd" else "methods/"
+    return f"../../envs/{folder}{environment}.yaml"
+
+
+def code_of(wildcards):
+    """Parameter that changes when the library code behind a method's script does."""
+    script = METHODS["script"][wildcards.method]
+    return [code("run_method.py"), code(f"methods/{script}") if script.endswith(".py") else ""]
+
+
+def method_settings(wildcards):
+    """How a method is run, as JSON; see run_method.py."""
+    method, row = wildcards.method, METHODS.loc[wildcards.method]
+    limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
+    limits |= config["limits"]["methods"].get(method, {})
+    environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
+    needs = (
+        f"{row['runs']} not provided: name it under 'folders' in the configuration"
+        if row["runs"] in ("folder", "weights")
+        else ""
+    )
+    return json.dumps(
+        {
+            "id": method,
+            "environment": row["environment"],
+            "environments": filled("<environments>"),
+            "in_conda": IN_CONDA,
+            "needs": row["description"] if row["script"] == "-" else needs,
+            "provided": beside(config["folders"][method]) if method in config["folders"] else None,
+            "device": config["device"],
+            "seed": int(wildcards.get("seed", 0)),
+            "limits": {key: float(value) for key, value in limits.items()},
+            "r_packages": environment.get("r", []),
+            "debian": environment.get("debian", []),
+        }
+    )

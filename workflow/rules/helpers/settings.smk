@@ -1,0 +1,86 @@
+# What rules are told of the configuration.
+
+# Where a file is and how it was made is no concern of what reads it.
+CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels", "imbalance")
+GENE_TABLE_KEYS = ("from", "to", "only_listed")
+
+
+def prepared_dataset(wildcards):
+    """What of a data set rule prepare uses, and no more, because a change of anything here
+    repeats all that follows."""
+    dataset = part_of(
+        DATASETS[wildcards.dataset], ("name", "reference", "query", "split", "prepare")
+    )
+    for side in ("reference", "query"):
+        source = dataset.get(side)
+        if source is None:
+            continue
+        of_file = READING if "url" in source else ("scale",)
+        dataset[side] = part_of(source, CELL_KEYS + (() if "gene_activity" in source else of_file))
+        table = source.get("gene_table")
+        if table:
+            named = isinstance(table, str)  # human or mouse
+            dataset[side]["gene_table"] = table if named else part_of(table, GENE_TABLE_KEYS)
+    return dataset
+
+
+def annotated_source(wildcards):
+    """How to read the file that is copied with labels; the copy keeps the names of its genes."""
+    source = source_of_side(wildcards.dataset, "query")
+    return part_of(source, READING if has_rows(source) else ())
+
+
+def further_labels(wildcards):
+    """What else is said of the cells; the tree comes as a file."""
+    asked = DATASETS[wildcards.dataset]["further_labels"]
+    return {key: value for key, value in asked.items() if key != "label_tree"}
+
+
+def label_tree_of(wildcards):
+    tree = DATASETS[wildcards.dataset]["further_labels"].get("label_tree")
+    return fetched(wildcards.dataset, tree) if tree else []
+
+
+def expected_counts_of(wildcards):
+    return DATASETS[wildcards.dataset]["expected"]
+
+
+def explaining(*keys):
+    """The choices of `interpretation` that a rule uses."""
+    return part_of(INTERPRETATION, keys)
+
+
+def variant_of(wildcards):
+    return VARIANTS[wildcards.variant]
+
+
+def teacher_settings(wildcards):
+    """What the Teacher needs of a variant; its mask comes as files."""
+    others = ("mask", "student", "student_training", "student_loss", "jury")
+    return {key: value for key, value in variant_of(wildcards).items() if key not in others}
+
+
+def jury_settings(wildcards):
+    """What the members of the jury and the Students of the cross-fitting need of a variant."""
+    others = ("mask", "teacher", "teacher_loss", "background_cells")
+    return {key: value for key, value in variant_of(wildcards).items() if key not in others}
+
+
+def has_jury(variant):
+    return VARIANTS[variant]["jury"]["members"] == "all"
+
+
+def jury_of(wildcards):
+    """The other members of the jury that the Student learns from, if it does not learn from the Teacher
+    alone."""
+    return "<run>/jury/cross_fit.safetensors" if has_jury(wildcards.variant) else []
+
+
+def mask_of(wildcards):
+    return VARIANTS[wildcards.variant]["mask"]
+
+
+def memory_mb(wildcards, input, attempt):
+    """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more."""
+    size_mb = sum(map(os.path.getsize, input)) / 1e6
+    return max(3000, int(8 * size_mb)) * attempt
