@@ -88,7 +88,7 @@ def jobs(
         "--list-rules", "-s", str(project.workflow / "Snakefile"), folder=project.folder
     )
     rules = set(re.findall(r"^\w+$", listed.stdout, flags=re.MULTILINE))
-    named_targets = {"all", "default", "labels", "interpretation", "paper_plan"}
+    named_targets = {"all", "default", "labels", "interpretation", "benchmark", "paper_plan"}
     assert {job["rule"] for job in found} | named_targets >= rules > {"assemble", "stability"}
     return found
 
