@@ -203,7 +203,7 @@ def answer_of(choice, names) -> str:
     )
     near = ran[ran["share_as_good"] > 0.025].iloc[1:]
     if len(near):
-        listed = ", ".join(names[method] for method in near["method"][:4])
+        listed = "; ".join(names[method] for method in near["method"][:4])  # names have commas
         more = f" and {len(near) - 4} more" if len(near) > 4 else ""
         text += f" These cells do not show to be worse: {listed}{more}."
         cheap = near.sort_values("cpu_seconds").iloc[0]
