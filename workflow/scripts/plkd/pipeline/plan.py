@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from plkd.pipeline.console import duration
 
-# Of a run of one variant and seed, measured on two cores with 350 to 6,300 reference cells of 2,000
+# Of a run of one variant and seed, estimated for two cores from runs with 350 to 6,300 reference cells of 2,000
 # genes: what every run costs, and every thousand cells of the reference and of the query.
 SECONDS_PER_RUN = 60.0
 SECONDS_PER_1000_REFERENCE = 14.0
@@ -49,7 +49,7 @@ def plan_text(downloads: Sequence[Download], datasets: Sequence[DatasetPlan]) ->
     ...                 [DatasetPlan("bmmc", 69249, 2)]))
     To download:
       bmmc                   a.h5ad.gz: 2.9 GB
-    Expected, from growth measured with few cells:
+    Expected, estimated from runs with few cells:
       bmmc                   69,249 cells, 2 runs: about 25 min on two cores, 3.1 GB of memory
     """
     missing = [one for one in downloads if not one.present]
@@ -62,7 +62,7 @@ def plan_text(downloads: Sequence[Download], datasets: Sequence[DatasetPlan]) ->
         sizes += [f"{unknown} of a size that is not published"] * (unknown > 0)
         example = files[0].name if len(files) == 1 else f"{len(files)} files"
         lines.append(f"  {name:<22} {example}: {', '.join(sizes)}")
-    lines.append("Expected, from growth measured with few cells:")
+    lines.append("Expected, estimated from runs with few cells:")
     for one in datasets:
         if one.n_cells is None:
             what = f"{one.n_runs} runs; how many cells it has is not known before it is read"
