@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from plkd.pipeline.console import duration
 
 # Of a run of one variant and seed, estimated for two cores from runs with 350 to 6,300 reference
-# cells of 2,000 genes: what a run costs, and every thousand cells of the reference and of the query.
+# cells of 2,000 genes: what a run costs, and every thousand cells of reference and query.
 SECONDS_PER_RUN = 60.0
 SECONDS_PER_1000_REFERENCE = 14.0
 SECONDS_PER_1000_QUERY = 6.0
