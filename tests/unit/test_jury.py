@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from plkd.errors import InputError
-from plkd.model.cross_fitting import CrossFit, cross_fit, load_cross_fit, make_folds
+from plkd.model.cross_fitting import CrossFit, cross_fit, load_cross_fit
+from plkd.model.folds import make_folds
 from plkd.model.jury import Juror, Jury, shared_with_teacher, weigh
 from plkd.model.linear import fit_logistic_regression
 from plkd.model.reference import Reference

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from plkd.errors import InputError
+from plkd.model.folds import make_folds
 from plkd.model.linear import fit_linear, fit_logistic_regression, narrow
 from plkd.model.reference import Reference
 from plkd.preparation.prepared import sample_rows
@@ -130,8 +131,6 @@ TUNED_OPTIONS = [
 
 def _best_options(reference: ad.AnnData) -> dict[str, Any]:
     """Options of a logistic regression that label held-out cells of the reference best."""
-    from plkd.model.cross_fitting import make_folds
-
     rows = sample_rows(reference.n_obs, TUNING_CELLS)
     batches = reference.obs["batch"].to_numpy()[rows] if "batch" in reference.obs else None
     cells = Reference.from_names(
