@@ -63,7 +63,8 @@ def test_variants_and_seeds_do_not_repeat_other_methods(finished: Project) -> No
     rules = planned(finished, variants=variants, seeds=[0, 1])
     assert rules["teacher"] == 2 * 3  # data sets, by the new runs of each
     assert "method" not in rules
-    assert rules["method_of_seed"] == 2  # the random control of the new seed
+    # of the new seed: the random control, and TOSICA, which is not deterministic either
+    assert rules["method_of_seed"] == 2 * 2
 
 
 @pytest.mark.parametrize(
