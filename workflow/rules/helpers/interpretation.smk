@@ -66,8 +66,10 @@ def scores():
         return []
     names = {"dataset": EVALUATED, "seed": config["seeds"]}
     made = expand([PATHVARS.apply(predictions_by(method)) for method in OTHERS], **names)
+    made += [outcome for _, outcome in outcomes()]
     made += outputs_of("evaluate", "evaluate_figures", datasets=EVALUATED)
     if config["integration"]:
+        made += [outcome for _, outcome in outcomes_of_integration()]
         made += outputs_of("integration", datasets=EVALUATED)
         made += outputs_of("omics", datasets=CROSSING)
     return made + outputs_of("benchmark_table")
