@@ -61,7 +61,7 @@ class ModelInput:
         """Cells for a network, after a look at some of them."""
         given = cls(network, overlap, 1.0, cells, columns)
         rows = rows_to_look_at(cells.n_cells)
-        some = given.take(rows[given.reasons(rows) == ""])
+        _, some = given._with_reasons_left_out(rows, cells.take(rows))
         found = adapt(network, some, given.measured)
         return replace(given, network=found.of(network), depth=found.depth)
 
@@ -98,10 +98,7 @@ class ModelInput:
         Cells of which nothing can be said are left out, see :meth:`reasons`.
         """
         for rows, chunk in self._cells.chunks(chunk_cells):
-            places = np.arange(rows.start, rows.stop)
-            said = self._reasons(places, chunk) == ""
-            cells = self._brought(chunk if said.all() else chunk[said])
-            yield places[said], cells
+            yield self._with_reasons_left_out(np.arange(rows.start, rows.stop), chunk)
 
     def take(self, rows: NDArray[np.intp]) -> sparse.csr_matrix:
         """Some cells by their ascending places: log-normalised CSR float32 (n_taken, n_genes)."""
@@ -122,6 +119,13 @@ class ModelInput:
             reasons[np.bincount(row_of_value(X), seen, rows.size) == 0] = reason
         reasons[self._cells.outlying(rows, X, self.scale)] = OTHER_SCALE
         return reasons
+
+    def _with_reasons_left_out(
+        self, rows: NDArray[np.intp], X: sparse.csr_matrix
+    ) -> tuple[NDArray[np.intp], sparse.csr_matrix]:
+        """Places and log-normalised expression of the cells of which something can be said."""
+        said = self._reasons(rows, X) == ""
+        return rows[said], self._brought(X if said.all() else X[said])
 
     def _brought(self, X: sparse.csr_matrix) -> sparse.csr_matrix:
         logged = to_log_normalised(X, self.scale, self.network.normalisation.target_sum)
