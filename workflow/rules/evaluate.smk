@@ -214,9 +214,7 @@ rule predicted_figures:
             "<run>/figures/predicted.png", "labels, confidence, unknown", "labels", "predicted"
         ),
         pdf="<run>/figures/predicted.pdf",
-        markers_png=shown(
-            "<run>/figures/markers.png", "markers of the labels", "labels", "markers"
-        ),
+        markers_png=shown("<run>/figures/markers.png", "markers of the labels", "labels", "markers"),
         markers_pdf="<run>/figures/markers.pdf",
     log:
         "<logs>/<run_name>/predicted_figures.log",

@@ -1,5 +1,6 @@
 # How methods of integration are run, and what steps took.
 
+
 def integrator_script(wildcards):
     """The script of a method that puts cells into one space, and what it shares with others."""
     script = INTEGRATORS["script"][wildcards.integrator]

@@ -1,5 +1,6 @@
 # What is explained, and all that a whole run asks for.
 
+
 def explained_cells(wildcards):
     side = INTERPRETATION["cells"]
     return filled(f"<prepared>/{side}.h5ad", **wildcards)

@@ -1,5 +1,6 @@
 # Where the files of a data set come from, and where they lie.
 
+
 def address_of(url, folder=None):
     """URL or path of a source, its variables filled in, its beginning exchanged where asked; a path that
     exists, here or beside the file that names it (in `folder`)."""

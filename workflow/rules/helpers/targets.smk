@@ -1,5 +1,6 @@
 # Files that runs end in.
 
+
 def has_truth(dataset):
     """Can predictions be scored: were labels of the query given, or is it split off the reference?"""
     return "split" in DATASETS[dataset] or bool(DATASETS[dataset]["query"].get("labels_key"))
