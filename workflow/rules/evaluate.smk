@@ -21,6 +21,7 @@ rule method:
     threads: 1
     resources:
         mem_mb=memory_mb,
+        gpu=gpus_of_method,
         # that of Snakemake, for the program that watches a method, whatever the method runs in; no
         # parameter, because where it is changes nothing
         python=sys.executable,
