@@ -39,7 +39,7 @@ OTHERWISE = (
     Otherwise("there may be no such device", r"--device cuda:1", "--device cpu"),
     Otherwise("asks a server", r"^snakedeploy\b", None),
     Otherwise("builds conda environments", r".*--conda-create-envs-only.*", None),
-    Otherwise("conda may be absent", r"--sdm conda", "--sdm env-modules -n"),
+    Otherwise("conda may be absent", r"--sdm (conda|apptainer)", "--sdm env-modules -n"),
     Otherwise("no such device or cluster", r"(--profile profiles/\w+)", r"\1 --sdm env-modules -n"),
     Otherwise("gigabytes of downloads", r"(--configfile config/paper\.yaml)", r"\1 -n"),
     Otherwise("a run of many minutes", r"(--configfile (?:config|sim)/\w+\.yaml)", r"\1 -n"),
