@@ -40,6 +40,7 @@ OTHERWISE = (
     Otherwise("asks a server", r"^snakedeploy\b", None),
     Otherwise("builds conda environments", r".*--conda-create-envs-only.*", None),
     Otherwise("conda may be absent", r"--sdm (conda|apptainer)", "--sdm env-modules -n"),
+    Otherwise("its plugins are no part of the environment", r"--profile profiles/kubernetes", None),
     Otherwise("no such device or cluster", r"(--profile profiles/\w+)", r"\1 --sdm env-modules -n"),
     Otherwise("gigabytes of downloads", r"(--configfile config/paper\.yaml)", r"\1 -n"),
     Otherwise("a run of many minutes", r"(--configfile (?:config|sim)/\w+\.yaml)", r"\1 -n"),

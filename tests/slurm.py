@@ -68,14 +68,19 @@ class Cluster:
         self.folder = folder
         self.environment = {
             **os.environ,
-            "PATH": SEARCHED,
+            "PATH": os.pathsep.join([str(folder / "bin"), SEARCHED]),
             "SLURM_CONF": str(folder / "slurm.conf"),
             "OMP_NUM_THREADS": "1",
         }
         self.environment.pop("PYTHONPATH", None)
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        for name in ("state", "spool"):
+        for name in ("state", "spool", "bin"):
             (folder / name).mkdir()
+        # Snakemake starts the steps of a job without the variables of Slurm, SLURM_CONF among them
+        srun = folder / "bin" / "srun"
+        configured = f"SLURM_CONF={folder}/slurm.conf exec {shutil.which('srun')}"
+        srun.write_text(f'#!/bin/sh\n{configured} "$@"\n')
+        srun.chmod(0o755)
         (folder / "munge.key").write_bytes(os.urandom(1024))
         (folder / "munge.key").chmod(0o400)
         (folder / "slurm.conf").write_text(

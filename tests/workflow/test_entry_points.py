@@ -66,6 +66,15 @@ def test_profiles_are_found_and_valid(profile: str) -> None:
     assert dry_run.returncode == 0, dry_run.stdout
 
 
+def test_steps_are_grouped_alike_wherever_they_go() -> None:
+    slurm, kubernetes = (
+        yaml.safe_load((REPOSITORY / "profiles" / name / "profile.yaml").read_text())
+        for name in ("slurm", "kubernetes")
+    )
+    for key in ("groups", "group-components", "cores", "resources"):
+        assert slurm[key] == kubernetes[key]
+
+
 @pytest.fixture(scope="module")
 def on_a_gpu(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """A dry run on Slurm with GPUs, of one run and three other methods."""
