@@ -74,6 +74,14 @@ REFUSED = {
         "annotate query.h5ad --model model -o out.h5ad --table out.xlsx",
         "must end in .tsv or .parquet",
     ),
+    "annotate: nothing to write": (
+        "annotate query.h5ad --model model",
+        "nothing to write: give `-o` (an annotated copy), `--table`, or both",
+    ),
+    "annotate: groups without a copy": (
+        "annotate query.h5ad --model model --table out.tsv --cluster",
+        "are columns of an annotated copy: give `-o` too",
+    ),
     "annotate: chunks of nothing": (
         "annotate query.h5ad --model model -o out.h5ad --chunk-size 0",
         "--chunk-size 0: give at least 1",

@@ -237,8 +237,8 @@ def annotate(
     -------
     None, AnnData or DataFrame
         Nothing for an AnnData that was annotated; its annotated copy with `copy`; the table of
-        predictions (`cell_id`, `label`, `confidence`, .., one row per cell with counts) for a file,
-        and with ``inplace=False``.
+        predictions (`cell_id`, `label`, `confidence`, .., one row per cell; those without counts
+        have no label and the reason) for a file, and with ``inplace=False``.
 
     Raises
     ------
@@ -274,7 +274,8 @@ def annotate(
         )
     predicted = predict_cells(network, query, **options)
     if not (inplace and isinstance(query, ad.AnnData)):
-        return predicted.table
+        predicted.warn_of_left_out()
+        return predicted.table_of_all()
     cells = query.copy() if copy else query
     add_annotation(cells, annotation_of(predicted, key_added, further=further, obs=cells.obs))
     return cells if copy else None

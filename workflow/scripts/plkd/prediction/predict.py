@@ -72,6 +72,40 @@ class PredictedCells:
     left_out: pd.DataFrame = field(default_factory=no_cells_left_out)
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def warn_of_left_out(self) -> None:
+        """Count the cells of which nothing can be said, in a warning."""
+        if len(self.left_out):
+            reasons = self.left_out["reason"].value_counts()
+            logger.warning(
+                "%d cells get no label and are flagged unknown: %s",
+                len(self.left_out),
+                "; ".join(f"{n:,} {reason}" for reason, n in reasons.items()),
+            )
+
+    def table_of_all(self) -> pd.DataFrame:
+        """Prediction table with a row for every cell of the query, in its order.
+
+        Cells of which nothing can be said have no label, no numbers and no prediction set, are
+        unknown, and have the reason.
+        """
+        others = pd.DataFrame(index=np.arange(len(self.left_out)), columns=self.table.columns)
+        others = others.astype(
+            {
+                name: kind
+                for name, kind in self.table.dtypes.items()
+                if pd.api.types.is_float_dtype(kind)
+            }
+        )
+        others["cell_id"] = self.left_out["cell_id"].to_numpy()
+        others["unknown"], others["reason"] = True, self.left_out["reason"].to_numpy()
+        others["label"] = None
+        others["prediction_set"] = pd.Series(
+            [[]] * len(others), dtype=self.table["prediction_set"].dtype
+        )
+        rows = np.concatenate([self.source_rows, self.left_out["source_row"]])
+        whole = pd.concat([self.table, others.astype({"unknown": bool})], ignore_index=True)
+        return whole.iloc[np.argsort(rows, kind="stable")].reset_index(drop=True)
+
     def without(self, cells: NDArray[np.bool_], reason: str) -> PredictedCells:
         """The same, some labelled cells (a bool for each) left out for a reason."""
         left_out = pd.DataFrame(
