@@ -17,7 +17,8 @@ from plkd.errors import InputError
 from simulated import make_cells
 from trained import trained_model
 
-COMMANDS = ("train", "annotate", "report", "explain", "info", "gene-activity", "simulate")
+COMMANDS = ("train", "annotate", "report", "explain", "info")
+COMMANDS += ("label-tree", "gene-activity", "simulate")
 
 
 @pytest.fixture(scope="module")
