@@ -246,7 +246,7 @@ def test_cells_without_counts_come_back_unknown(
     else:
         cells.write_h5ad(source) if kind == "h5ad" else cells.to_df().to_csv(source)
         table = annotate_file(model, source, output, key_added="mine", progress=False)
-        assert len(table) == 88
+        assert list(np.flatnonzero(table["label"].isna())) == [3, 40]
     found = ad.read_h5ad(output)
     assert list(found.obs_names) == list(cells.obs_names)
     empty = np.isin(np.arange(90), [3, 40])
@@ -265,6 +265,35 @@ def test_cells_without_counts_come_back_unknown(
     expected = predict_cells(model, without, progress=False)
     assert list(rest["mine_label"]) == list(expected.table["label"])
     np.testing.assert_allclose(found.obsm["X_mine"][~empty], expected.embedding, atol=1e-4)
+
+
+def test_the_table_has_every_cell_in_order(
+    trained: Model, query: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = ad.read_h5ad(query)
+    X = cells.X.tolil()
+    X[[0, 41], :] = 0
+    cells.X = X.tocsr()
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    trained.save(tmp_path / "model")
+    table, copy = tmp_path / "t.tsv", tmp_path / "copy.h5ad"
+    command = ["annotate", str(tmp_path / "cells.h5ad"), "--model", str(tmp_path / "model")]
+    assert main([*command, "--table", str(table)]) == 0
+    assert "2 cells get no label and are flagged unknown" in capsys.readouterr().err
+    alone = table.read_text()
+    assert main([*command, "-o", str(copy), "--table", str(table)]) == 0
+    assert table.read_text() == alone
+    read = pd.read_csv(table, sep="\t", dtype={"cell_id": str}, keep_default_na=False)
+    assert list(read["cell_id"]) == list(cells.obs_names)
+    obs = ad.read_h5ad(copy).obs
+    assert list(read["label"]) == list(obs["plkd_label"].astype(object).fillna(""))
+    assert list(read["reason"]) == list(obs["plkd_reason"])
+    assert list(read["prediction_set"][[0, 41]]) == ["[]", "[]"]
+    assert list(read["confidence"][[0, 41]]) == ["", ""]
+    assert main([*command, "--table", str(tmp_path / "t.parquet")]) == 0
+    parquet = pd.read_parquet(tmp_path / "t.parquet")
+    assert list(parquet["label"].isna().to_numpy().nonzero()[0]) == [0, 41]
+    assert list(parquet["unknown"]) == list(obs["plkd_unknown"])
 
 
 def test_cells_without_a_gene_of_the_model_are_unknown(

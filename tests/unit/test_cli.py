@@ -17,7 +17,8 @@ from plkd.errors import InputError
 from simulated import make_cells
 from trained import trained_model
 
-COMMANDS = ("train", "annotate", "report", "explain", "info", "gene-activity", "simulate")
+COMMANDS = ("train", "annotate", "report", "explain", "info")
+COMMANDS += ("label-tree", "gene-activity", "simulate")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,14 @@ REFUSED = {
     "annotate: table of another kind": (
         "annotate query.h5ad --model model -o out.h5ad --table out.xlsx",
         "must end in .tsv or .parquet",
+    ),
+    "annotate: nothing to write": (
+        "annotate query.h5ad --model model",
+        "nothing to write: give `-o` (an annotated copy), `--table`, or both",
+    ),
+    "annotate: groups without a copy": (
+        "annotate query.h5ad --model model --table out.tsv --cluster",
+        "are columns of an annotated copy: give `-o` too",
     ),
     "annotate: chunks of nothing": (
         "annotate query.h5ad --model model -o out.h5ad --chunk-size 0",

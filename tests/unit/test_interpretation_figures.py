@@ -84,8 +84,21 @@ def test_no_key_gene_at_all(tmp_path):
     table = gene_table(make_cells(3, 12))
     network = pd.DataFrame({"label": ["_a_b"], "gene": ["away"], "q": [0.1], "rank": [1]})
     figure = plot_key_genes(key_genes(table, network))
-    assert texts(figure).count("none shared") == 3
+    assert sum("(0 of 0)" in text for text in texts(figure)) == 2
     saved(figure, tmp_path)
+    missing = table.assign(present=False)
+    assert texts(plot_key_genes(key_genes(missing, network))).count("none expressed") == 3
+
+
+def test_key_genes_lead_with_expressed_genes_by_the_rank_of_the_student():
+    table = gene_table(make_cells(1, 200)).assign(present=lambda t: t["rank"] % 2 == 0)
+    network = table[table["rank"].isin([3, 4])].assign(q=0.1)[["label", "gene", "q", "rank"]]
+    (panel,) = plot_key_genes(key_genes(table, network, pool_size=9)).axes
+    expected = table.loc[table["rank"].isin([2, 4, 6, 8]), "gene"]
+    drawn = [text.get_text().replace(r"\$", "$") for text in panel.get_yticklabels()]
+    assert drawn == expected.tolist()
+    dark = [bar.get_facecolor() == panel.patches[1].get_facecolor() for bar in panel.patches]
+    assert dark == [False, True, False, False]
 
 
 def test_recovery_and_stability(tmp_path):

@@ -13,8 +13,8 @@ import scanpy as sc
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.counts import recover_counts
-from plkd.io.normalisation import require_usable, to_log_normalised
+from plkd.io.counts import not_zero, recover_counts
+from plkd.io.normalisation import log_normalised_genes, require_usable, to_log_normalised
 from plkd.io.scale import MatrixScale, detect_scale, outlying_rows
 from simulated import make_cells
 
@@ -321,11 +321,40 @@ def test_totals_of_all_genes_make_up_for_absent_ones(counts: sparse.csr_matrix) 
     np.testing.assert_allclose(part.toarray(), logged(counts)[:, :50].toarray(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("stored", ["counts", "integers", "log1p", "raw logged", "of a million"])
+def test_some_genes_are_as_all_are_of_which_some_are_taken(
+    counts: sparse.csr_matrix, stored: str
+) -> None:
+    X = {
+        "counts": lambda: counts,
+        "integers": lambda: counts.astype(np.int16),
+        "log1p": lambda: logged(counts),
+        "raw logged": lambda: counts.log1p(),
+        "of a million": lambda: logged(counts, 1e6),
+    }[stored]()
+    before, scale = X.copy(), detect_scale(X)
+    columns = np.full(400, -1)
+    columns[[3, 390, 17, 18]] = [2, 0, 1, 4]  # the fourth gene is not there
+    found = log_normalised_genes(X, scale, columns, 5)
+    expected = np.zeros((300, 5), dtype=np.float32)
+    expected[:, [2, 0, 1, 4]] = to_log_normalised(X, scale)[:, [3, 390, 17, 18]].toarray()
+    np.testing.assert_array_equal(found.toarray(), expected)
+    assert found.dtype == np.float32
+    assert (before != X).nnz == 0
+
+
 def test_chunks_equal_the_whole(counts: sparse.csr_matrix) -> None:
     scale = detect_scale(counts)
     chunks = [to_log_normalised(counts[i : i + 37], scale) for i in range(0, 300, 37)]
     whole = to_log_normalised(counts, scale)
     np.testing.assert_array_equal(sparse.vstack(chunks).toarray(), whole.toarray())
+
+
+def test_values_that_are_not_zero_are_counted_in_every_row() -> None:
+    X = sparse.csr_matrix(np.array([[0, 0, 0], [1, 2, 0], [0, 5, 0], [3, 0, 3]], dtype=np.float32))
+    X.data[[1, 2]] = 0  # stored zeros
+    np.testing.assert_array_equal(not_zero(X), [0, 1, 0, 2])
+    np.testing.assert_array_equal(not_zero(X[:0]), [])
 
 
 def test_input_is_not_modified_and_empty_rows_stay_empty(counts: sparse.csr_matrix) -> None:

@@ -50,7 +50,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     reference = make_cells(300, 110, types=4, batches=2, seed=1)
     reference.obs["donor"] = reference.obs.pop("batch")
+    ids = {label: f"CL:{place}" for place, label in enumerate(MARKERS, start=1)}
+    reference.obs["cell_type_ontology_term_id"] = reference.obs["cell_type"].map(ids)
     reference.write_h5ad(folder / "reference.h5ad")
+    terms = {"CL:0": "leukocyte", **{term: label for label, term in ids.items()}}
+    (folder / "cl-basic.obo").write_text(
+        "\n".join(f"[Term]\nid: {term}\nname: {name}\n" for term, name in terms.items())
+    )
     query = make_cells(120, 110, types=4, batches=["donor9"], seed=2)
     query.obs_names = ["BARCODE", *query.obs_names[1:]]
     for name in ("query.h5ad", "QUERY.h5ad", "NEW.h5ad"):

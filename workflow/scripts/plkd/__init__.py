@@ -34,6 +34,7 @@ __getattr__, __dir__ = lazy_names(
         "annotate": "plkd.api:annotate",
         "explain": "plkd.api:explain",
         "report": "plkd.api:report",
+        "label_tree": "plkd.api:label_tree",
         "load": "plkd.model.trained_model:load_model",
         "evaluate": "plkd.api:evaluate",
         "compute_gene_activity": "plkd.api:compute_gene_activity",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         compute_gene_activity,
         evaluate,
         explain,
+        label_tree,
         report,
         train,
     )
@@ -70,6 +72,7 @@ __all__ = [
     "evaluate",
     "explain",
     "figures",
+    "label_tree",
     "load",
     "report",
     "simulate",

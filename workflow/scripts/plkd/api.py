@@ -18,7 +18,7 @@ import pandas as pd
 from plkd.errors import InputError
 from plkd.evaluation.tables import evaluate as evaluate_methods
 from plkd.interpret import explain as interpretation
-from plkd.io.cells import CellSource
+from plkd.io.cells import CellSource, read_obs
 from plkd.model.cross_fitting import QUERY_CELLS
 from plkd.model.reference import Reference
 from plkd.model.trained_model import Model, load_model
@@ -34,6 +34,7 @@ from plkd.prediction.annotated_copy import (
     annotate_file,
     annotation_of,
 )
+from plkd.prediction.cell_ontology import ids_of_labels, read_ontology, tree_above
 from plkd.prediction.further import FurtherLabels
 from plkd.prediction.groups import LEAST_AGREEMENT
 from plkd.prediction.label_tree import LEVEL, LabelTree
@@ -45,6 +46,7 @@ from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
 from plkd.utils.devices import choose_device, processes_for
 from plkd.utils.logs import logger
+from plkd.utils.tables import read_tsv
 
 Values = str | int | float | Sequence[str | int | float]
 
@@ -237,8 +239,8 @@ def annotate(
     -------
     None, AnnData or DataFrame
         Nothing for an AnnData that was annotated; its annotated copy with `copy`; the table of
-        predictions (`cell_id`, `label`, `confidence`, .., one row per cell with counts) for a file,
-        and with ``inplace=False``.
+        predictions (`cell_id`, `label`, `confidence`, .., one row per cell; those without counts
+        have no label and the reason) for a file, and with ``inplace=False``.
 
     Raises
     ------
@@ -274,10 +276,58 @@ def annotate(
         )
     predicted = predict_cells(network, query, **options)
     if not (inplace and isinstance(query, ad.AnnData)):
-        return predicted.table
+        predicted.warn_of_left_out()
+        return predicted.table_of_all()
     cells = query.copy() if copy else query
     add_annotation(cells, annotation_of(predicted, key_added, further=further, obs=cells.obs))
     return cells if copy else None
+
+
+def label_tree(
+    labels: CellSource | pd.DataFrame,
+    labels_key: str,
+    *,
+    ids_key: str = "cell_type_ontology_term_id",
+    ontology: str | Path,
+) -> dict[str, list[str]]:
+    """Make wider names above labels from their Cell Ontology ids.
+
+    Parameters
+    ----------
+    labels
+        Cells with the ids in `obs`, as those of CELLxGENE have them, or a table with a row for each
+        label (a DataFrame, or a ``.tsv`` file).
+    labels_key, ids_key
+        Its columns of labels, and of ids such as ``CL:0000084``.
+    ontology
+        The Cell Ontology in OBO format, ``cl-basic.obo`` of the OBO Foundry.
+
+    Returns
+    -------
+    dict
+        ``{parent: [children]}``, the `label_tree` of :func:`annotate`.
+
+    Raises
+    ------
+    InputError
+        If a file or a column is missing, or an id is none of the ontology.
+
+    Examples
+    --------
+    >>> tree = plkd.label_tree(
+    ...     "reference.h5ad", "cell_type", ontology="cl-basic.obo"
+    ... )  # doctest: +SKIP
+    >>> plkd.annotate(query, model, label_tree=tree)  # doctest: +SKIP
+    """
+    name = "the table" if isinstance(labels, pd.DataFrame | ad.AnnData) else f"'{labels}'"
+    if isinstance(labels, pd.DataFrame):
+        table = labels
+    elif isinstance(labels, str | Path) and Path(labels).suffix == ".tsv":
+        table = read_tsv(labels, {labels_key: str, ids_key: str})
+    else:
+        table = read_obs(labels)
+    ids = ids_of_labels(table, labels_key, ids_key, name)
+    return tree_above(ids, read_ontology(ontology))
 
 
 class Explanation(interpretation.Explanation):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from plkd.cli.options import (
     Commands,
@@ -18,6 +19,7 @@ from plkd.cli.options import (
     reading_of,
     shows_progress,
 )
+from plkd.errors import InputError
 from plkd.utils.logs import logger
 
 
@@ -29,7 +31,7 @@ def add(commands: Commands) -> None:
         summary="label the cells of a file with a trained model",
         description="Label the cells of a file with a trained model. The file is not changed: a "
         "copy is written with obs['plkd_label'], plkd_confidence, plkd_unknown, and more, and "
-        "obsm['X_plkd'].",
+        "obsm['X_plkd'], or a table of the labels, or both.",
         example="plkd annotate query.h5ad --model my_model -o labelled.h5ad --table labels.tsv",
     )
     command.add_argument(
@@ -42,12 +44,11 @@ def add(commands: Commands) -> None:
         "-o",
         "--output",
         type=Path,
-        required=True,
         metavar="OUT.h5ad",
         help="annotated copy to write (of an h5mu also OUT.h5mu)",
     )
     command.add_argument(
-        "--table", type=Path, metavar="FILE", help="also write the labels as .tsv or .parquet"
+        "--table", type=Path, metavar="FILE", help="the labels alone, as .tsv or .parquet"
     )
     command.add_argument(
         "--key-added", default="plkd", metavar="NAME", help="start of the names of what is added"
@@ -91,6 +92,8 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Annotate and write."""
     at_least_one(options.chunk_size, "--chunk-size")
+    if options.output is None and options.table is None:
+        raise InputError("nothing to write: give `-o` (an annotated copy), `--table`, or both.")
     check_files(
         {"QUERY": options.query, "--label-tree": options.label_tree},
         {
@@ -104,15 +107,16 @@ def run(options: argparse.Namespace) -> None:
     from plkd.io.cells import detect_reader
     from plkd.model.trained_model import load_model
     from plkd.prediction.annotated_copy import annotate_file, require_copy_name
-    from plkd.prediction.further import FurtherLabels
+    from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels
     from plkd.prediction.label_tree import LabelTree
-    from plkd.prediction.predict import label_table, provenance_of
+    from plkd.prediction.predict import label_table, predict_cells, provenance_of
     from plkd.prediction.table import save_predictions
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
 
     reader = detect_reader(options.query) if reading.reader == "auto" else reading.reader
-    require_copy_name(options.output, reader)
+    if options.output is not None:
+        require_copy_name(options.output, reader)
     model = load_model(options.model)
     tree = options.label_tree and LabelTree.read(options.label_tree, model.labels)
     further = FurtherLabels(
@@ -121,18 +125,32 @@ def run(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
-    predictions = annotate_file(
-        model.require("student"),
-        options.query,
-        options.output,
-        key_added=options.key_added,
-        reading=reading,
-        device=device,
-        chunk_cells=options.chunk_size,
-        provenance=provenance_of(model),
-        progress=shows_progress(options),
-        further=further,
-    )
+    how: dict[str, Any] = {
+        "reading": reading,
+        "device": device,
+        "chunk_cells": options.chunk_size,
+        "provenance": provenance_of(model),
+        "progress": shows_progress(options),
+    }
+    student = model.require("student")
+    if options.output is None:
+        if further != NOTHING_FURTHER:
+            raise InputError(
+                "groups, a label tree and further labels are columns of an annotated copy: give "
+                "`-o` too."
+            )
+        predicted = predict_cells(student, options.query, **how)
+        predicted.warn_of_left_out()
+        predictions = predicted.table_of_all()
+    else:
+        predictions = annotate_file(
+            student,
+            options.query,
+            options.output,
+            key_added=options.key_added,
+            further=further,
+            **how,
+        )
     if options.table is not None:
         save_predictions(predictions, options.table)
     labels = label_table(predictions)
@@ -142,11 +160,13 @@ def run(options: argparse.Namespace) -> None:
         ", ".join(f"{row.cells} {row.label}" for row in labels.itertuples()),
     )
     logger.info("%d flagged unknown", int(predictions["unknown"].sum()))
-    logger.info("written: '%s'", options.output)
+    written = [str(path) for path in (options.output, options.table) if path is not None]
+    logger.info("written: %s", ", ".join(map(repr, written)))
     if options.json:
         print_json(
             {
-                "output": str(options.output),
+                "output": options.output and str(options.output),
+                "table": options.table and str(options.table),
                 "cells": len(predictions),
                 "unknown": int(predictions["unknown"].sum()),
                 "labels": labels.to_dict("records"),

@@ -11,6 +11,7 @@ from plkd.cli.annotate import add as add_annotate
 from plkd.cli.explain import add as add_explain
 from plkd.cli.gene_activity import add as add_gene_activity
 from plkd.cli.info import add as add_info
+from plkd.cli.label_tree import add as add_label_tree
 from plkd.cli.options import EXIT_CODES, Formatter
 from plkd.cli.report import add as add_report
 from plkd.cli.simulate import add as add_simulate
@@ -25,6 +26,7 @@ _COMMANDS = (
     add_report,
     add_explain,
     add_info,
+    add_label_tree,
     add_gene_activity,
     add_simulate,
 )

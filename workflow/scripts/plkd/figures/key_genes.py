@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from plkd.figures.attribution import PRESENCE, name_rows, presence_legend
+from plkd.figures.attribution import name_rows
 from plkd.figures.labels import plain, short
 from plkd.figures.panels import label_panels
 from plkd.figures.style import PALETTE, new_figure
@@ -20,9 +20,14 @@ _RANKINGS = {
     "pathways": (PALETTE[0], "o", "pathways of the Teacher"),
 }
 
+_CONFIRMED, _UNCONFIRMED = PALETTE[0], "#9cc4e0"
+
 
 def plot_key_genes(keys: pd.DataFrame, *, top: int = 12) -> Figure:
-    """Draw the key genes of every label by their attribution, as Figure 5 of the paper.
+    """Draw the genes that every label expresses by the Student's ranks, key genes dark (Figure 5).
+
+    Figure 5 of the paper shows key genes alone. They are few, and a label may have none; a label's
+    genes are easier to judge where the ones that it expresses lead, and the Teacher confirms some.
 
     Parameters
     ----------
@@ -31,36 +36,43 @@ def plot_key_genes(keys: pd.DataFrame, *, top: int = 12) -> Figure:
     top
         Largest number of genes in a panel.
     """
-    labels = list(keys["label"].unique())
-    found = {label: keys[(keys["label"] == label) & keys["key"]] for label in labels}
-    n_rows = max(3, min(top, max((len(table) for table in found.values()), default=0)))
-    titles = []
-    for label, table in found.items():
-        n_network = int(keys.loc[keys["label"] == label, "in_network"].sum())
-        titles.append(f"{short(label, 22)} ({len(table)} of {n_network})")
+    pools = dict(iter(keys.groupby("label", sort=False)))
+    shown = {label: _leading(table, top) for label, table in pools.items()}
+    titles = [
+        f"{short(label, 22)} ({table['key'].sum()} of {table['in_network'].sum()})"
+        for label, table in pools.items()
+    ]
+    n_rows = max(3, max((len(table) for table in shown.values()), default=0))
     figure, panels = label_panels(titles, n_rows)
-    for panel, table in zip(panels, found.values(), strict=True):
-        shown = table.head(n_rows)
-        rows = np.arange(1, len(shown) + 1)
-        panel.barh(
-            rows,
-            shown["mean_abs_attribution"],
-            color=[PRESENCE[bool(present)][0] for present in shown["present"]],
-            height=0.75,
-        )
-        stars = np.where(shown["marker"].fillna(False).astype(bool), " *", "")
-        names = pd.Series(
-            [f"{gene}{star}" for gene, star in zip(shown["gene"], stars, strict=True)]
-        )
-        name_rows(panel, names, n_rows)
+    for panel, table in zip(panels, shown.values(), strict=True):
+        rows = np.arange(1, len(table) + 1)
+        colours = [_CONFIRMED if key else _UNCONFIRMED for key in table["key"]]
+        panel.barh(rows, table["mean_abs_attribution"], color=colours, height=0.75)
+        stars = np.where(table["marker"].fillna(False).astype(bool), " *", "")
+        names = [f"{gene}{star}" for gene, star in zip(table["gene"], stars, strict=True)]
+        name_rows(panel, pd.Series(names, dtype=str), n_rows)
         panel.set_xlim(0, None)
         panel.xaxis.get_major_locator().set_params(nbins=4)
-        if shown.empty:
-            panel.text(0.5, 0.5, "none shared", transform=panel.transAxes, ha="center", fontsize=8)
+        if table.empty:
+            panel.text(
+                0.5, 0.5, "none expressed", transform=panel.transAxes, ha="center", fontsize=8
+            )
             panel.set_xticks([])
-    presence_legend(figure)
-    figure.supxlabel("mean |attribution| (logit)", fontsize=9)
+    handles = [
+        Patch(color=_CONFIRMED, label="key gene: in the Teacher's network too"),
+        Patch(color=_UNCONFIRMED, label="the Student's alone"),
+    ]
+    if keys["marker"].fillna(False).any():
+        handles.append(Patch(color="none", label="* known marker"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    figure.supxlabel("mean |attribution| (logit) of genes that the label expresses", fontsize=9)
     return figure
+
+
+def _leading(keys: pd.DataFrame, top: int) -> pd.DataFrame:
+    """The first genes of a label that it expresses more than others, by the Student's ranks."""
+    expressed = keys[keys["in_attribution"] & keys["present"].fillna(False).astype(bool)]
+    return expressed.sort_values("attribution_rank").head(top)
 
 
 def plot_stability(table: pd.DataFrame) -> Figure:

@@ -98,6 +98,12 @@ def of_rows(function: np.ufunc, X: sparse.csr_matrix, values: NDArray[Any], empt
     return found
 
 
+def not_zero(X: sparse.csr_matrix) -> NDArray[np.intp]:
+    """How many values of every row are not zero, (n_rows,)."""
+    zeros = np.flatnonzero(X.data == 0)  # stored ones, of which there are few
+    return np.diff(X.indptr) - np.diff(np.searchsorted(zeros, X.indptr))
+
+
 def row_of_value(X: sparse.csr_matrix) -> NDArray[np.intp]:
     """Row of each stored value."""
     return np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))

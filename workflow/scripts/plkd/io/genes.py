@@ -273,11 +273,8 @@ def _move_columns(
 ) -> sparse.csr_matrix:
     """Add column j of `X` to column places[j] of the result; -1 leaves it out."""
     targets = places.astype(np.int32)[X.indices]
-    kept = targets >= 0
-    n_before = np.zeros(kept.size + 1, dtype=np.int64)
-    np.cumsum(kept, out=n_before[1:])
-    moved = sparse.csr_matrix(
-        (X.data[kept], targets[kept], n_before[X.indptr]), shape=(X.shape[0], n_columns)
-    )
+    kept = np.flatnonzero(targets >= 0)
+    starts = np.searchsorted(kept, X.indptr)  # how many are kept before each row
+    moved = sparse.csr_matrix((X.data[kept], targets[kept], starts), shape=(X.shape[0], n_columns))
     moved.sum_duplicates()
     return moved

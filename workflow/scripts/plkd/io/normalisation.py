@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
-from plkd.io.counts import LARGEST_EXPONENT, per_value, row_totals, undo_log
+from plkd.io.counts import LARGEST_EXPONENT, per_value, row_totals, undo_log, with_data
+from plkd.io.genes import take_genes
 from plkd.io.scale import TARGET_SUM, MatrixScale
 
 
@@ -51,21 +52,59 @@ def to_log_normalised(
     """
     require_usable(scale, "the matrix")
     _check_values(X)
-    result = sparse.csr_matrix(X, dtype=np.float32, copy=True)
-    if not scale.own_totals:
+    if scale.own_totals:
+        result = _linear(X, scale)
+        sums = row_totals(result) if totals is None else np.asarray(totals, dtype=np.float64)
+        factors = np.divide(target_sum, sums, out=np.ones_like(sums), where=sums > 0)
+        result.data = np.log1p(result.data * per_value(result, factors.astype(np.float32)))
+    else:
+        result = sparse.csr_matrix(X, dtype=np.float32, copy=True)
         if scale.log_base != math.e:
             result.data *= np.float32(math.log(scale.log_base))
         if scale.target_sum and abs(target_sum / scale.target_sum - 1) > 0.01:
             result.data = _rescaled(result.data, target_sum / scale.target_sum)
-    else:
-        if scale.kind == "log1p":
-            linear = undo_log(result, scale.log_base).data
-            result.data = (np.rint(linear) if scale.logged_counts else linear).astype(np.float32)
-        sums = row_totals(result) if totals is None else np.asarray(totals, dtype=np.float64)
-        factors = np.divide(target_sum, sums, out=np.ones_like(sums), where=sums > 0)
-        result.data = np.log1p(result.data * per_value(result, factors.astype(np.float32)))
     result.eliminate_zeros()
     return result
+
+
+def log_normalised_genes(
+    X: sparse.csr_matrix,
+    scale: MatrixScale,
+    columns: NDArray[np.intp],
+    n_genes: int,
+    target_sum: float = TARGET_SUM,
+) -> sparse.csr_matrix:
+    """Bring some genes of rows to log1p of counts per `target_sum` of all their genes.
+
+    The same as :func:`to_log_normalised` of all genes, of which some are taken then, in the time
+    that those take.
+
+    Parameters
+    ----------
+    X
+        Rows (n_cells, n_columns) with all measured genes.
+    scale
+        From :func:`plkd.io.scale.detect_scale` on the whole matrix.
+    columns
+        For each column its place in the result or -1, see :func:`plkd.io.genes.match_genes`.
+    n_genes
+        Columns of the result.
+    target_sum
+        Total of every row before the logarithm.
+
+    Returns
+    -------
+    csr_matrix
+        float32, (n_cells, n_genes).
+
+    Raises
+    ------
+    InputError
+        As :func:`to_log_normalised`, of the values that are taken.
+    """
+    require_usable(scale, "the matrix")
+    totals = row_totals(_linear(X, scale)) if scale.own_totals else None
+    return to_log_normalised(take_genes(X, columns, n_genes), scale, target_sum, totals)
 
 
 def require_usable(
@@ -107,6 +146,14 @@ def other_matrices(others: Mapping[str, MatrixScale] | None) -> str:
     if others is not None:
         return "The file holds no other matrix that could be used; get one with the counts."
     return "Give another `layer`, or `use_raw: true`, or a file with the counts."
+
+
+def _linear(X: sparse.csr_matrix, scale: MatrixScale) -> sparse.csr_matrix:
+    """A matrix of its own with the values as they were before any logarithm, as float32."""
+    if scale.kind != "log1p":
+        return with_data(X, X.data.astype(np.float32))
+    linear = undo_log(with_data(X, X.data.astype(np.float32)), scale.log_base).data
+    return with_data(X, (np.rint(linear) if scale.logged_counts else linear).astype(np.float32))
 
 
 def _rescaled(logged: NDArray[np.float32], factor: float) -> NDArray[np.float32]:

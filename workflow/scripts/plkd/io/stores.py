@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.io.hdf5_values import read_values
 from plkd.io.scale import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
@@ -384,7 +385,7 @@ def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any],
     for start in range(0, n_values, SCANNED_VALUES):
         stop = min(start + SCANNED_VALUES, n_values)
         with readable(path, f"values {start} to {stop} of the matrix"):
-            rows, data = group["indices"][start:stop], group["data"][start:stop]
+            rows, data = (read_values(group[name], start, stop) for name in ("indices", "data"))
         if rows.size and not (rows.min() >= 0 and rows.max() < matrix.shape[0]):
             raise InputError(f"'{path}': the matrix names rows that it does not have")
         of_column = np.diff(indptr.clip(start, stop))
@@ -415,8 +416,8 @@ def _sliced(matrix: Any, rows: slice) -> sparse.csr_matrix:
     first, last = int(indptr[0]), int(indptr[-1])
     if first < 0 or last > group["data"].shape[0] or (np.diff(indptr) < 0).any():
         raise ValueError("its `indptr` does not ascend or points behind the end of the values")
-    data = _wide_enough(group["data"][first:last])
-    parts = data, group["indices"][first:last], indptr - first
+    data = _wide_enough(read_values(group["data"], first, last))
+    parts = data, read_values(group["indices"], first, last), indptr - first
     if parts[1].size and not (parts[1].min() >= 0 and parts[1].max() < matrix.shape[1]):
         raise ValueError(f"its `indices` name columns that are not among the {matrix.shape[1]}")
     return sparse.csr_matrix(parts, shape=(rows.stop - rows.start, matrix.shape[1]))

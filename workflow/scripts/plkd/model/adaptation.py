@@ -6,6 +6,10 @@ shallow as the query's, they lose the genes that it lacks, and what is then said
 against what is said of the whole cells, tells by how much certainty is too high, and by how much
 cells lie further out without being of another kind.
 
+Prediction sets are as large as held-out cells of the reference want them, and no smaller than they
+have to be to hold the true label as often as they promise if the network's own probabilities on
+the query are right: where it is less sure than it was of held-out cells, sets grow.
+
 All cells of another study lie further out. A reference of several batches knows by how much, one of
 a single batch has to take it from the query's own nearest cells.
 """
@@ -44,21 +48,27 @@ class Adaptation:
         By which the logits are divided once more, at least 1.
     distance
         By which the cells lie further from the reference than its own, at least 1.
+    conformal_threshold
+        Below which that of the prediction sets must not be.
     """
 
     depth: float = 1.0
     temperature: float = 1.0
     distance: float = 1.0
+    conformal_threshold: float = 0.0
 
     def of(self, network: TrainedNetwork) -> TrainedNetwork:
-        """The network with its confidence lowered, and its limit of the unknown further out."""
+        """The network, its confidence lowered, its sets larger, its limit of the unknown out."""
         calibration, novelty = network.calibration, network.novelty
         if novelty is not None:
             novelty = replace(novelty, distances=novelty.distances * np.float32(self.distance))
         temperature = calibration.temperature * self.temperature
-        return replace(
-            network, calibration=replace(calibration, temperature=temperature), novelty=novelty
+        calibration = replace(
+            calibration,
+            temperature=temperature,
+            conformal_threshold=max(calibration.conformal_threshold, self.conformal_threshold),
         )
+        return replace(network, calibration=calibration, novelty=novelty)
 
 
 def rows_to_look_at(n_cells: int) -> NDArray[np.intp]:
@@ -84,6 +94,17 @@ def adapt(
     measured
         Which genes the query has, (genes,).
     """
+    found = _worse(network, cells, measured)
+    if not cells.shape[0]:
+        return found
+    said = found.of(network).predict(cells)[0]
+    return replace(found, conformal_threshold=_threshold(said, network.calibration.alpha))
+
+
+def _worse(
+    network: TrainedNetwork, cells: sparse.csr_matrix, measured: NDArray[np.bool_]
+) -> Adaptation:
+    """As :func:`adapt`, but for the prediction sets."""
     further = _further_out(network, cells)
     background = network.background
     if background is None or not network.settings.background_cells or not cells.shape[0]:
@@ -109,6 +130,20 @@ def adapt(
 
 
 _WORTH_SAYING = 1.05
+
+
+def _threshold(probabilities: NDArray[np.floating], alpha: float) -> float:
+    """Least threshold at which sets hold a share 1 - alpha of the probability of all cells.
+
+    A set holds the label of largest probability, and those of at least 1 - threshold.
+    """
+    ordered = np.sort(probabilities.astype(np.float64), axis=1)
+    missing = (1.0 - alpha) * len(ordered) - ordered[:, -1].sum()
+    others = np.sort(ordered[:, :-1], axis=None)[::-1]
+    if missing <= 0 or not others.size:
+        return 0.0
+    place = int(np.searchsorted(others.cumsum(), missing))
+    return 1.0 - float(others[min(place, others.size - 1)])
 
 
 def _temperature(

@@ -118,13 +118,7 @@ def annotation_of(
         Table of all cells of the query, for the groups of `further`.
     """
     left_out, table = predicted.left_out, predicted.table
-    if len(left_out):
-        reasons = left_out["reason"].value_counts()
-        logger.warning(
-            "%d cells get no label and are flagged unknown: %s",
-            len(left_out),
-            "; ".join(f"{n:,} {reason}" for reason, n in reasons.items()),
-        )
+    predicted.warn_of_left_out()
     rows = np.concatenate([predicted.source_rows, left_out["source_row"]]).astype(np.intp)
     ids = np.concatenate([predicted.source_ids, left_out["cell_id"]]).astype(object)
     order = np.argsort(rows, kind="stable")
@@ -212,7 +206,7 @@ def annotate_file(
 
     The input is not touched, and read once where it is read as a whole. Parameters and errors are
     those of :func:`~plkd.prediction.predict.predict_cells` and :func:`write_annotated`; returns the
-    prediction table.
+    prediction table of all cells.
     """
     if Path(output).resolve() == Path(query).resolve():
         raise InputError(f"'{output}' is the query itself: choose another name for the output.")
@@ -231,7 +225,7 @@ def annotate_file(
         )
         annotation = annotation_of(predicted, key_added, further=further, obs=cells.obs)
         _write(cells, output, annotation)
-    return predicted.table
+    return predicted.table_of_all()
 
 
 def write_annotated(

@@ -13,10 +13,19 @@ import yaml
 from numpy.typing import NDArray
 
 from plkd.errors import InputError
+from plkd.utils.files import whole_file
 from plkd.utils.text import listed
 
 LEVEL = 0.8
 """Probability that a label of the tree must reach."""
+
+
+def write_tree(children: Mapping[str, Sequence[str]], path: str | Path) -> None:
+    """Write a tree as :meth:`LabelTree.read` reads it, in the order of `children`."""
+    plain = {parent: list(names) for parent, names in children.items()}
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
-from plkd.io.counts import row_of_value
-from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
-from plkd.io.normalisation import to_log_normalised
+from plkd.io.counts import not_zero
+from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes
+from plkd.io.normalisation import log_normalised_genes
 from plkd.io.scale import MatrixScale
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.model.adaptation import adapt, rows_to_look_at
@@ -61,7 +61,7 @@ class ModelInput:
         """Cells for a network, after a look at some of them."""
         given = cls(network, overlap, 1.0, cells, columns)
         rows = rows_to_look_at(cells.n_cells)
-        _, some = given._with_reasons_left_out(rows, cells.take(rows))
+        _, some = given.brought(rows, cells.take(rows))
         found = adapt(network, some, given.measured)
         return replace(given, network=found.of(network), depth=found.depth)
 
@@ -97,40 +97,53 @@ class ModelInput:
 
         Cells of which nothing can be said are left out, see :meth:`reasons`.
         """
+        for rows, chunk in self.as_stored(chunk_cells):
+            yield self.brought(rows, chunk)
+
+    def as_stored(
+        self, chunk_cells: int = CHUNK_CELLS
+    ) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
+        """Yield (rows, CSR) with the values and genes of the file, for :meth:`brought`."""
         for rows, chunk in self._cells.chunks(chunk_cells):
-            yield self._with_reasons_left_out(np.arange(rows.start, rows.stop), chunk)
+            yield np.arange(rows.start, rows.stop), chunk
+
+    def brought(
+        self, rows: NDArray[np.intp], X: sparse.csr_matrix
+    ) -> tuple[NDArray[np.intp], sparse.csr_matrix]:
+        """Places and log-normalised expression of those cells of which something can be said.
+
+        Parameters
+        ----------
+        rows
+            Ascending places of cells in the file.
+        X
+            Their values there, (cells, genes of the file).
+        """
+        outlying = self._cells.outlying(rows, X, self.scale)
+        cells = self._normalised(X)
+        said = (np.diff(cells.indptr) > 0) & ~outlying
+        if not said.all():
+            rows, cells = rows[said], cells[said]
+        return rows, self.network.filled(cells, self.measured)
 
     def take(self, rows: NDArray[np.intp]) -> sparse.csr_matrix:
         """Some cells by their ascending places: log-normalised CSR float32 (n_taken, n_genes)."""
-        return self._brought(self._cells.take(rows))
+        return self.network.filled(self._normalised(self._cells.take(rows)), self.measured)
 
     def reasons(self, rows: NDArray[np.intp]) -> NDArray[np.object_]:
-        """Why nothing can be said of some cells, given by their ascending places."""
-        return self._reasons(rows, self._cells.take(rows))
-
-    def _reasons(self, rows: NDArray[np.intp], X: sparse.csr_matrix) -> NDArray[np.object_]:
-        """Why nothing can be said of each cell; empty where there is no reason."""
+        """Why nothing can be said of some cells, by their ascending places; "" of the others."""
+        X = self._cells.take(rows)
+        outlying = self._cells.outlying(rows, X, self.scale)
         reasons = np.full(rows.size, "", dtype=object)
-        above_zero = X.data != 0
-        for seen, reason in (
-            (above_zero & (self._columns >= 0)[X.indices], NO_MODEL_GENES),
-            (above_zero, NO_COUNTS),
-        ):
-            reasons[np.bincount(row_of_value(X), seen, rows.size) == 0] = reason
-        reasons[self._cells.outlying(rows, X, self.scale)] = OTHER_SCALE
+        reasons[np.diff(self._normalised(X).indptr) == 0] = NO_MODEL_GENES
+        reasons[not_zero(X) == 0] = NO_COUNTS
+        reasons[outlying] = OTHER_SCALE
         return reasons
 
-    def _with_reasons_left_out(
-        self, rows: NDArray[np.intp], X: sparse.csr_matrix
-    ) -> tuple[NDArray[np.intp], sparse.csr_matrix]:
-        """Places and log-normalised expression of the cells of which something can be said."""
-        said = self._reasons(rows, X) == ""
-        return rows[said], self._brought(X if said.all() else X[said])
-
-    def _brought(self, X: sparse.csr_matrix) -> sparse.csr_matrix:
-        logged = to_log_normalised(X, self.scale, self.network.normalisation.target_sum)
-        cells = take_genes(logged, self._columns, self.overlap.n_wanted)
-        return self.network.filled(cells, self.measured)
+    def _normalised(self, X: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The model's genes of cells, log-normalised; those that they lack are empty."""
+        target_sum = self.network.normalisation.target_sum
+        return log_normalised_genes(X, self.scale, self._columns, self.overlap.n_wanted, target_sum)
 
 
 @contextmanager

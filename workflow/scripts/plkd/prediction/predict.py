@@ -6,7 +6,7 @@ and predicted. What grows with the number of cells is the prediction table and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,11 @@ from plkd.preparation.side import (
     unique_cell_ids,
 )
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.utils.devices import one_thread_each
 from plkd.utils.files import whole_file
 from plkd.utils.hdf5 import write_h5ad
 from plkd.utils.logs import logger
+from plkd.utils.parallel import in_order
 from plkd.utils.progress import ProgressBar
 
 
@@ -69,6 +71,40 @@ class PredictedCells:
     source_ids: NDArray[np.object_]
     left_out: pd.DataFrame = field(default_factory=no_cells_left_out)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def warn_of_left_out(self) -> None:
+        """Count the cells of which nothing can be said, in a warning."""
+        if len(self.left_out):
+            reasons = self.left_out["reason"].value_counts()
+            logger.warning(
+                "%d cells get no label and are flagged unknown: %s",
+                len(self.left_out),
+                "; ".join(f"{n:,} {reason}" for reason, n in reasons.items()),
+            )
+
+    def table_of_all(self) -> pd.DataFrame:
+        """Prediction table with a row for every cell of the query, in its order.
+
+        Cells of which nothing can be said have no label, no numbers and no prediction set, are
+        unknown, and have the reason.
+        """
+        others = pd.DataFrame(index=np.arange(len(self.left_out)), columns=self.table.columns)
+        others = others.astype(
+            {
+                name: kind
+                for name, kind in self.table.dtypes.items()
+                if pd.api.types.is_float_dtype(kind)
+            }
+        )
+        others["cell_id"] = self.left_out["cell_id"].to_numpy()
+        others["unknown"], others["reason"] = True, self.left_out["reason"].to_numpy()
+        others["label"] = None
+        others["prediction_set"] = pd.Series(
+            [[]] * len(others), dtype=self.table["prediction_set"].dtype
+        )
+        rows = np.concatenate([self.source_rows, self.left_out["source_row"]])
+        whole = pd.concat([self.table, others.astype({"unknown": bool})], ignore_index=True)
+        return whole.iloc[np.argsort(rows, kind="stable")].reset_index(drop=True)
 
     def without(self, cells: NDArray[np.bool_], reason: str) -> PredictedCells:
         """The same, some labelled cells (a bool for each) left out for a reason."""
@@ -169,7 +205,8 @@ def predict_input(
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are brought to the model already."""
     model = given.network
-    rows, said = _predict(model, given.n_cells, given.chunks(chunk_cells), device, progress)
+    chunks = given.as_stored(chunk_cells)
+    rows, said = _predict(model, given.n_cells, chunks, given.brought, device, progress)
     if not len(rows):
         raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
     ids = np.asarray(given.obs.index, dtype=object)
@@ -213,8 +250,11 @@ def predict_prepared(
     """
     cells.require_genes(model.genes)
     network = model_for_prepared(model, cells)[0]
-    chunks = ((rows, model.filled(chunk, cells.measured)) for rows, chunk in cells.chunks())
-    _, said = _predict(network, cells.n_cells, chunks, device, progress)
+
+    def filled(rows: NDArray[np.intp], chunk: sparse.csr_matrix) -> _Cells:
+        return rows, model.filled(chunk, cells.measured)
+
+    _, said = _predict(network, cells.n_cells, cells.chunks(), filled, device, progress)
     return said.table(network, cells.cell_ids), said.embedding
 
 
@@ -241,7 +281,12 @@ def embed_prepared(
         If the cells have other genes than the model.
     """
     cells.require_genes(model.genes)
-    return _predict(model, cells.n_cells, cells.chunks(), device, progress)[1].embedding
+
+    def as_they_are(rows: NDArray[np.intp], chunk: sparse.csr_matrix) -> _Cells:
+        return rows, chunk
+
+    chunks = cells.chunks()
+    return _predict(model, cells.n_cells, chunks, as_they_are, device, progress)[1].embedding
 
 
 def about_labels(
@@ -381,6 +426,10 @@ def predictions_of(
     )
 
 
+_Cells = tuple[NDArray[np.intp], sparse.csr_matrix]
+"""Places of cells, and their expression (cells, genes)."""
+
+
 @dataclass(frozen=True)
 class _Said:
     """Probabilities, embedding, and distance (None if the network knows none) of some cells."""
@@ -410,17 +459,30 @@ class _Said:
 def _predict(
     model: TrainedNetwork,
     n_cells: int,
-    chunks: Iterable[tuple[NDArray[np.intp], sparse.csr_matrix]],
+    chunks: Iterable[_Cells],
+    brought: Callable[[NDArray[np.intp], sparse.csr_matrix], _Cells],
     device: str,
     progress: bool,
 ) -> tuple[NDArray[np.intp], _Said]:
-    """Rows that came, and what is said of these cells."""
+    """Rows that came, and what is said of these cells.
+
+    Chunks are read one after the other, and meanwhile those before are brought to the model and
+    labelled, in as many threads as torch may use.
+    """
     model = model.to(device)
+
+    def label(chunk: _Cells) -> tuple[int, NDArray[np.intp], _Said]:
+        rows, cells = brought(*chunk)
+        return chunk[1].shape[0], rows, _Said.of(model, cells)
+
     nothing = sparse.csr_matrix((0, len(model.genes)), dtype=np.float32)
     rows, parts = [np.empty(0, dtype=np.intp)], [_Said.of(model, nothing)]
-    with ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar:
-        for here, chunk in chunks:
+    with (
+        ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar,
+        one_thread_each() as workers,
+    ):
+        for n_done, here, said in in_order(label, chunks, workers):
             rows.append(here)
-            parts.append(_Said.of(model, chunk))
-            bar.update(chunk.shape[0])
+            parts.append(said)
+            bar.update(n_done)
     return np.concatenate(rows), _Said.together(parts)

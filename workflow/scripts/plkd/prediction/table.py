@@ -156,20 +156,17 @@ def write_predictions(table: pd.DataFrame, path: str | Path) -> None:
         If the table breaks the contract (see :func:`validate_predictions`).
     """
     validate_predictions(table, source=f"the predictions for '{path}'")
-    fields = [pa.field(name, _SCHEMA.get(name, pa.float32())) for name in table.columns.astype(str)]
-    # Without pandas' own metadata: pandas cannot read back its name for a list column.
-    arrow = pa.Table.from_pandas(
-        table, schema=pa.schema(fields), preserve_index=False
-    ).replace_schema_metadata(None)
-    with whole_file(path) as temporary:
-        pq.write_table(arrow, temporary)
+    _write_parquet(table, path)
 
 
 def save_predictions(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a prediction table as ``.parquet`` or, with the sets as JSON lists, as ``.tsv``."""
+    """Write a table of all cells as ``.parquet`` or, with the sets as JSON lists, as ``.tsv``.
+
+    `table` is as of :meth:`plkd.prediction.predict.PredictedCells.table_of_all`.
+    """
     path = Path(path)
     if path.suffix == ".parquet":
-        write_predictions(table, path)
+        _write_parquet(table, path)
         return
     write_tsv(table.assign(prediction_set=prediction_sets_as_json(table)), path)
 
@@ -292,6 +289,16 @@ def prediction_sets_as_json(table: pd.DataFrame) -> list[str]:
     sets = list(map(tuple, prediction_sets(table).to_pylist()))
     texts = {names: json.dumps(names, ensure_ascii=False) for names in set(sets)}
     return [texts[names] for names in sets]
+
+
+def _write_parquet(table: pd.DataFrame, path: str | Path) -> None:
+    fields = [pa.field(name, _SCHEMA.get(name, pa.float32())) for name in table.columns.astype(str)]
+    # Without pandas' own metadata: pandas cannot read back its name for a list column.
+    arrow = pa.Table.from_pandas(
+        table, schema=pa.schema(fields), preserve_index=False
+    ).replace_schema_metadata(None)
+    with whole_file(path) as temporary:
+        pq.write_table(arrow, temporary)
 
 
 def _margin(matrix: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes, take_genes
 from plkd.io.h5ad_writer import chunked_h5ad
-from plkd.io.normalisation import to_log_normalised
+from plkd.io.normalisation import log_normalised_genes, to_log_normalised
 from plkd.io.scale import TARGET_SUM
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.preparation.chunks import chunks_of
@@ -166,7 +166,7 @@ def prepare_reference(
         genes = choose_genes(sums, side.genes, places, settings)
         columns, n_genes = _columns(genes), int(genes["selected"].sum())
         parts = [
-            take_genes(to_log_normalised(X, side.scale), columns, n_genes)
+            log_normalised_genes(X, side.scale, columns, n_genes)
             for _, _, X in chunks_of([side], "preparing", progress=progress)
         ]
         frame = _frame(side, genes[genes["selected"]], "")
@@ -217,8 +217,7 @@ def sample_of_query(
         (side,) = check_values([chosen], settings.min_genes_per_cell, progress=progress)
         columns, overlap = match_genes(opened.genes, genes)
         rows = side.rows[sample_rows(side.n_cells, n_cells)]
-        logged = to_log_normalised(opened.take(rows), side.scale)
-        return take_genes(logged, columns, overlap.n_wanted)
+        return log_normalised_genes(opened.take(rows), side.scale, columns, overlap.n_wanted)
 
 
 def measure(sides: Sequence[Side], *, progress: bool = True) -> tuple[GeneSums, dict[str, bool]]:
@@ -335,7 +334,7 @@ def write_sides(
         for side, _, X in chunks_of(sides, "writing"):
             places, n_genes = columns[side.role], frames[side.role].n_vars
             append = appends[side.role]
-            append("X", take_genes(to_log_normalised(X, side.scale), places, n_genes))
+            append("X", log_normalised_genes(X, side.scale, places, n_genes))
             if has_counts[side.role]:
                 counts = side.counts(X)
                 assert counts is not None  # every cell has them, or `measure` had said so

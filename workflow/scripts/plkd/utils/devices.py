@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import joblib
 import torch
 
@@ -41,6 +44,21 @@ def choose_device(wish: str, *, threads: int | None = None) -> str:
             f"{torch.cuda.device_count()} CUDA device(s) here: use device 'auto' or 'cpu'."
         )
     return wish
+
+
+@contextmanager
+def one_thread_each() -> Iterator[int]:
+    """Leave torch one thread for each of the threads that work side by side; give their number.
+
+    That is as many as torch had. A few threads that each do all of a piece of work wait less for
+    each other than torch's, which share every step.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def processes_for(n_cells: int, device: str) -> int:
