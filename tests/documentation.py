@@ -36,6 +36,7 @@ class Otherwise:
 OTHERWISE = (
     Otherwise("installs packages or runs everything", r"^make\b", "make -n"),
     Otherwise("changes the environment", r"^(pip|conda)\b", None),
+    Otherwise("builds a container", r"^(docker|apptainer)\b", None),
     Otherwise("there may be no such device", r"--device cuda:1", "--device cpu"),
     Otherwise("asks a server", r"^snakedeploy\b", None),
     Otherwise("builds conda environments", r".*--conda-create-envs-only.*", None),
