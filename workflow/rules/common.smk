@@ -95,6 +95,7 @@ def model_files(folder, *networks):
     names = [*networks, "background"]
     return {
         "model": f"{folder}/model.json",
+        "history": f"{folder}/history.tsv",
         **{name: f"{folder}/{name}.safetensors" for name in names},
     }
 

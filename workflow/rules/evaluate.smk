@@ -258,7 +258,7 @@ rule benchmark_table:
         metrics=runs("evaluation/metrics.tsv", EVALUATED),
         resampled=runs("evaluation/resampled.tsv", EVALUATED),
         per_label=runs("evaluation/per_label.tsv", EVALUATED),
-        weights=[runs(f"model/{model}.safetensors", EVALUATED) for model in MODELS],
+        weights=[step["weights"] for step in measured_steps()],
         outcomes=[outcome for _, outcome in outcomes()],
         methods=METHODS_FILE,
     output:

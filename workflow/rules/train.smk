@@ -7,7 +7,6 @@ rule teacher:
         gene_sets="<mask>/gene_sets.gmt",
     output:
         **TEACHER,
-        history="<run>/teacher/history.tsv",
         card="<run>/teacher/README.md",
     log:
         "<logs>/<run_name>/teacher.log",
@@ -58,11 +57,9 @@ use rule teacher as student with:
     input:
         **TEACHER,
         reference="<prepared>/reference.h5ad",
-        history="<run>/teacher/history.tsv",
         evidence=jury_of,
     output:
         **MODEL,
-        history="<run>/model/history.tsv",
         card="<run>/model/README.md",
     log:
         "<logs>/<run_name>/student.log",

@@ -85,8 +85,9 @@ def costs_of(snakemake) -> pd.DataFrame:
     """What every method took; ours by Snakemake's measurements of their steps."""
     rows = []
     about = {"version": f"plkd {__version__}", "machine": machine()}
-    for run in snakemake.params.steps:
-        rows.append({**run["names"], **cost_of_steps(**run["files"], about=about)})
+    for run, weights in zip(snakemake.params.steps, snakemake.input.weights, strict=True):
+        costs = cost_of_steps(**run["files"], weights=weights, about=about)
+        rows.append({**run["names"], **costs})
     for names, path in zip(snakemake.params.outcomes, snakemake.input.outcomes, strict=True):
         rows.append({**names, "variant": "", **cost_of_outcome(path)})
     return cost_table(rows)

@@ -44,8 +44,8 @@ def measured_steps():
         files = {
             "training": [mask, *(filled(f"{folder}/{step}.tsv", **names) for step in steps)],
             "prediction": [filled(f"{folder}/predict_{model}.tsv", **names)],
-            "weights": filled(f"<run>/model/{model}.safetensors", **names),
         }
         named = {**names, "seed": int(names["seed"]), "method": model}
-        found.append({"names": named, "files": files})
+        weights = filled(f"<run>/model/{model}.safetensors", **names)
+        found.append({"names": named, "files": files, "weights": weights})
     return found

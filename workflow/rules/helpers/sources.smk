@@ -87,7 +87,8 @@ def offline_folder(wildcards):
 
 
 def local_source(wildcards):
-    return local_path(source_of(wildcards)) or []
+    path = local_path(source_of(wildcards))
+    return local(path) if path else []
 
 
 def source_of_side(dataset, side):
