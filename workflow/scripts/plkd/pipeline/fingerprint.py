@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -51,11 +51,8 @@ def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
     waiting = [(script, start.read_text(encoding="utf-8"))]
     while waiting:
         for module in _imported_modules(*waiting.pop()):
-            for path in _files_of(module):
-                if path in found:
-                    continue
-                place = locate(path)
-                if place is not None:
+            for path, place in _files_of(module, locate):
+                if path not in found:
                     found[path] = place.read_text(encoding="utf-8")
                     waiting.append((path, found[path]))
     return found
@@ -78,11 +75,20 @@ def _imported_modules(path: str, source: str) -> set[str]:
     return {name for name in names if name == "plkd" or name.startswith("plkd.")}
 
 
-def _files_of(module: str) -> list[str]:
-    """Files that importing `module` runs: the packages around it and the module itself."""
+def _files_of(module: str, locate: Locate) -> Iterator[tuple[str, Path]]:
+    """Files that importing `module` runs: the packages around it and the module itself.
+
+    Nothing is looked for below a file: what is imported from there is a name in it.
+    """
     parts = module.split(".")
-    packages = ["/".join([*parts[:end], "__init__.py"]) for end in range(1, len(parts) + 1)]
-    return [*packages, "/".join(parts) + ".py"]
+    for end in range(1, len(parts) + 1):
+        stem = "/".join(parts[:end])
+        if place := locate(f"{stem}.py"):
+            yield f"{stem}.py", place
+            return
+        if not (place := locate(f"{stem}/__init__.py")):
+            return
+        yield f"{stem}/__init__.py", place
 
 
 @cache
