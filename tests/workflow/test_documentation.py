@@ -28,12 +28,21 @@ from documentation import (
     tried,
 )
 from plkd.cli import main
+from plkd.settings.models import override
+from plkd.settings.presets import PRESETS
 from plkd.simulation import plant_annotation, simulate_atac, simulate_cells, write_gtf
 from plkd.simulation.cells import write_cells
 from project import REPOSITORY, SETTINGS, copy_workflow, write_sets
 from simulated import MARKERS, make_cells
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("documentation")]
+
+
+@pytest.fixture
+def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the default preset train for a moment: that the commands run is what is tested here."""
+    quick = {key: value for key, value in SETTINGS.items() if key != "preset"}
+    monkeypatch.setitem(PRESETS, "default", override(PRESETS["fast"], quick, where="tests"))
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +137,7 @@ def shell(command: str, clone: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.usefixtures("short_trainings")
 @pytest.mark.parametrize("printed", printed_commands())
 def test_command(finished: Path, printed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     command, reason = tried(printed.replace("/path/to/data", "FOLDER"))
@@ -152,6 +162,7 @@ def run_here(arguments: list[str]) -> int:
         return int(end.code or 0)
 
 
+@pytest.mark.usefixtures("short_trainings")
 @pytest.mark.parametrize("code", printed_python())
 def test_python(clone: Path, tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code for a notebook, in which `reference` and `query` are AnnData objects."""
