@@ -9,7 +9,7 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell paper paper-plan test test-paper test-kill test-rivals test-oldest lint docs bench lock schema clean
+.PHONY: help install run shell paper paper-plan test test-paper test-kill test-cluster test-rivals test-oldest lint docs bench lock schema clean
 
 help:
 	@echo "make run      install, run the default configuration, say where labels, scores and report are"
@@ -20,6 +20,7 @@ help:
 	@echo "make test     install, then run all tests"
 	@echo "make test-paper  the whole paper on miniature twins of its data sets (half an hour)"
 	@echo "make test-kill   a run that is killed at every stage ends with the same files (minutes)"
+	@echo "make test-cluster  sets up Slurm here (Debian: slurm-wlm, munge), runs on it, loses a job and the node (minutes)"
 	@echo "make test-rivals  installs the published tools that we compare with, and tries each (minutes, 4 GB)"
 	@echo "make test-oldest  unit tests with the oldest versions that pyproject.toml allows"
 	@echo "make docs     build the documentation, executing its notebooks: docs/_build/html/index.html"
@@ -73,6 +74,9 @@ test-paper: $(VENV)/.dev
 
 test-kill: $(VENV)/.dev
 	pytest -m kill
+
+test-cluster: $(VENV)/.dev
+	pytest -m cluster
 
 test-rivals: $(VENV)/.dev
 	pytest -m rivals

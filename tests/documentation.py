@@ -36,10 +36,12 @@ class Otherwise:
 OTHERWISE = (
     Otherwise("installs packages or runs everything", r"^make\b", "make -n"),
     Otherwise("changes the environment", r"^(pip|conda)\b", None),
+    Otherwise("builds a container", r"^(docker|apptainer)\b", None),
     Otherwise("there may be no such device", r"--device cuda:1", "--device cpu"),
     Otherwise("asks a server", r"^snakedeploy\b", None),
     Otherwise("builds conda environments", r".*--conda-create-envs-only.*", None),
-    Otherwise("conda may be absent", r"--sdm conda", "--sdm env-modules -n"),
+    Otherwise("conda may be absent", r"--sdm (conda|apptainer)", "--sdm env-modules -n"),
+    Otherwise("its plugins are no part of the environment", r"--profile profiles/kubernetes", None),
     Otherwise("no such device or cluster", r"(--profile profiles/\w+)", r"\1 --sdm env-modules -n"),
     Otherwise("gigabytes of downloads", r"(--configfile config/paper\.yaml)", r"\1 -n"),
     Otherwise("a run of many minutes", r"(--configfile (?:config|sim)/\w+\.yaml)", r"\1 -n"),

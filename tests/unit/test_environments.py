@@ -47,6 +47,18 @@ def test_conda_python_is_one_we_support() -> None:
         assert python.removeprefix("python=") + ".0" in supported
 
 
+def test_containers_are_the_conda_environment_to_start_from() -> None:
+    conda = yaml.safe_load((ENVS / "workflow.yaml").read_text())["dependencies"]
+    (python,) = (text.removeprefix("python=") for text in conda if str(text).startswith("python="))
+    locks = {f"/locks/{name}.lock" for name in CONDA["workflow"]}
+    for name in ("Dockerfile", "plkd.def"):
+        lines = (ENVS / name).read_text().splitlines()
+        (image,) = (line.split()[1] for line in lines if line.lower().startswith("from"))
+        (install,) = (line.split() for line in lines if "pip install" in line)
+        assert image.startswith(f"python:{python}-"), name
+        assert locks == set(install[install.index("-r") :]) - {"-r"}, name
+
+
 def test_locks_fulfil_the_project() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     pinned: dict[str, Version] = {}

@@ -76,6 +76,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text for text in blocks_in(REPOSITORY / "README.md", "yaml") if text.startswith("datasets:")
     ]
     (folder / "my_data.yaml").write_text(my_data)
+    cluster = blocks_in(REPOSITORY / "docs" / "how_to" / "cluster.md", "yaml")
+    (partitions,) = [text for text in cluster if text.startswith("# partitions.yaml")]
+    (folder / "partitions.yaml").write_text(partitions)
     scored = yaml.safe_load(my_data)
     scored["datasets"][0]["query"]["labels_key"] = "cell_type"
     (folder / "FILE").write_text(yaml.safe_dump(scored))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from project import REPOSITORY, make_project, planned_jobs, planned_rules, snakemake
+from project import REPOSITORY, WITH_JURY, make_project, planned_jobs, planned_rules, snakemake
 
 pytestmark = pytest.mark.workflow
 STAGES = {"download", "prepare", "mask", "teacher", "student", "predict", "annotate", "evaluate"}
@@ -64,6 +64,52 @@ def test_profiles_are_found_and_valid(profile: str) -> None:
     options = ["--software-deployment-method", "env-modules"]
     dry_run = snakemake("-n", "--profile", f"profiles/{profile}", *options, folder=REPOSITORY)
     assert dry_run.returncode == 0, dry_run.stdout
+
+
+def test_steps_are_grouped_alike_wherever_they_go() -> None:
+    slurm, kubernetes = (
+        yaml.safe_load((REPOSITORY / "profiles" / name / "profile.yaml").read_text())
+        for name in ("slurm", "kubernetes")
+    )
+    for key in ("groups", "group-components", "cores", "resources"):
+        assert slurm[key] == kubernetes[key]
+
+
+@pytest.fixture(scope="module")
+def on_a_gpu(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A dry run on Slurm with GPUs, of one run and three other methods."""
+    project = make_project(tmp_path_factory.mktemp("gpu"))
+    project.configure(
+        variants={"default": WITH_JURY}, methods=["actinn", "logistic_regression"], device="cuda"
+    )
+    return project.snakemake("-n", "--profile", str(REPOSITORY / "profiles" / "slurm"))
+
+
+def test_what_runs_on_a_gpu_asks_for_one(
+    on_a_gpu: subprocess.CompletedProcess[str], jobs: list[dict[str, str]]
+) -> None:
+    asking = {
+        (job["rule"], re.findall(r"method=(\w+)", job.get("wildcards", ""))[-1:] == ["actinn"])
+        for job in planned_jobs(on_a_gpu)
+        if "gpu=1" in job.get("resources", "")
+    }
+    ours = {"teacher", "cross_fit", "student", "predict", "pathways"}
+    assert asking == {*((rule, False) for rule in ours), ("method_of_seed", True)}
+    # `auto` takes a GPU that it finds, and asks for none
+    assert not any("gpu" in job.get("resources", "") for job in jobs)
+
+
+def test_steps_of_seconds_go_to_slurm_together(
+    on_a_gpu: subprocess.CompletedProcess[str],
+) -> None:
+    groups = re.findall(r"Group job (\w+)", on_a_gpu.stdout)
+    assert sorted(groups) == ["explanations", "labels", "prepare", "scores", "tables"]
+    alone = {job["rule"] for job in planned_jobs(on_a_gpu)}
+    grouped = set(re.findall(r"^ {4}rule (\w+):", on_a_gpu.stdout, flags=re.MULTILINE))
+    # nothing that trains, asks for a GPU, or runs another tool is held up by others
+    assert not grouped & alone
+    assert alone >= {"mask", "teacher", "student", "predict", "method", "method_of_seed"}
+    assert len(grouped) > len(alone - {"download", "summary", "html_report", "default"})
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ rule predict:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory_mb,
+        gpu=GPUS,
     params:
         device=config["device"],
         code=code("predict.py"),

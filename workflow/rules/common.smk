@@ -46,7 +46,7 @@ def source_file(path):
     source = RULES_FOLDER.join(f"../../{path}")
     place = source.get_path_or_uri(secret_free=False)
     if os.path.isdir(RULES_FOLDER.get_path_or_uri(secret_free=False)):
-        return os.path.normpath(place)
+        return local(os.path.normpath(place))  # not in a storage that results may be kept in
     return workflow.sourcecache.get_path(source)
 
 

@@ -7,6 +7,7 @@ rule download:
         "<logs>/{collection}/download/{file}.log",
     benchmark:
         "<benchmarks>/{collection}/download/{file}.tsv"
+    localrule: True  # the nodes of a cluster often have no network
     conda:
         "../../envs/plkd.yaml"
     threads: 1

@@ -21,9 +21,10 @@ rule method:
     threads: 1
     resources:
         mem_mb=memory_mb,
+        gpu=gpus_of_method,
         # that of Snakemake, for the program that watches a method, whatever the method runs in; no
         # parameter, because where it is changes nothing
-        python=sys.executable,
+        python="python" if IN_CONTAINER else sys.executable,
     params:
         settings=method_settings,
         code=code_of,

@@ -42,6 +42,7 @@ rule pathways:
     threads: 1
     resources:
         mem_mb=memory_mb,
+        gpu=GPUS,
     params:
         interpretation=explaining("cells_per_label", "axis", "pathways"),
         device=config["device"],

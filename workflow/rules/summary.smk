@@ -42,6 +42,8 @@ rule html_report:
     localrule: True
     conda:
         "../../envs/plkd.yaml"
+    container:
+        None
     threads: 1
     resources:
         mem_mb=1000,

@@ -18,6 +18,7 @@ rule teacher:
     threads: 1  # a step is too small for two to gain anything
     resources:
         mem_mb=memory_mb,
+        gpu=GPUS,
     params:
         settings=teacher_settings,
         device=config["device"],
@@ -44,6 +45,7 @@ rule cross_fit:
     threads: 1
     resources:
         mem_mb=memory_mb,
+        gpu=GPUS,
     params:
         settings=jury_settings,
         device=config["device"],

@@ -37,6 +37,15 @@ STABILITY = (
 )
 
 
+def as_written(path):
+    """A path as a rule gives it, without the place in a storage that Snakemake keeps it in."""
+    stored = path.flags.get("storage_object")
+    if stored is None:
+        return path
+    prefix = workflow.storage_settings.default_storage_prefix.removesuffix("/")
+    return stored.query.removeprefix(f"{prefix}/")
+
+
 def outputs_of(*names, datasets=DATASETS, variants=VARIANTS):
     """All outputs of some rules, for these data sets and variants and every seed and model."""
     variants = list(variants)
@@ -44,7 +53,7 @@ def outputs_of(*names, datasets=DATASETS, variants=VARIANTS):
         path
         for name in names
         for path in expand(
-            getattr(rules, name).output,
+            map(as_written, getattr(rules, name).output),
             dataset=datasets,
             variant=variants,
             seed=config["seeds"],

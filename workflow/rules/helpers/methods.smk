@@ -3,7 +3,9 @@
 METHOD_ENVIRONMENTS = tomllib.loads(
     Path(source_file("envs/methods/environments.toml")).read_text(encoding="utf-8")
 )
-IN_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+DEPLOYMENT = workflow.deployment_settings.deployment_method
+IN_CONDA = DeploymentMethod.CONDA in DEPLOYMENT
+IN_CONTAINER = config["container"] is not None and DeploymentMethod.APPTAINER in DEPLOYMENT
 
 
 def script_of(wildcards):

@@ -146,7 +146,7 @@ def planned_datasets():
     ]
 
 
-def report_command(wildcards, input, output):
+def report_command(wildcards, output):
     """Command that makes the report, with the configuration of this run."""
     given = workflow.config_settings
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
@@ -161,4 +161,9 @@ def report_command(wildcards, input, output):
             "--config",
             *(f"{key}={json.dumps(value)}" for key, value in given.config.items()),
         ]
-    return shlex.join([*command, "--report", str(output), "--", str(input)])
+    stored = workflow.storage_settings
+    if stored.default_storage_provider:
+        command += ["--default-storage-provider", stored.default_storage_provider]
+        command += ["--default-storage-prefix", stored.default_storage_prefix]
+    summary = filled("<results>/summary.txt")
+    return shlex.join([*command, "--report", str(output), "--", summary])

@@ -81,6 +81,22 @@ def mask_of(wildcards):
 
 
 def memory_mb(wildcards, input, attempt):
-    """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more."""
-    size_mb = sum(map(os.path.getsize, input)) / 1e6
+    """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more.
+
+    Of a group of steps that goes to a cluster as one job, the files that it makes itself are not there
+    yet: small ones, beside the cells that it reads.
+    """
+    try:
+        size_mb = input.size_mb  # wherever they are stored
+    except WorkflowError:
+        size_mb = sum(os.path.getsize(path) for path in input if os.path.exists(path)) / 1e6
     return max(3000, int(8 * size_mb)) * attempt
+
+
+# What steps ask for whose models run on the device: a GPU where the configuration names one. `auto` takes
+# one that it finds, and asks for none; None is as if the resource were not there.
+GPUS = 1 if config["device"].startswith("cuda") else None
+
+
+def gpus_of_method(wildcards):
+    return GPUS if METHODS["device"][wildcards.method] == "gpu" else None
