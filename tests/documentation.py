@@ -48,7 +48,7 @@ OTHERWISE = (
     Otherwise("an hour", r"^(python tests/benchmarks/unknown_types\.py) .*", r"\1 --help"),
     Otherwise("a plan is enough", r"(--configfile FILE)", r"\1 -n"),
     # a command that is named in a sentence, without its arguments
-    Otherwise("named, not called", r"^(plkd [\w-]+)$", r"\1 --help"),
+    Otherwise("named, not called", r"^(plkd [\w-]+)( --[\w-]+)?$", r"\1 --help"),
 )
 
 

@@ -139,16 +139,13 @@ def make_project(folder: Path, workflow: Path = REPOSITORY) -> Project:
     """A folder with a reference, a query (that has a type of its own), gene sets, a configuration.
 
     The cells have their labels as names (`cell_type`), as the numbers of clusters (`cluster`, the
-    place of the name in `MARKERS`), and as booleans (`is_t_cell`).
+    place of the name in `MARKERS`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     reference = make_cells(300, 110, types=4, batches=2, seed=1)
     query = make_cells(200, 110, types=5, batches=["donor9"], seed=2)
     for name, cells in (("reference", reference), ("query", query)):
         cells.obs["cluster"] = [list(MARKERS).index(label) for label in cells.obs["cell_type"]]
-        cells.obs["is_t_cell"] = (
-            cells.obs["cell_type"].isin(["CD4 T cell", "CD8 T cell"]).to_numpy()
-        )
         cells.write_h5ad(folder / f"{name}.h5ad")
     sets = {**MARKERS, "Housekeeping": HOUSEKEEPING}
     write_sets(folder / "markers.gmt", sets)

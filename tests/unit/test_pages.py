@@ -110,7 +110,8 @@ def page(file: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def predicted(query: ad.AnnData) -> pd.DataFrame:
-    return plkd.annotate(query, trained_model(), inplace=False, progress=False)
+    table = plkd.annotate(query, trained_model(), inplace=False, progress=False)
+    return table[table["label"].notna()].reset_index(drop=True)
 
 
 def test_the_page_holds_what_the_model_says(page, predicted):

@@ -502,6 +502,24 @@ def test_labels_that_only_the_query_has(bench: Workbench, query: ad.AnnData) -> 
     assert done.truth["label"].isin(list(only)).sum() == sum(only.values())
 
 
+@pytest.mark.parametrize("kind", ["boolean", "nullable boolean", "number", "category of numbers"])
+def test_labels_that_are_no_text_become_text(
+    bench: Workbench, reference: ad.AnnData, query: ad.AnnData, kind: str
+) -> None:
+    for cells in (reference, query):
+        is_b = (cells.obs["cell_type"] == "B cell").to_numpy()
+        cells.obs["cell_type"] = {
+            "boolean": is_b,
+            "nullable boolean": pd.array(is_b, dtype="boolean"),
+            "number": is_b.astype(int),
+            "category of numbers": pd.Categorical(is_b.astype(int)),
+        }[kind]
+    made = bench(reference, query)
+    names = {"True", "False"} if "boolean" in kind else {"0", "1"}
+    for labels in (made.reference.obs["label"], made.truth["label"]):
+        assert set(labels.astype(object)) == names
+
+
 def test_unlabelled_query(bench: Workbench, reference: ad.AnnData, query: ad.AnnData) -> None:
     del query.obs["cell_type"]
     done = bench(reference, query, query_settings={"labels_key": None, "batch_key": None})

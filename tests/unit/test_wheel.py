@@ -117,8 +117,9 @@ def test_the_commands_work_from_the_wheel_and_so_do_the_next_steps(
     ]
     next_steps = plkd("simulate", "sim", *small).splitlines()
     assert [step.split()[:2] for step in next_steps] == [["plkd", "train"], ["plkd", "annotate"]]
-    for step in next_steps:
-        plkd(*shlex.split(step)[1:])
+    train, annotate = (shlex.split(step)[1:] for step in next_steps)
+    plkd(*train, "--preset", "fast")  # for time alone
+    plkd(*annotate)
     labelled = ad.read_h5ad(empty / "sim" / "labelled.h5ad")
     assert (labelled.obs["plkd_label"] == labelled.obs["label"]).mean() > 0.8
     assert "3 labels" in plkd("info", "sim/model")

@@ -9,15 +9,10 @@ import pytest
 
 from project import REPOSITORY, WITH_JURY, Project, copy_workflow, make_project
 
-# Labels that are no text, each a data set that the whole default target is made of.
+# Labels that are no text.
 NUMBERS = {
     "reference": {"url": "reference.h5ad", "labels_key": "cluster", "batch_key": "batch"},
     "query": {"url": "query.h5ad", "labels_key": "cluster"},
-}
-BOOLEANS = {
-    "name": "booleans",
-    "reference": {"url": "reference.h5ad", "labels_key": "is_t_cell"},
-    "query": {"url": "query.h5ad", "labels_key": "is_t_cell"},
 }
 
 
@@ -31,9 +26,9 @@ def project(tmp_path: Path) -> Project:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was run to the end, with a copy of the workflow that tests may change.
 
-    Its labels are numbers in the one data set, booleans in the other, its Student learns from a
-    jury, and every simple method of the registry was run on both, and one that cannot run. Tests
-    of it are of the group `finished`, so that it is made once.
+    Its labels are numbers, its Student learns from a jury, and every simple method of the registry
+    was run, and one that cannot run. Tests of it are of the group `finished`, so that it is made
+    once.
     """
     root = tmp_path_factory.mktemp("finished")
     copy = copy_workflow(root / "workflow_copy")
@@ -41,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t", index_col="id")
     simple = list(methods.index[methods["kind"] == "baseline"])
     methods = [*simple, "tosica"]  # whose code is not there
-    project.configure(NUMBERS, BOOLEANS, methods=methods, variants={"default": WITH_JURY})
+    project.configure(NUMBERS, methods=methods, variants={"default": WITH_JURY})
     finished = project.snakemake()
     assert finished.returncode == 0, finished.stdout
     return project

@@ -50,12 +50,11 @@ def test_student_learns_the_planted_types(finished: Project) -> None:
 
 def test_every_simple_method_is_beside_the_models(finished: Project) -> None:
     methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t")
-    for dataset in ("simulated", "booleans"):
-        metrics = pd.read_csv(finished.run_folder(dataset) / "evaluation/metrics.tsv", sep="\t")
-        metrics = metrics.set_index("method")
-        assert set(metrics.index) == {"tosica", *methods.loc[methods["kind"] != "rival", "id"]}
-        simple = methods.loc[methods["kind"] == "baseline", "id"]
-        assert (metrics.loc[simple, "macro_f1"] > metrics.loc["random", "macro_f1"] + 0.2).all()
+    metrics = pd.read_csv(finished.run_folder() / "evaluation" / "metrics.tsv", sep="\t")
+    metrics = metrics.set_index("method")
+    assert set(metrics.index) == {"tosica", *methods.loc[methods["kind"] != "rival", "id"]}
+    simple = methods.loc[methods["kind"] == "baseline", "id"]
+    assert (metrics.loc[simple, "macro_f1"] > metrics.loc["random", "macro_f1"] + 0.2).all()
 
 
 def test_a_method_that_cannot_run_is_a_row_with_its_reason(finished: Project) -> None:
@@ -71,17 +70,11 @@ def test_a_method_that_cannot_run_is_a_row_with_its_reason(finished: Project) ->
     assert "folder not provided" in (folder / "benchmark.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("dataset", "column", "labels"),
-    [("simulated", "cluster", {"0", "1", "2", "3"}), ("booleans", "is_t_cell", {"False", "True"})],
-)
-def test_labels_that_are_no_text(
-    finished: Project, dataset: str, column: str, labels: set[str]
-) -> None:
+def test_labels_that_are_no_text(finished: Project) -> None:
     """They come out as text everywhere, and are the same cells' labels."""
-    run = finished.run_folder(dataset)
+    run, labels = finished.run_folder(), {"0", "1", "2", "3"}
     annotated = ad.read_h5ad(run / "annotated.h5ad")
-    planted = annotated.obs[column].astype(str)
+    planted = annotated.obs["cluster"].astype(str)
     assert annotated.obs["plkd_label"].cat.categories.isin(labels).all()
     assert (annotated.obs["plkd_label"].astype(str) == planted)[planted.isin(labels)].mean() > 0.8
     read = {"sep": "\t", "dtype": {"label": str}}
@@ -100,7 +93,7 @@ def test_prepared_query_holds_no_truth(finished: Project) -> None:
     query = ad.read_h5ad(finished.folder / "results" / "simulated" / "prepared" / "query.h5ad")
     planted = ad.read_h5ad(finished.folder / "query.h5ad").obs
     assert set(query.obs) == {"batch", "source_row"}
-    for column in ("cell_type", "cluster", "is_t_cell"):
+    for column in ("cell_type", "cluster"):
         assert not set(planted[column].astype(str)) & set(query.obs["batch"].astype(str))
 
 
@@ -172,12 +165,11 @@ def test_report_is_part_of_a_run(finished: Project) -> None:
         assert item in text
 
 
-@pytest.mark.parametrize("dataset", ["simulated", "booleans"])
-def test_the_report_leads_to_a_page_of_every_query(finished: Project, dataset: str) -> None:
+def test_the_report_leads_to_a_page_of_every_query(finished: Project) -> None:
     results = finished.folder / "results"
-    page = finished.run_folder(dataset) / "labels.html"
+    page = finished.run_folder() / "labels.html"
     link = page.relative_to(results).as_posix()
     assert f'href=\\"{link}\\"' in (results / "report.html").read_text()
-    annotated = ad.read_h5ad(finished.run_folder(dataset) / "annotated.h5ad")
+    annotated = ad.read_h5ad(finished.run_folder() / "annotated.h5ad")
     labelled = annotated.obs["plkd_label"].notna().sum()
     assert f'"n_cells": {labelled},' in page.read_text(encoding="utf-8")

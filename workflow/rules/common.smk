@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import tomllib
+from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -49,8 +50,12 @@ def source_file(path):
     return workflow.sourcecache.get_path(source)
 
 
+@cache
 def locate(path):
-    """Local path of a file beside the scripts, or None; see plkd.pipeline.fingerprint."""
+    """Local path of a file beside the scripts, or None; see plkd.pipeline.fingerprint.
+
+    Most scripts ask for the same files, and a remote repository takes its time for each.
+    """
     try:
         place = Path(source_file(f"workflow/scripts/{path}"))
     except (WorkflowError, OSError):

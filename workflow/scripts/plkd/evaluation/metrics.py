@@ -4,6 +4,9 @@ A cell is *shared* if the reference has its true label, and *unseen* if the refe
 method can name an unseen cell, it can only be unsure of it. Cells without a true label are left
 out of everything. Scores of labels are taken on the shared cells and do not look at the `unknown`
 flag: a method cannot raise its accuracy by refusing cells.
+
+Most steps that import this module score nothing, and scikit-learn takes most of a second to load:
+it is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -16,14 +19,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import (
-    accuracy_score,
-    adjusted_rand_score,
-    f1_score,
-    precision_recall_fscore_support,
-    recall_score,
-    roc_auc_score,
-)
 
 from plkd.errors import InputError
 from plkd.prediction.table import prediction_sets
@@ -123,6 +118,8 @@ def annotation_metrics(
         "auroc_unseen": np.nan,
     }
     if 0 < seen.sum() < len(seen):
+        from sklearn.metrics import roc_auc_score
+
         metrics["auroc_unseen"] = float(roc_auc_score(~seen, matched["unknown_score"]))
     return metrics
 
@@ -205,6 +202,8 @@ def per_label_table(
     shared = matched[matched["true_label"].isin(set(reference_counts))]
     true, predicted, names = _codes(shared)
     present = np.unique(true)
+    from sklearn.metrics import precision_recall_fscore_support
+
     precision, recall, f1, n = precision_recall_fscore_support(
         true, predicted, labels=present, zero_division=0
     ) if len(present) else (np.zeros(0),) * 4  # fmt: skip
@@ -324,6 +323,8 @@ def _label_metrics(shared: pd.DataFrame) -> dict[str, float]:
     if shared.empty:
         names = "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "adjusted_rand_index"
         return dict.fromkeys(names, np.nan)
+    from sklearn.metrics import accuracy_score, adjusted_rand_score, f1_score, recall_score
+
     true, predicted, _ = _codes(shared)
     scores: dict[str, Any] = {"labels": np.unique(true), "zero_division": 0}
     return {

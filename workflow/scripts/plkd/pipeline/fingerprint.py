@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 Locate = Callable[[str], Path | None]
 """Path of a source file relative to the folder of the scripts -> where it lies, or None."""
@@ -37,7 +38,7 @@ def code_fingerprint(script: str, locate: Locate) -> str:
     digest = hashlib.sha256()
     for name, source in sorted(reachable_modules(script, locate).items()):
         digest.update(name.encode())
-        digest.update(_meaning(source))
+        digest.update(_read(source).meaning)
     return digest.hexdigest()[:12]
 
 
@@ -51,26 +52,21 @@ def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
     waiting = [(script, start.read_text(encoding="utf-8"))]
     while waiting:
         for module in _imported_modules(*waiting.pop()):
-            for path in _files_of(module):
-                if path in found:
-                    continue
-                place = locate(path)
-                if place is not None:
+            for path, place in _files_of(module, locate):
+                if path not in found:
                     found[path] = place.read_text(encoding="utf-8")
                     waiting.append((path, found[path]))
     return found
 
 
-# Scripts share most modules: each is parsed once for all of them.
-@cache
 def _imported_modules(path: str, source: str) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
     packages = path.split("/")[:-1]
-    for node in ast.walk(what_runs(source)):
+    for node in _read(source).imports:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             around = packages[: len(packages) + 1 - node.level] if node.level else []
             module = ".".join([*around, *filter(None, [node.module])])
             names.update(f"{module}.{alias.name}" for alias in node.names)
@@ -78,23 +74,42 @@ def _imported_modules(path: str, source: str) -> set[str]:
     return {name for name in names if name == "plkd" or name.startswith("plkd.")}
 
 
-def _files_of(module: str) -> list[str]:
-    """Files that importing `module` runs: the packages around it and the module itself."""
+def _files_of(module: str, locate: Locate) -> Iterator[tuple[str, Path]]:
+    """Files that importing `module` runs: the packages around it and the module itself.
+
+    Nothing is looked for below a file: what is imported from there is a name in it.
+    """
     parts = module.split(".")
-    packages = ["/".join([*parts[:end], "__init__.py"]) for end in range(1, len(parts) + 1)]
-    return [*packages, "/".join(parts) + ".py"]
+    for end in range(1, len(parts) + 1):
+        stem = "/".join(parts[:end])
+        if place := locate(f"{stem}.py"):
+            yield f"{stem}.py", place
+            return
+        if not (place := locate(f"{stem}/__init__.py")):
+            return
+        yield f"{stem}/__init__.py", place
 
 
-@cache
-def _meaning(source: str) -> bytes:
-    """Source code without what cannot change a result."""
-    return ast.dump(what_runs(source)).encode()
+class _Read(NamedTuple):
+    """What matters of a source text."""
+
+    imports: list[ast.Import | ast.ImportFrom]
+    meaning: bytes
+
+
+@cache  # scripts share most modules
+def _read(source: str) -> _Read:
+    tree = what_runs(source)
+    found = [one for one in _statements(tree) if isinstance(one, ast.Import | ast.ImportFrom)]
+    return _Read(found, ast.dump(tree).encode())
 
 
 def what_runs(source: str) -> ast.Module:
     """Syntax tree without docstrings and without blocks for type checkers."""
-    tree: ast.Module = _OnlyWhatRuns().visit(ast.parse(source))
-    for node in ast.walk(tree):
+    tree = ast.parse(source)
+    for node in [tree, *_statements(tree)]:
+        for block in _blocks(node):
+            block[:] = _without_type_checking(block)
         if isinstance(
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         ) and (ast.get_docstring(node, clean=False) is not None):
@@ -102,9 +117,32 @@ def what_runs(source: str) -> ast.Module:
     return tree
 
 
-class _OnlyWhatRuns(ast.NodeTransformer):
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        self.generic_visit(node)
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return node.orelse
-        return node
+def _without_type_checking(block: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in block:
+        if (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        ):
+            yield from _without_type_checking(node.orelse)
+        else:
+            yield node
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """All statements; expressions, which hold none, are most of a tree and are not gone through."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        for block in _blocks(waiting.pop()):
+            yield from block
+            waiting += block
+
+
+def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    """The lists of statements directly below a node."""
+    for name in ("body", "orelse", "finalbody"):
+        if isinstance(block := getattr(node, name, None), list):
+            yield block
+    for name in ("handlers", "cases"):  # of try and match
+        for part in getattr(node, name, ()):
+            yield part.body
