@@ -107,6 +107,7 @@ lint: $(VENV)/.dev
 bench: install
 	python tests/benchmarks/speed.py
 	python tests/benchmarks/prepare.py
+	python tests/benchmarks/annotate.py
 
 lock:
 	$(PYTHON) envs/make_locks.py $(if $(UPGRADE),--upgrade)

@@ -1,0 +1,141 @@
+"""Time and memory of annotating large generated files, beside reading them and other methods.
+
+Run it with ``make bench``, or as ``python tests/benchmarks/annotate.py --help`` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+from scipy import sparse
+
+HERE = Path(__file__).resolve()
+LIBRARY = HERE.parents[2] / "workflow" / "scripts"
+sys.path[:0] = [str(HERE.parent), str(LIBRARY)]
+
+from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E402
+
+from plkd import api  # noqa: E402
+from plkd.io.cells import open_cells  # noqa: E402
+from plkd.model.trained_model import load_model  # noqa: E402
+from plkd.prediction.model_input import model_input  # noqa: E402
+from plkd.prediction.predict import predict_cells  # noqa: E402
+from prepare import GENES, generate  # noqa: E402
+
+CELLS = (100_000, 1_000_000)
+REFERENCE = 5_000  # cells of the file that the model learns from
+STRETCH = 4_000_000  # values read at a time where nothing else is done
+# The names of the generated genes are in no gene set.
+MASK = {"mask": {"kind": "random"}}
+
+
+def train(path: Path, folder: Path) -> None:
+    """Train on the first cells of a file."""
+    with open_cells(path) as cells:
+        rows = np.arange(min(REFERENCE, cells.n_cells))
+        reference = ad.AnnData(cells.take(rows), obs=cells.obs.iloc[rows], var=cells.var)
+    api.train(reference, "cell_type", batch_key="donor", overrides=MASK, progress=False).save(
+        folder
+    )
+
+
+def read(path: Path) -> None:
+    """Read the values and their places, as they lie."""
+    with h5py.File(path) as file:
+        for name in ("X/data", "X/indices"):
+            for start in range(0, file[name].shape[0], STRETCH):
+                file[name][start : start + STRETCH]
+
+
+def label(path: Path, model: Path, network: str) -> None:
+    """Label all cells with one of the networks."""
+    predict_cells(load_model(model).require(network), path, progress=False)
+
+
+def regress(path: Path, model: Path) -> None:
+    """Label all cells by a logistic regression on the model's genes."""
+    from sklearn.linear_model import LogisticRegression
+
+    student = load_model(model).require("student")
+    background = student.background
+    assert background is not None
+    regression = LogisticRegression(max_iter=200).fit(background.cells, background.codes)
+    with model_input(path, student) as given:
+        for _, chunk in given.chunks():
+            regression.predict_proba(sparse.csr_matrix(chunk))
+
+
+def measured(function: Callable[..., None], *arguments: object) -> tuple[float, float, float]:
+    """Seconds, those of the processor, and peak memory, MB, of a call."""
+    start, worked = time.perf_counter(), time.process_time()
+    function(*arguments)
+    return time.perf_counter() - start, time.process_time() - worked, peak_memory()
+
+
+def command(*arguments: object) -> tuple[float, float, float]:
+    """The same of a command ``plkd``, from its start to its end."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plkd", "annotate", *map(str, arguments), "--quiet"],
+        env={**os.environ, "PYTHONPATH": str(LIBRARY)},
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit("plkd annotate failed")
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def compare(n_cells: int, folder: Path) -> Table:
+    path, model = folder / "cells.h5ad", folder / "model"
+    alone(generate, path, n_cells)
+    alone(train, path, model)
+    copy, table = folder / "labelled.h5ad", folder / "labels.parquet"
+    runs = {
+        "reading the matrix": lambda: alone(measured, read, path),
+        "labels (Student)": lambda: alone(measured, label, path, model, "student"),
+        "labels (Teacher)": lambda: alone(measured, label, path, model, "teacher"),
+        "labels (logistic regression)": lambda: alone(measured, regress, path, model),
+        "plkd annotate --table": lambda: command(path, "--model", model, "--table", table),
+        "plkd annotate -o --table": lambda: command(
+            path, "--model", model, "-o", copy, "--table", table
+        ),
+    }
+    rows = [["", "time", "to reading", "cells per second", "processor time", "peak memory"]]
+    reading = 0.0
+    for name, run in runs.items():
+        seconds, worked, peak = run()
+        reading = reading or seconds
+        rows.append([name, f"{seconds:.1f} s", f"{seconds / reading:.1f}"])
+        rows[-1] += [f"{n_cells / seconds:,.0f}", f"{worked:.1f} s", f"{peak:,.0f} MB"]
+        print(*rows[-1], sep="  ", flush=True)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("results/benchmark/annotate.md"))
+    parser.add_argument("--cells", type=int, nargs="+", default=CELLS, help="sizes of the query")
+    parser.add_argument("--folder", type=Path, help="where the data go for the while")
+    choice = parser.parse_args(arguments)
+    choice.output.parent.mkdir(parents=True, exist_ok=True)
+    text = f"{processor()}, {os.cpu_count()} cores.\n"
+    for size in choice.cells:
+        with tempfile.TemporaryDirectory(dir=choice.folder) as folder:
+            rows = compare(size, Path(folder))
+        text += f"\n{as_text(f'Annotating {size:,} cells x {GENES:,} genes', rows)}"
+    print(text)
+    choice.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
