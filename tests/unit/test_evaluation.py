@@ -153,6 +153,7 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
                 **{name: [metrics[name]] for name in ("metrics", "resampled", "per_label")},
                 "methods": REGISTRY,
                 "outcomes": [run / "outcome.json"],
+                "weights": [],
             },
             params={
                 "runs": [names],

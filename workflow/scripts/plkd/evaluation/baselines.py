@@ -22,7 +22,13 @@ from scipy.special import softmax
 
 from plkd.errors import InputError
 from plkd.model.folds import make_folds
-from plkd.model.linear import fit_linear, fit_logistic_regression, narrow
+from plkd.model.linear import (
+    COMPONENTS,
+    fit_linear,
+    fit_logistic_regression,
+    narrow,
+    principal_components,
+)
 from plkd.model.reference import Reference
 from plkd.preparation.prepared import sample_rows
 from plkd.utils.logs import logger
@@ -164,12 +170,10 @@ def pca_logistic_regression(
     those of :func:`logistic_regression`.
     """
     labels, codes = _aligned(reference, query)
-    components = _components(reference)
     with timed("training"):
-        cells = components.fit_transform(narrow(reference.X))
-        model = fit_logistic_regression(cells, codes, len(labels))
+        model = fit_logistic_regression(reference.X, codes, len(labels), components=COMPONENTS)
     with timed("prediction"):
-        return labels, model.probabilities(components.transform(narrow(query.X)))
+        return labels, model.probabilities(query.X)
 
 
 def linear_svm(
@@ -203,20 +207,13 @@ def nearest_neighbours(
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(_components(reference), KNeighborsClassifier(min(15, reference.n_obs)))
+    neighbours = KNeighborsClassifier(min(15, reference.n_obs))
+    model = make_pipeline(principal_components(reference.shape), neighbours)
     labels, codes = _aligned(reference, query)
     with timed("training"):
         model.fit(narrow(reference.X), codes)
     with timed("prediction"):
         return labels, model.predict_proba(narrow(query.X)).astype(np.float32)
-
-
-def _components(reference: ad.AnnData) -> Any:
-    """The first 50 principal components, not fitted yet."""
-    from sklearn.decomposition import PCA
-
-    n_components = min(50, *(size - 1 for size in reference.shape))
-    return PCA(n_components, svd_solver="arpack", random_state=0)
 
 
 def _aligned(reference: ad.AnnData, query: ad.AnnData) -> tuple[list[str], NDArray[np.intp]]:

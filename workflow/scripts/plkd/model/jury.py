@@ -17,19 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plkd.model.distillation import distil
-from plkd.model.linear import LinearModel, fit_logistic_regression
+from plkd.model.linear import COMPONENTS, LinearModel, fit_logistic_regression
 from plkd.model.reference import Reference
 from plkd.model.student import Student
 from plkd.model.trained_network import TrainedNetwork
 from plkd.settings.models import Settings
 
 NETWORK = "network"
-LINEAR: dict[str, dict[str, float | bool]] = {
+LINEAR: dict[str, dict[str, float | bool | int]] = {
     "ridge": {"balanced": True, "inverse_penalty": 1e-3},
     "scaled_ridge": {"balanced": True, "scaled": True, "inverse_penalty": 1e-2},
     "scaled": {"scaled": True},
     "balanced": {"balanced": True},
     "plain": {},
+    "components": {"components": COMPONENTS},
 }
 MEMBERS = (NETWORK, *LINEAR)
 """All but the Teacher, whose weight is a part of the network's (:func:`shared_with_teacher`)."""

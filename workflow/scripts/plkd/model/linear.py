@@ -17,6 +17,7 @@ from scipy.special import softmax
 
 from plkd.utils.logs import logger
 
+COMPONENTS = 50
 _NEVER = -30.0  # logit of a label that the cells which were fitted did not have
 
 
@@ -52,6 +53,7 @@ def fit_logistic_regression(
     inverse_penalty: float = 1.0,
     balanced: bool = False,
     scaled: bool = False,
+    components: int | None = None,
 ) -> LinearModel:
     """Multinomial logistic regression (scikit-learn, lbfgs); its solution is unique.
 
@@ -71,6 +73,9 @@ def fit_logistic_regression(
         Divide every gene by its standard deviation. Otherwise the genes share one unit,
         log1p(CP10k), and the noise of rare genes does not get the weight of markers. Nothing is
         subtracted, so that sparse cells stay sparse.
+    components
+        Fit on so many principal components of the cells (fewer, where there are not so many cells
+        or genes). What tells labels apart in one batch alone is hardly among them.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -80,7 +85,21 @@ def fit_logistic_regression(
         max_iter=1000,
         class_weight="balanced" if balanced else None,
     )
+    if components is not None and min(cells.shape) > 1:
+        pca = principal_components(cells.shape, components)
+        within = fit_linear(model, pca.fit_transform(narrow(cells)), codes, n_labels)
+        weights = within.weights @ pca.components_.astype(np.float32)
+        return LinearModel(weights, within.bias - weights @ pca.mean_.astype(np.float32))
     return fit_linear(model, cells, codes, n_labels, scaled=scaled)
+
+
+def principal_components(shape: tuple[int, int], n_components: int = COMPONENTS) -> Any:
+    """Principal components of so many cells and genes (scikit-learn's PCA), not fitted yet."""
+    from sklearn.decomposition import PCA
+
+    return PCA(
+        min(n_components, *(size - 1 for size in shape)), svd_solver="arpack", random_state=0
+    )
 
 
 def fit_linear(

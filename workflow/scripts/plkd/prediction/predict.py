@@ -443,14 +443,27 @@ class _Said:
         return cls(*model.predict(cells), model.distance(cells))
 
     @classmethod
-    def together(cls, parts: list[_Said]) -> _Said:
-        """What was said of chunks, at least one."""
-        distances = [one.distance for one in parts if one.distance is not None]
+    def room_for(cls, model: TrainedNetwork, n_cells: int) -> _Said:
+        """Arrays to be filled; joining those of chunks would need all of them twice."""
+        like = cls.of(model, sparse.csr_matrix((0, len(model.genes)), dtype=np.float32))
         return cls(
-            np.concatenate([one.probabilities for one in parts]),
-            np.concatenate([one.embedding for one in parts]),
-            np.concatenate(distances) if distances else None,
+            _with_rows(like.probabilities, n_cells),
+            _with_rows(like.embedding, n_cells),
+            None if like.distance is None else _with_rows(like.distance, n_cells),
         )
+
+    def put(self, first: int, chunk: _Said) -> None:
+        """Fill rows from `first` on with what was said of a chunk."""
+        rows = slice(first, first + len(chunk.embedding))
+        self.probabilities[rows] = chunk.probabilities
+        self.embedding[rows] = chunk.embedding
+        if self.distance is not None:
+            self.distance[rows] = chunk.distance
+
+    def first(self, n_cells: int) -> _Said:
+        """The first rows."""
+        distance = None if self.distance is None else self.distance[:n_cells]
+        return _Said(self.probabilities[:n_cells], self.embedding[:n_cells], distance)
 
     def table(self, model: TrainedNetwork, cell_ids: Sequence[str] | pd.Index) -> pd.DataFrame:
         return predictions_of(model, cell_ids, self.probabilities, self.distance)
@@ -475,14 +488,18 @@ def _predict(
         rows, cells = brought(*chunk)
         return chunk[1].shape[0], rows, _Said.of(model, cells)
 
-    nothing = sparse.csr_matrix((0, len(model.genes)), dtype=np.float32)
-    rows, parts = [np.empty(0, dtype=np.intp)], [_Said.of(model, nothing)]
+    whole, rows, n_said = _Said.room_for(model, n_cells), np.empty(n_cells, dtype=np.intp), 0
     with (
         ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar,
         one_thread_each() as workers,
     ):
         for n_done, here, said in in_order(label, chunks, workers):
-            rows.append(here)
-            parts.append(said)
+            rows[n_said : n_said + len(here)] = here
+            whole.put(n_said, said)
+            n_said += len(here)
             bar.update(n_done)
-    return np.concatenate(rows), _Said.together(parts)
+    return rows[:n_said], whole.first(n_said)
+
+
+def _with_rows(like: NDArray[np.float32], n_rows: int) -> NDArray[np.float32]:
+    return np.empty((n_rows, *like.shape[1:]), dtype=like.dtype)
