@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import exchange
 import run_actinn
@@ -28,6 +31,7 @@ from plkd.evaluation.baselines import (
 )
 from plkd.evaluation.metrics import annotation_metrics
 from plkd.evaluation.tables import evaluate
+from plkd.model.linear import fit_logistic_regression
 from plkd.model.reference import Reference
 from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_model
@@ -137,6 +141,17 @@ def test_options_of_logistic_regression_are_those_of_the_library(reference, quer
     )
     _, found = BASELINES["logistic_regression_ridge"](reference, query, 0)
     np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_regression_on_components_is_one_regression_on_genes(dense, reference, query):
+    """Expected: scikit-learn's pipeline, which projects the cells."""
+    here, there = (part.X.toarray() if dense else part.X for part in (reference, query))
+    codes = pd.factorize(reference.obs["label"], sort=True)[0]
+    pca = PCA(20, svd_solver="arpack", random_state=0)
+    expected = make_pipeline(pca, LogisticRegression(max_iter=1000)).fit(here, codes)
+    model = fit_logistic_regression(here, codes, codes.max() + 1, components=20)
+    np.testing.assert_allclose(model.probabilities(there), expected.predict_proba(there), atol=1e-4)
 
 
 def test_nearest_neighbours_vote(query):

@@ -122,11 +122,12 @@ def test_the_teacher_has_a_part_of_the_weight_of_the_network(found: CrossFit) ->
     class Trained:
         network = nn.Linear(80, N_TYPES)
 
-    jurors = {name: replace(one, weight=1 / 6) for name, one in found.jurors.items()}
+    each = 1 / len(found.jurors)
+    jurors = {name: replace(one, weight=each) for name, one in found.jurors.items()}
     shared = shared_with_teacher(jurors, Trained())  # type: ignore[arg-type]
     assert sum(one.weight for one in shared.values()) == pytest.approx(1.0)
-    assert shared["teacher"].weight == pytest.approx(1 / 18)
-    assert shared["network"].weight == pytest.approx(2 / 18)
+    assert shared["teacher"].weight == pytest.approx(each / 3)
+    assert shared["network"].weight == pytest.approx(2 * each / 3)
 
 
 # ------------------------------------------------------------------------------- folds

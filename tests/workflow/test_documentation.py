@@ -75,7 +75,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (my_data,) = [
         text for text in blocks_in(REPOSITORY / "README.md", "yaml") if text.startswith("datasets:")
     ]
-    (folder / "my_data.yaml").write_text(my_data)
+    short = yaml.safe_dump({"variants": {"default": SETTINGS}})
+    (folder / "my_data.yaml").write_text(f"{my_data}\n{short}")
     cluster = blocks_in(REPOSITORY / "docs" / "how_to" / "cluster.md", "yaml")
     (partitions,) = [text for text in cluster if text.startswith("# partitions.yaml")]
     (folder / "partitions.yaml").write_text(partitions)
