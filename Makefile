@@ -67,7 +67,7 @@ paper: install
 	@echo "The paper, each number beside what was found here: results/paper/paper.html"
 
 test: $(VENV)/.dev
-	pytest -n auto --dist loadgroup --no-loadscope-reorder
+	pytest -n auto --dist loadgroup --no-loadscope-reorder --max-worker-restart 0
 
 test-paper: $(VENV)/.dev
 	pytest -m paper

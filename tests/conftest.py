@@ -20,12 +20,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Make a file one unit of work, so that its fixtures are made once, and start with the longest.
 
+    Before them come tests that want a process in which no other has run.
+
     Marks of a narrower or wider unit (`xdist_group`) are kept.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}.{item.path.stem}"))
-    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("fresh") is None,
+            item.get_closest_marker("workflow") is None,
+        )
+    )
 
 
 @pytest.fixture(scope="session")

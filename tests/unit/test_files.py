@@ -33,6 +33,9 @@ from plkd.utils.hdf5 import hdf5_file, write_h5ad
 from plkd.utils.logs import logger, run_script, start_logging
 from plkd.utils.tables import write_tsv
 
+# On a full disk HDF5 cannot close a file that another test left open, and ends the process.
+pytestmark = pytest.mark.fresh
+
 NOISE = np.random.default_rng(0).normal(size=(400, 500)).astype(np.float32)
 
 
