@@ -28,10 +28,10 @@ HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[2] / "workflow" / "scripts")]
 
 from measuring import as_text  # noqa: E402
+from unknown_types import as_model_sees  # noqa: E402
 
 import plkd  # noqa: E402
 from plkd.evaluation.baselines import BASELINES  # noqa: E402
-from plkd.prediction.model_input import model_input  # noqa: E402
 from plkd.simulation.cells import write_gmt  # noqa: E402
 
 SIMPLE = [name for name in BASELINES if name not in ("majority", "random")]
@@ -95,18 +95,14 @@ def measure(point: Mapping[str, Any], seed: int, preset: str, folder: Path) -> l
         progress=False,
     )
     seconds = time.process_time() - begin
-    student = model.require("student")
     sides = {}
     for role, cells in (("reference", reference), ("query", query)):
-        with model_input(cells, student) as given:
-            rows, parts = zip(*given.chunks(), strict=True)
-        kept = cells.obs["label"].astype(str).to_numpy()[np.concatenate(rows)]
-        X = sparse.vstack(parts, format="csr")
-        sides[role] = ad.AnnData(X, obs=pd.DataFrame({"label": kept}), var=given_genes(model))
-        network = given.network
+        network, X, kept = as_model_sees(cells, model, "label")  # that of the query stays
+        genes = pd.DataFrame(index=network.genes)
+        sides[role] = ad.AnnData(X, obs=pd.DataFrame({"label": kept}), var=genes)
     truth = sides["query"].obs["label"].to_numpy()
     probabilities, _ = network.predict(sides["query"].X)
-    labels = np.asarray(student.labels)[probabilities.argmax(axis=1)]
+    labels = np.asarray(network.labels)[probabilities.argmax(axis=1)]
     found = [{"method": "student", "seconds": seconds, **scores(labels, truth)}]
     found[0]["confidence"] = float(probabilities.max(axis=1).mean())
     for name in SIMPLE:
@@ -117,11 +113,6 @@ def measure(point: Mapping[str, Any], seed: int, preset: str, folder: Path) -> l
             {"method": name, "seconds": time.process_time() - begin, **scores(said, truth)}
         )
     return found
-
-
-def given_genes(model: plkd.Model) -> pd.DataFrame:
-    """Table of the model's genes."""
-    return pd.DataFrame(index=model.require("student").genes)
 
 
 def summary(table: pd.DataFrame) -> list[list[str]]:

@@ -84,12 +84,12 @@ def measure(
 
 
 def as_model_sees(
-    cells: ad.AnnData, model: plkd.Model
+    cells: ad.AnnData, model: plkd.Model, labels_key: str = "cell_type"
 ) -> tuple[TrainedNetwork, sparse.csr_matrix, NDArray[np.object_]]:
     """Give the Student as it labels these cells, the cells in its genes, and their labels."""
     with model_input(cells, model.require("student")) as given:
         rows, chunks = zip(*given.chunks(), strict=True)
-    labels = cells.obs["cell_type"].astype(str).to_numpy(dtype=object)
+    labels = cells.obs[labels_key].astype(str).to_numpy(dtype=object)
     return given.network, sparse.vstack(chunks, format="csr"), labels[np.concatenate(rows)]
 
 
