@@ -119,7 +119,7 @@ def annotation_of(
     """
     left_out, table = predicted.left_out, predicted.table
     predicted.warn_of_left_out()
-    rows = np.concatenate([predicted.source_rows, left_out["source_row"]]).astype(np.intp)
+    rows = predicted.rows_of_all
     ids = np.concatenate([predicted.source_ids, left_out["cell_id"]]).astype(object)
     order = np.argsort(rows, kind="stable")
     labelled = order < len(table)

@@ -72,6 +72,11 @@ class PredictedCells:
     left_out: pd.DataFrame = field(default_factory=no_cells_left_out)
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def rows_of_all(self) -> NDArray[np.intp]:
+        """Places in the query of the labelled cells, then of those that were left out."""
+        return np.concatenate([self.source_rows, self.left_out["source_row"]]).astype(np.intp)
+
     def warn_of_left_out(self) -> None:
         """Count the cells of which nothing can be said, in a warning."""
         if len(self.left_out):
@@ -102,9 +107,8 @@ class PredictedCells:
         others["prediction_set"] = pd.Series(
             [[]] * len(others), dtype=self.table["prediction_set"].dtype
         )
-        rows = np.concatenate([self.source_rows, self.left_out["source_row"]])
         whole = pd.concat([self.table, others.astype({"unknown": bool})], ignore_index=True)
-        return whole.iloc[np.argsort(rows, kind="stable")].reset_index(drop=True)
+        return whole.iloc[np.argsort(self.rows_of_all, kind="stable")].reset_index(drop=True)
 
     def without(self, cells: NDArray[np.bool_], reason: str) -> PredictedCells:
         """The same, some labelled cells (a bool for each) left out for a reason."""
