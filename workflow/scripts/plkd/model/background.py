@@ -60,14 +60,7 @@ class Background:
         """
         n_labels = len(reference.labels)
         sizes = np.bincount(reference.codes, minlength=n_labels)
-        members = sparse.csr_matrix(
-            (
-                1.0 / np.maximum(sizes, 1)[reference.codes],
-                (reference.codes, np.arange(len(reference.codes))),
-            ),
-            shape=(n_labels, len(reference.codes)),
-        )
-        means = (members @ reference.cells).toarray().astype(np.float32)
+        means = reference.label_means()
         imputer = Imputer.fit(reference, seed)
         if n_cells == 0:
             return cls(sparse.csr_matrix(means), np.arange(n_labels), means, imputer)

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
 from plkd.model import losses
+from plkd.model.alignment import Offsets
 from plkd.model.loop import Objective, Training, gene_weights
 from plkd.model.reference import Reference
 from plkd.model.student import Student
-from plkd.model.trained_network import TrainedNetwork, dense_batch
+from plkd.model.trained_network import TrainedNetwork, moved_batch
 from plkd.settings.models import Settings
 
 SoftLabels = Callable[[Tensor], Tensor]
@@ -84,12 +86,23 @@ def hard_label_objective(network: Student, reference: Reference, device: str) ->
     return objective
 
 
-def soft_labels(teach: SoftLabels, cells: sparse.csr_matrix, device: str = "cpu") -> Tensor:
-    """What is said of cells, float32 logits (cells, labels), on the CPU; computed on a device."""
+def soft_labels(
+    teach: SoftLabels,
+    cells: sparse.csr_matrix,
+    device: str = "cpu",
+    *,
+    offsets: Offsets | None = None,
+    batches: NDArray[np.str_] | None = None,
+) -> Tensor:
+    """What is said of cells, float32 logits (cells, labels), on the CPU; computed on a device.
+
+    Of cells of batches, (cells,), their offsets are taken off.
+    """
     parts = []
     for start in range(0, cells.shape[0], _CELLS):
+        x = moved_batch(cells, slice(start, start + _CELLS), offsets, batches, device)
         with torch.inference_mode():
-            parts.append(teach(dense_batch(cells[start : start + _CELLS], device)).cpu())
+            parts.append(teach(x).cpu())
     return torch.cat(parts).clone()
 
 

@@ -77,6 +77,16 @@ class Reference:
         part = self.take(rows)
         return replace(part, codes=codes, labels=[self.labels[i] for i in places]), places
 
+    def label_means(self) -> np.ndarray:
+        """Mean expression of every label, float32 array (labels, genes); zero if it has no cell."""
+        n_cells, n_labels = len(self.codes), len(self.labels)
+        sizes = np.bincount(self.codes, minlength=n_labels)
+        shares = 1.0 / np.maximum(sizes, 1)[self.codes]
+        members = sparse.csr_matrix(
+            (shares, (self.codes, np.arange(n_cells))), shape=(n_labels, n_cells)
+        )
+        return np.asarray((members @ self.cells).toarray(), dtype=np.float32)
+
     def some(self, n_cells: int, seed: int) -> np.ndarray:
         """Ascending rows of about `n_cells` cells, drawn by chance from every label alike.
 

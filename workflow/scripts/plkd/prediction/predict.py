@@ -134,6 +134,7 @@ def predict_cells(
     query: CellSource,
     reading: ReadingOptions = AS_IT_IS,
     *,
+    batch_key: str | None = None,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
     minimum_overlap: float = MINIMUM_OVERLAP,
@@ -150,6 +151,9 @@ def predict_cells(
         File or folder of cells, or an AnnData, which is not changed.
     reading
         How to read the query.
+    batch_key
+        Column of obs with the batches of the cells, see
+        :func:`plkd.prediction.model_input.model_input`.
     device
         A torch device.
     chunk_cells
@@ -167,10 +171,12 @@ def predict_cells(
         If the query cannot be read, its values cannot be normalised, it has no cells with counts,
         or too few of the model's genes.
     """
-    with open_cells(query, reading) as cells:
+    named = [] if batch_key is None else [batch_key]
+    with open_cells(query, reading, obs_columns=named) as cells:
         return predict_opened(
             model,
             cells,
+            batch_key=batch_key,
             device=device,
             chunk_cells=chunk_cells,
             minimum_overlap=minimum_overlap,
@@ -183,6 +189,7 @@ def predict_opened(
     model: TrainedNetwork,
     cells: CellFile,
     *,
+    batch_key: str | None = None,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
     minimum_overlap: float = MINIMUM_OVERLAP,
@@ -191,7 +198,7 @@ def predict_opened(
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are open already."""
     return predict_input(
-        as_model_input(cells, model, minimum_overlap=minimum_overlap),
+        as_model_input(cells, model, batch_key=batch_key, minimum_overlap=minimum_overlap),
         device=device,
         chunk_cells=chunk_cells,
         provenance=provenance,
@@ -210,7 +217,7 @@ def predict_input(
     """As :func:`predict_cells`, of cells that are brought to the model already."""
     model = given.network
     chunks = given.as_stored(chunk_cells)
-    rows, said = _predict(model, given.n_cells, chunks, given.brought, device, progress)
+    rows, said = _predict(model, given.batches, chunks, given.brought, device, progress)
     if not len(rows):
         raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
     ids = np.asarray(given.obs.index, dtype=object)
@@ -258,7 +265,7 @@ def predict_prepared(
     def filled(rows: NDArray[np.intp], chunk: sparse.csr_matrix) -> _Cells:
         return rows, model.filled(chunk, cells.measured)
 
-    _, said = _predict(network, cells.n_cells, cells.chunks(), filled, device, progress)
+    _, said = _predict(network, cells.batches, cells.chunks(), filled, device, progress)
     return said.table(network, cells.cell_ids), said.embedding
 
 
@@ -266,11 +273,10 @@ def model_for_prepared(
     model: TrainedNetwork, cells: PreparedCells
 ) -> tuple[TrainedNetwork, Adaptation]:
     """Give the network as it labels a prepared query, and what was seen in the query."""
-    found = adapt(
-        model,
-        model.filled(cells.take(rows_to_look_at(cells.n_cells)), cells.measured),
-        cells.measured,
-    )
+    batches = cells.batches
+    rows = rows_to_look_at(model, batches)
+    some = model.filled(cells.take(rows), cells.measured)
+    found = adapt(model, some, cells.measured, batches[rows])
     return found.of(model), found
 
 
@@ -290,7 +296,7 @@ def embed_prepared(
         return rows, chunk
 
     chunks = cells.chunks()
-    return _predict(model, cells.n_cells, chunks, as_they_are, device, progress)[1].embedding
+    return _predict(model, cells.batches, chunks, as_they_are, device, progress)[1].embedding
 
 
 def about_labels(
@@ -320,7 +326,7 @@ def about_labels(
     -------
     dict
         `version`, `model` (student or teacher), `labels` in the order of the probabilities,
-        `gene_overlap`, `depth`, `temperature` (by which logits were divided), `unknown_above` (the
+        `gene_overlap`, `depth`, `moved_by` (mean length of the batches' offsets), `temperature` (by which logits were divided), `unknown_above` (the
         score of flagged cells; 1 if none can be), `alpha`, `target_sum` (of the normalisation
         before log1p), `scale`, and the provenance.
     """
@@ -330,6 +336,7 @@ def about_labels(
         "labels": np.array(model.labels, dtype=object),
         "gene_overlap": float(gene_overlap),
         "depth": float(depth),
+        "moved_by": 0.0 if model.offsets is None else model.offsets.mean_length,
         "temperature": model.calibration.temperature,
         "unknown_above": model.unknown_above,
         "alpha": model.calibration.alpha,
@@ -443,13 +450,16 @@ class _Said:
     distance: NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, model: TrainedNetwork, cells: sparse.csr_matrix) -> _Said:
-        return cls(*model.predict(cells), model.distance(cells))
+    def of(
+        cls, model: TrainedNetwork, cells: sparse.csr_matrix, batches: NDArray[np.str_]
+    ) -> _Said:
+        return cls(*model.predict(cells, batches), model.distance(cells))
 
     @classmethod
     def room_for(cls, model: TrainedNetwork, n_cells: int) -> _Said:
         """Arrays to be filled; joining those of chunks would need all of them twice."""
-        like = cls.of(model, sparse.csr_matrix((0, len(model.genes)), dtype=np.float32))
+        nothing = sparse.csr_matrix((0, len(model.genes)), dtype=np.float32)
+        like = cls.of(model, nothing, np.empty(0, dtype=str))
         return cls(
             _with_rows(like.probabilities, n_cells),
             _with_rows(like.embedding, n_cells),
@@ -475,7 +485,7 @@ class _Said:
 
 def _predict(
     model: TrainedNetwork,
-    n_cells: int,
+    batches: NDArray[np.str_],
     chunks: Iterable[_Cells],
     brought: Callable[[NDArray[np.intp], sparse.csr_matrix], _Cells],
     device: str,
@@ -486,11 +496,11 @@ def _predict(
     Chunks are read one after the other, and meanwhile those before are brought to the model and
     labelled, in as many threads as torch may use.
     """
-    model = model.to(device)
+    model, n_cells = model.to(device), len(batches)
 
     def label(chunk: _Cells) -> tuple[int, NDArray[np.intp], _Said]:
         rows, cells = brought(*chunk)
-        return chunk[1].shape[0], rows, _Said.of(model, cells)
+        return chunk[1].shape[0], rows, _Said.of(model, cells, batches[rows])
 
     whole, rows, n_said = _Said.room_for(model, n_cells), np.empty(n_cells, dtype=np.intp), 0
     with (
