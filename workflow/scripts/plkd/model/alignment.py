@@ -1,10 +1,10 @@
 """The cells of a batch moved onto the reference, by what all of them have too much or too little.
 
-Whatever shifts all cells of a batch alike (chemistry, ambient RNA, the time a sample lay about) is in
-the mean of its cells, beside what its mixture of labels does to that mean. So the mean is compared
-with the mean of the reference's labels, in the mixture that a model sees in the batch; what is left
-is taken off every cell, the cells are labelled anew, and so on until nothing changes. Unlike mere
-centring, this leaves a batch of other proportions, or of a single label, as it is.
+Whatever shifts all cells of a batch alike (chemistry, ambient RNA, how long a sample lay about) is
+in the mean of its cells, beside what its mixture of labels does to that mean. So the mean is
+compared with the mean of the reference's labels, in the mixture that a model sees in the batch;
+what is left is taken off every cell, the cells are labelled anew, and so on until nothing changes.
+Unlike mere centring, this leaves a batch of other proportions, or of a single label, as it is.
 
 A batch of a type that the reference lacks would be moved onto what it resembles most. Therefore
 no batch is moved further than held-out batches of the reference ask for (twice as far at most), and

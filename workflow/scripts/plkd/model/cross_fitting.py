@@ -30,6 +30,7 @@ from plkd.model.alignment import Offsets, farthest_allowed, find_offsets, probab
 from plkd.model.calibration import fit_temperature
 from plkd.model.distillation import distil, soft_labels
 from plkd.model.folds import Folds, make_folds
+from plkd.model.gene_weights import label_means
 from plkd.model.jury import (
     ACROSS_STUDIES,
     MEMBERS,
@@ -186,11 +187,11 @@ def cross_fit(
         temperatures, evidence, likelihood = _evidence(logits, taking_part)
         largest_offset = 0.0
         if folds.by == "batch":
-            jobs = [
+            to_move = [
                 (taking_part, *fold, _jurors(members, temperatures, evidence))
                 for fold, (members, _) in zip(folds, fitted, strict=True)
             ]
-            moved, offsets = zip(*each(_moved_fold, jobs), strict=True)
+            moved, offsets = zip(*each(_moved_fold, to_move), strict=True)
             after = _together(moved, taking_part, folds)
             better = _evidence(after, taking_part)
             if _more_likely(better[2], likelihood):
@@ -251,7 +252,7 @@ def _moved_fold(
 ) -> tuple[dict[str, NDArray[np.float32]], Offsets]:
     """What members say of held-out cells that are moved to those that they were fitted on."""
     cells, batches = reference.cells[held_out], _batch_names(reference, held_out)
-    means = reference.only(fit)[0].label_means()
+    means = _label_means(reference.only(fit)[0])
     offsets = find_offsets(
         probabilities_of(Jury(jurors, device), device=device), means, cells, batches
     )
@@ -280,9 +281,13 @@ def _student_of_fold(
         return soft_labels(say, cells).numpy()
     batches = _batch_names(reference, held_out)
     offsets = find_offsets(
-        probabilities_of(say, device=student.device), part.label_means(), cells, batches
+        probabilities_of(say, device=student.device), _label_means(part), cells, batches
     )
     return soft_labels(say, cells, offsets=offsets, batches=batches).numpy()
+
+
+def _label_means(reference: Reference) -> NDArray[np.float64]:
+    return label_means(reference.cells, reference.codes, len(reference.labels))[0]
 
 
 def _batch_names(reference: Reference, rows: NDArray[np.intp]) -> NDArray[np.str_]:
@@ -363,8 +368,9 @@ def _evidence(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Temperatures and weights of the members by what they said of held-out cells.
 
-    And the log-likelihood of these cells' labels under the mixture, each by its importance. Cells whose label no other fold has say nothing. A label counts by the root of the root of its
-    size less than it has cells: rare labels are heard, and do not drown out the others.
+    And the log-likelihood of these cells' labels under the mixture, each by its importance. Cells
+    whose label no other fold has say nothing. A label counts by the root of the root of its size
+    less than it has cells: rare labels are heard, and do not drown out the others.
     """
     codes = reference.codes
     known = _known(logits[NETWORK], codes)

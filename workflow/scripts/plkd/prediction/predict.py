@@ -326,9 +326,10 @@ def about_labels(
     -------
     dict
         `version`, `model` (student or teacher), `labels` in the order of the probabilities,
-        `gene_overlap`, `depth`, `moved_by` (mean length of the batches' offsets), `temperature` (by which logits were divided), `unknown_above` (the
-        score of flagged cells; 1 if none can be), `alpha`, `target_sum` (of the normalisation
-        before log1p), `scale`, and the provenance.
+        `gene_overlap`, `depth`, `moved_by` (how far batches were moved onto the reference, the
+        mean of their offsets' lengths), `temperature` (by which logits were divided),
+        `unknown_above` (the score of flagged cells; 1 if none can be), `alpha`, `target_sum` (of
+        the normalisation before log1p), `scale`, and the provenance.
     """
     return {
         "version": __version__,
