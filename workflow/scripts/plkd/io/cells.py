@@ -71,6 +71,8 @@ READERS = ("auto", "h5ad", "h5mu", "10x_h5", "10x_mtx", "csv", "loom", "zarr")
 STORES = ("h5ad", "h5mu", "zarr")
 
 
+_MOST = np.finfo(np.float64).max
+
 CellSource: TypeAlias = str | Path | ad.AnnData
 """Where cells can come from: a file or folder, or an AnnData in memory or backed."""
 
@@ -220,6 +222,8 @@ class CellFile:
     ) -> str | None:
         """The first value that none can be, in words; `places` are those of the cells."""
         whole = scale.kind in ("counts", "invalid")
+        if X.nnz and X.data.min() >= 0 and X.data.max() <= (LARGEST_COUNT if whole else _MOST):
+            return None  # nor is one missing, which would be the smallest and the largest
         wrong = ~np.isfinite(X.data) | (X.data < 0) | (whole and X.data > LARGEST_COUNT)
         if not wrong.any():
             return None

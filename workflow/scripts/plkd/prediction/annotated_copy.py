@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -32,7 +31,7 @@ from plkd.prediction.predict import PredictedCells, predict_pieces
 from plkd.prediction.summary import LabelSummary
 from plkd.prediction.table import predictions_file
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
-from plkd.utils.files import require_room, whole_file, writable_folder
+from plkd.utils.files import copy_file, require_room, whole_file, writable_folder
 from plkd.utils.hdf5 import checked_hdf5_file, hdf5_file, write_h5ad
 from plkd.utils.logs import logger
 
@@ -270,7 +269,7 @@ def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
 def _copy(cells: CellFile, output: Path) -> None:
     """Copy all that is stored of the cells; `output` ends as :func:`require_copy_name` wants it."""
     if f".{cells.reader}" == output.suffix and _has_columns(cells):
-        shutil.copyfile(cells.path, output)
+        copy_file(cells.path, output)
         return
     if cells.reader == "h5mu":
         logger.info(

@@ -292,9 +292,30 @@ def warn_of_left_out(reasons: Mapping[str, int]) -> None:
 
 
 def predict_prepared(
-    model: TrainedNetwork, cells: PreparedCells, *, device: str = "cpu", progress: bool = True
+    model: TrainedNetwork,
+    cells: PreparedCells,
+    *,
+    adaptation: Adaptation | None = None,
+    rows: slice | None = None,
+    device: str = "cpu",
+    progress: bool = True,
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """Predict the labels of a prepared query, whose values and genes are the model's already.
+
+    Parameters
+    ----------
+    model
+        A Teacher or a Student.
+    cells
+        The query.
+    adaptation
+        What :func:`model_for_prepared` saw in it; by default it looks.
+    rows
+        One of :func:`parts_of`, to predict these cells alone.
+    device
+        A torch device.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -309,13 +330,24 @@ def predict_prepared(
         If the cells have other genes than the model.
     """
     cells.require_genes(model.genes)
-    network = model_for_prepared(model, cells)[0]
+    network = adaptation.of(model) if adaptation else model_for_prepared(model, cells)[0]
 
     def filled(chunk: sparse.csr_matrix) -> sparse.csr_matrix:
         return network.filled(chunk, cells.measured)
 
-    said = _of_prepared(network.to(device), cells, filled, progress)
-    return said.table(network, cells.cell_ids), said.embedding
+    rows = rows or slice(0, cells.n_cells)
+    said = _of_prepared(network.to(device), cells, filled, rows, progress)
+    return said.table(network, cells.cell_ids[rows]), said.embedding
+
+
+def parts_of(n_cells: int, n_parts: int) -> list[slice]:
+    """Rows of a query in so many parts, which give the labels that they give together.
+
+    Parts are whole blocks of cells, of which a small query has fewer than parts: some are empty.
+    """
+    n_blocks = -(-n_cells // _BLOCK)
+    edges = np.minimum(np.arange(n_parts + 1) * n_blocks // n_parts * _BLOCK, n_cells)
+    return [slice(start, stop) for start, stop in pairwise(edges.tolist())]
 
 
 def model_for_prepared(
@@ -341,7 +373,9 @@ def embed_prepared(
         If the cells have other genes than the model.
     """
     cells.require_genes(model.genes)
-    return _of_prepared(model.to(device), cells, lambda chunk: chunk, progress).embedding
+    rows = slice(0, cells.n_cells)
+    said = _of_prepared(model.to(device), cells, lambda chunk: chunk, rows, progress)
+    return said.embedding
 
 
 def about_labels(
@@ -493,7 +527,7 @@ class _Said:
         return predictions_of(model, cell_ids, self.probabilities, self.distance)
 
 
-_BLOCK = 1024
+_BLOCK = 2048
 """Cells go through the network in blocks that begin at multiples of this row of their file.
 
 A sum over other numbers of rows at once may differ in the last digit: so that nothing that is said
@@ -509,16 +543,19 @@ def _of_prepared(
     model: TrainedNetwork,
     cells: PreparedCells,
     filled: Callable[[sparse.csr_matrix], sparse.csr_matrix],
+    rows: slice,
     progress: bool,
 ) -> _Said:
-    """What is said of all prepared cells, once `filled` has seen to genes not measured."""
+    """What is said of prepared cells, once `filled` has seen to genes not measured."""
+    n_cells = rows.stop - rows.start
+    wanted = np.zeros(cells.n_cells, dtype=bool)
+    wanted[rows] = True
 
-    def say(rows: NDArray[np.intp], X: sparse.csr_matrix) -> _Said:
-        return _Said.of_rows(model, rows, filled(X))
+    def say(places: NDArray[np.intp], X: sparse.csr_matrix) -> _Said:
+        return _Said.of_rows(model, places, filled(X))
 
-    with cells.pieces() as pieces:
-        said = _in_pieces(say, pieces, cells.n_cells, progress)
-        return _Said.joined(model, said, cells.n_cells)
+    with cells.pieces(wanted=wanted) as pieces:
+        return _Said.joined(model, _in_pieces(say, pieces, n_cells, progress), n_cells)
 
 
 def _in_pieces(

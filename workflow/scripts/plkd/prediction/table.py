@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
@@ -329,9 +330,12 @@ def prediction_sets(table: pd.DataFrame) -> pa.ListArray:
 
 def prediction_sets_as_json(table: pd.DataFrame) -> list[str]:
     """Prediction sets as JSON lists, which are clear whatever the labels are called."""
-    sets = list(map(tuple, prediction_sets(table).to_pylist()))
-    texts = {names: json.dumps(names, ensure_ascii=False) for names in set(sets)}
-    return [texts[names] for names in sets]
+    sets = prediction_sets(table)
+    names = sets.values.dictionary_encode()
+    texts = [json.dumps(name, ensure_ascii=False) for name in names.dictionary.to_pylist()]
+    inside = pa.array(texts, pa.string()).take(names.indices)
+    lists = pc.binary_join(pa.ListArray.from_arrays(sets.offsets, inside), ", ")
+    return pc.binary_join_element_wise("[", lists, "]", "").to_pylist()
 
 
 def _as_arrow(table: pd.DataFrame) -> pa.Table:

@@ -173,10 +173,12 @@ class PreparedCells:
                 yield np.arange(rows.start, rows.stop), read()
 
     @contextmanager
-    def pieces(self, chunk_cells: int = CHUNK_CELLS) -> Iterator[Pieces]:
-        """Open the file; gives rows, and what reads the expression of these cells."""
+    def pieces(
+        self, chunk_cells: int = CHUNK_CELLS, wanted: NDArray[np.bool_] | None = None
+    ) -> Iterator[Pieces]:
+        """Open the file; gives rows of all cells, or of those wanted, and what reads them."""
         with self._opened() as cells:
-            yield cells.pieces(chunk_cells)
+            yield cells.pieces(chunk_cells, wanted)
 
     def take(self, rows: NDArray[np.intp]) -> sparse.csr_matrix:
         """Expression of some cells by their ascending places."""
