@@ -19,7 +19,9 @@ a single batch has to take it from the query's own nearest cells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +82,19 @@ class Adaptation:
             conformal_threshold=max(calibration.conformal_threshold, self.conformal_threshold),
         )
         return replace(network, calibration=calibration, novelty=novelty, offsets=self.offsets)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; :meth:`from_dict` reads it."""
+        moved = None if self.offsets is None else self.offsets.to_dict()
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "offsets": moved
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Adaptation:
+        """Rebuild from what :meth:`to_dict` gave."""
+        moved = content["offsets"]
+        return cls(**{**content, "offsets": None if moved is None else Offsets.from_dict(moved)})
 
 
 def rows_to_look_at(network: TrainedNetwork, batches: NDArray[np.str_]) -> NDArray[np.intp]:

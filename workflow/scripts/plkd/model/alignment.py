@@ -13,8 +13,10 @@ how far a cell lies from the reference is measured where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,17 +58,31 @@ class Offsets:
         """Euclidean length of an offset, mean over batches."""
         return float(np.linalg.norm(self.values, axis=1).mean())
 
-    def of(self, batches: NDArray[np.str_]) -> NDArray[np.float32]:
-        """Offsets (cells, genes) of cells of these batches; none for a batch that is not known."""
+    @cached_property
+    def rows(self) -> NDArray[np.float32]:
+        """The offsets, and nothing for batches that are not known, (batches + 1, genes)."""
+        return np.concatenate([self.values, np.zeros_like(self.values[:1])])
+
+    def codes(self, batches: NDArray[np.str_]) -> NDArray[np.intp]:
+        """Place of the offset of each cell's batch among :attr:`rows`, (cells,)."""
         place = {name: i for i, name in enumerate(self.batches)}
-        nothing = np.zeros((1, self.values.shape[1]), dtype=np.float32)
         names, inverse = np.unique(batches, return_inverse=True)
-        codes = np.array([place.get(str(name), len(self.batches)) for name in names], dtype=np.intp)
-        return np.concatenate([self.values, nothing])[codes[inverse]]
+        found = [place.get(str(name), len(self.batches)) for name in names]
+        return np.array(found, dtype=np.intp)[inverse]
 
     def moved(self, cells: sparse.csr_matrix, batches: NDArray[np.str_]) -> sparse.csr_matrix:
         """A few cells (cells, genes) where a network sees them; hardly anything of them is zero."""
-        return sparse.csr_matrix(cells.toarray() - self.of(batches))
+        return sparse.csr_matrix(cells.toarray() - self.rows[self.codes(batches)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; :meth:`from_dict` reads it."""
+        return {"batches": list(self.batches), "values": self.values.tolist()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Offsets:
+        """Rebuild from what :meth:`to_dict` gave."""
+        values = np.asarray(content["values"], dtype=np.float32)
+        return cls(tuple(content["batches"]), values)
 
 
 def find_offsets(

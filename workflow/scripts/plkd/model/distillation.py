@@ -104,9 +104,10 @@ def soft_labels(
     many = cells.shape[0] > blocks.WINDOW_CELLS
     parts = []
     for rows, chunk in chunks_of(cells):
-        of = None if batches is None else batches[rows]
         for start in range(0, chunk.shape[0], _CELLS):
-            x = moved_batch(chunk, slice(start, start + _CELLS), offsets, of, device)
+            some = slice(start, start + _CELLS)
+            moves = offsets.codes(batches[rows][some]) if offsets and batches is not None else None
+            x = moved_batch(chunk[some], offsets, moves, device)
             with torch.inference_mode():
                 said = teach(x).cpu()
             parts.append(said.log_softmax(dim=1).half() if many else said)

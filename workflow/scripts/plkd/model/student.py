@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor, nn
 
 from plkd.settings.models import StudentSettings
@@ -24,7 +27,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (cells, n_out) from (cells, n_in)."""
-        return cast(Tensor, self.dropout(F.gelu(self.norm(self.linear(x)))))
+        return self.activated(self.linear(x))
+
+    def activated(self, sums: Tensor) -> Tensor:
+        """What follows the linear layer, (cells, n_out) from (cells, n_out)."""
+        return cast(Tensor, self.dropout(F.gelu(self.norm(sums))))
 
 
 class Student(nn.Module):
@@ -66,7 +73,28 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (cells, labels) and last hidden layer (cells, width) from x (cells, genes)."""
-        embedding = x * self.input_scale
-        for block in self.blocks:
+        return self._from_sums(self.blocks[0].linear(x * self.input_scale))
+
+    def of_sparse(
+        self,
+        cells: sparse.csr_matrix,
+        offsets: NDArray[np.float32] | None = None,
+        codes: NDArray[np.intp] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward` of float32 CSR (cells, genes), from what is not zero, on the CPU.
+
+        Of some cells, by codes (cells,), offsets (batches, genes) are taken off.
+        """
+        first = self.blocks[0].linear
+        weight = (first.weight * self.input_scale).T.contiguous()
+        sums = torch.from_numpy(cells @ weight.numpy())
+        if offsets is not None and codes is not None:
+            sums -= torch.from_numpy(offsets @ weight.numpy())[torch.from_numpy(codes)]
+        return self._from_sums(sums.add_(first.bias))
+
+    def _from_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and last hidden layer from the sums of the first one."""
+        embedding = self.blocks[0].activated(sums)
+        for block in self.blocks[1:]:
             embedding = block(embedding)
         return self.classifier(embedding), embedding

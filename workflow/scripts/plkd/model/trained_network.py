@@ -227,24 +227,31 @@ def outputs(
     network.eval()
     device = device_of(network)
     for start in range(0, cells.shape[0], batch_size):
-        x = moved_batch(cells, slice(start, start + batch_size), offsets, batches, device)
+        rows = slice(start, start + batch_size)
+        batch = cells[rows]
+        moves = None if offsets is None or batches is None else offsets.codes(batches[rows])
         with torch.inference_mode():  # not around the yield: it would reach into the caller
-            logits, embedding = network(x)
+            if isinstance(network, Student) and device.type == "cpu":
+                few = batch.astype(np.float32, copy=False)
+                logits, embedding = network.of_sparse(
+                    few, None if offsets is None else offsets.rows, moves
+                )
+            else:
+                logits, embedding = network(moved_batch(batch, offsets, moves, device))
         yield logits.float().cpu(), embedding.float().cpu()
 
 
 def moved_batch(
     cells: sparse.csr_matrix,
-    rows: slice,
     offsets: Offsets | None,
-    batches: NDArray[np.str_] | None,
+    codes: NDArray[np.intp] | None,
     device: str | torch.device = "cpu",
 ) -> Tensor:
-    """As :func:`dense_batch`, of some rows, the offsets of their batches taken off."""
-    x = dense_batch(cells[rows], device)
-    if offsets is None or batches is None:
+    """As :func:`dense_batch`, of cells whose batches' offsets (their codes) are taken off."""
+    x = dense_batch(cells, device)
+    if offsets is None or codes is None:
         return x
-    return x - torch.from_numpy(offsets.of(batches[rows])).to(device)
+    return x - torch.from_numpy(offsets.rows[codes]).to(device)
 
 
 def dense_batch(cells: sparse.csr_matrix, device: str | torch.device = "cpu") -> Tensor:
