@@ -188,7 +188,8 @@ def model_input(
         If the cells cannot be read or brought to log1p, there are none, or they have too few of the
         model's genes.
     """
-    with open_cells(query, reading) as cells:
+    named = [] if batch_key is None else [batch_key]
+    with open_cells(query, reading, obs_columns=named) as cells:
         yield as_model_input(cells, model, batch_key=batch_key, minimum_overlap=minimum_overlap)
 
 
