@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import log_softmax
 
-from plkd.model.alignment import Offsets, find_offsets, probabilities_of
+from plkd.model.alignment import ONE_BATCH, Offsets, find_offsets, probabilities_of
 from plkd.model.background import Background
 from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.logs import logger
@@ -103,7 +103,7 @@ def rows_to_look_at(network: TrainedNetwork, batches: NDArray[np.str_]) -> NDArr
     They are at most :data:`SAMPLE`; if batches are to be moved, of every batch an equal share of
     them, and no fewer than :data:`OF_EVERY_BATCH` if it has them.
     """
-    if not network.largest_offset:
+    if not network.largest_offset or not len(batches):
         return _spread(len(batches), SAMPLE)
     names, codes = np.unique(batches, return_inverse=True)
     most = max(SAMPLE // len(names), OF_EVERY_BATCH)
@@ -125,7 +125,7 @@ def adapt(
     network: TrainedNetwork,
     cells: sparse.csr_matrix,
     measured: NDArray[np.bool_],
-    batches: NDArray[np.str_],
+    batches: NDArray[np.str_] | None = None,
 ) -> Adaptation:
     """See how much less the cells of a query say.
 
@@ -138,8 +138,10 @@ def adapt(
     measured
         Which genes the query has, (genes,).
     batches
-        Of these cells, (cells,).
+        Of these cells, (cells,); None: they are all of one.
     """
+    if batches is None:
+        batches = np.full(cells.shape[0], ONE_BATCH)
     offsets = _offsets(network, cells, batches)
     network = replace(network, offsets=offsets)
     found = replace(_worse(network, cells, measured, batches), offsets=offsets)

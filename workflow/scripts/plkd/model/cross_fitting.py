@@ -170,7 +170,7 @@ def cross_fit(
     taking_part = reference.take(rows)
     folds = make_folds(taking_part, settings.jury.folds, seed)
     n_folds = len(np.unique(folds.of_cell))
-    n_steps = 2 * n_folds + 1 + (n_folds if folds.by == "batch" else 0)
+    n_steps = 2 * n_folds + 1 + (n_folds if _can_be_moved(folds, taking_part) else 0)
     bar = ProgressBar(total=n_steps, desc="cross-fitting", unit="fit", disable=not progress)
     with bar, Parallel(n_jobs, return_as="generator") as parallel:
 
@@ -186,7 +186,7 @@ def cross_fit(
         logits = _together([said for _, said in fitted], taking_part, folds)
         temperatures, evidence, likelihood = _evidence(logits, taking_part)
         largest_offset = 0.0
-        if folds.by == "batch":
+        if _can_be_moved(folds, taking_part):
             to_move = [
                 (taking_part, *fold, _jurors(members, temperatures, evidence))
                 for fold, (members, _) in zip(folds, fitted, strict=True)
@@ -308,10 +308,25 @@ def _together(
     return logits
 
 
+def _can_be_moved(folds: Folds, reference: Reference) -> bool:
+    """Whether held-out batches can say if they should be moved.
+
+    Of two batches a fold has learnt from one alone, onto which the other is moved, oddities and
+    all; the final models know both.
+    """
+    return folds.by == "batch" and len(np.unique(reference.batches)) >= _FEWEST_BATCHES
+
+
+_FEWEST_BATCHES = 3
+
+
 def _more_likely(after: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
     """Whether the true labels of held-out cells have become more likely, beyond chance."""
     gain = after - before
-    return bool(gain.mean() > gain.std() / max(len(gain), 1) ** 0.5)
+    return bool(gain.mean() > _ERRORS * gain.std() / max(len(gain), 1) ** 0.5)
+
+
+_ERRORS = 2.0
 
 
 def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
