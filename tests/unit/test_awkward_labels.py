@@ -139,7 +139,8 @@ def steps(folder: Path) -> None:
                          "stability": [{"dataset": "1", "variant": "True"}]}},
         output=at(tsv="explanations.tsv", html="explanations.html"),
     ))  # fmt: skip
-    scores = at("metrics", "per_label", "abundance", "confusion", "confidence", "resampled")
+    kinds = ("metrics", "per_label", "abundance", "confusion", "confidence", "resampled", "batches")
+    scores = at(*kinds)
     reference = {"reference": folder / "reference.h5ad"}
     evaluate.main(job(
         input={**reference, **at(truth="truth.parquet"),
