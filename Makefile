@@ -108,6 +108,7 @@ bench: install
 	python tests/benchmarks/speed.py
 	python tests/benchmarks/prepare.py
 	python tests/benchmarks/annotate.py
+	python tests/benchmarks/larger_than_memory.py
 
 lock:
 	$(PYTHON) envs/make_locks.py $(if $(UPGRADE),--upgrade)

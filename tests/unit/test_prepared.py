@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.io.blocks import CellsOnDisk
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset, prepare_reference
 from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import PrepareSettings, SourceSettings
@@ -157,3 +158,18 @@ def test_a_reference_without_a_query_takes_all_its_genes(sides):
         prepare_reference(sides[0], source, query=["A", "B"])
     with pytest.raises(InputError, match="labels_key"):
         prepare_reference(sides[0], SourceSettings())
+
+
+def test_cells_that_a_training_has_no_memory_for_stay_on_disk(prepared):
+    cells = PreparedCells.read(prepared.reference)
+    assert isinstance(cells.to_learn_from(), sparse.csr_matrix)
+    on_disk = cells.to_learn_from(memory_mb=0)
+    assert isinstance(on_disk, CellsOnDisk)
+    assert (on_disk[:] != cells.X).nnz == 0
+    assert isinstance(cells.to_learn_from(3.1 * on_disk.nbytes / 1e6), sparse.csr_matrix)
+    assert isinstance(
+        PreparedCells.of(ad.read_h5ad(prepared.reference)).to_learn_from(0), sparse.csr_matrix
+    )
+    column = cells.label_column
+    assert column.dtype == "category"
+    assert cells.labels.tolist() == column.tolist()

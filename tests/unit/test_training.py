@@ -373,8 +373,8 @@ def test_the_teacher_sees_what_the_settings_say(sees, reference, teacher, monkey
     n_steps = math.ceil(len(split_validation(reference.codes, 0.1, 0)[0]) / 32)
     steps = recorder.shown[-n_steps:]
     if sees == "whole_cell":
-        assert len(recorder.shown) == 1
-        assert {tuple(row) for row in steps[0].numpy().round(4).tolist()} == whole
+        assert len(recorder.shown) == 2  # once to see who teaches, once to be taught
+        assert {tuple(row) for row in recorder.shown[0].numpy().round(4).tolist()} == whole
     else:
         assert len(recorder.shown) == 1 + n_steps
         assert all(len(x) <= 32 for x in steps)
@@ -419,8 +419,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     torch.manual_seed(12345)
     with pytest.MonkeyPatch.context() as patch:
         trained: list[int] = []
-        batches = loop._batches
-        patch.setattr(loop, "_batches", lambda *a: trained.append(1) or batches(*a))
+        batches = loop.batches_of
+        patch.setattr(loop, "batches_of", lambda *a: trained.append(1) or batches(*a))
         found, history = train(reference, resume_file=resume_file)
     assert len(trained) == 4 - epoch  # it went on and did not start anew
     assert weights_equal(found, expected[0])
@@ -433,9 +433,9 @@ def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
     reference, train, expected, tmp_path
 ):
     resume_file = tmp_path / "teacher.resume.pt"
-    batches, calls = loop._batches, []
+    batches, calls = loop.batches_of, []
 
-    def break_in_third(*arguments: Any) -> Iterator[np.ndarray]:
+    def break_in_third(*arguments: Any) -> Iterator[Any]:
         calls.append(1)
         for number, cells in enumerate(batches(*arguments)):
             if len(calls) == 3 and number == 2:
@@ -443,7 +443,7 @@ def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
             yield cells
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_batches", break_in_third)
+        patch.setattr(loop, "batches_of", break_in_third)
         with pytest.raises(KeyboardInterrupt):
             train(reference, resume_file=resume_file)
     found, _ = train(reference, resume_file=resume_file)
@@ -676,20 +676,19 @@ def drawn(sampling: str, counts: list[int], epochs: int) -> np.ndarray:
     cells = np.arange(len(labels))[1:]  # not every cell is a training cell
     found = []
     for epoch in range(epochs):
-        batches = list(loop._batches(cells, labels, 16, sampling, np.random.default_rng(epoch)))
-        assert sum(map(len, batches)) == len(cells)
-        assert [len(batch) for batch in batches[:-1]] == [16] * (len(batches) - 1)
-        assert 0 not in np.concatenate(batches)
-        found.append(np.concatenate(batches))
+        order = loop._order(cells, labels, sampling, np.random.default_rng(epoch))
+        assert len(order) == len(cells)
+        assert 0 not in order
+        found.append(order)
     return np.bincount(labels[np.concatenate(found)], minlength=len(counts)) / sum(map(len, found))
 
 
 def test_cells_are_drawn_as_promised():
     counts = [401, 100, 25]
-    natural = loop._batches(
-        np.arange(526), np.repeat(np.arange(3), counts), 16, "natural", np.random.default_rng(0)
+    natural = loop._order(
+        np.arange(526), np.repeat(np.arange(3), counts), "natural", np.random.default_rng(0)
     )
-    assert np.array_equal(np.sort(np.concatenate(list(natural))), np.arange(526))
+    assert np.array_equal(np.sort(natural), np.arange(526))
     np.testing.assert_allclose(drawn("natural", counts, 2), np.array([400, 100, 25]) / 525)
     np.testing.assert_allclose(drawn("balanced", counts, 100), 1 / 3, atol=0.01)
     np.testing.assert_allclose(

@@ -16,7 +16,7 @@ rule teacher:
         "../../envs/plkd.yaml"
     threads: 1  # a step is too small for two to gain anything
     resources:
-        mem_mb=memory_mb,
+        mem_mb=training_memory_mb,
         gpu=GPUS,
     params:
         settings=teacher_settings,
@@ -43,7 +43,7 @@ rule cross_fit:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=training_memory_mb,
         gpu=GPUS,
     params:
         settings=jury_settings,

@@ -18,7 +18,12 @@ def main(snakemake) -> None:
     cells = PreparedCells.read(snakemake.input.reference)
     query = PreparedCells.read(snakemake.input.query)
     evidence = cross_fit(
-        Reference.from_names(cells.X, cells.labels, cells.genes, cells.batches),
+        Reference.from_names(
+            cells.to_learn_from(snakemake.resources.mem_mb),
+            cells.label_column,
+            cells.genes,
+            cells.obs["batch"],
+        ),
         override(Settings(), snakemake.params.settings, where="settings"),
         seed=int(snakemake.wildcards.seed),
         query=query.sample(QUERY_CELLS),

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     cells = PreparedCells.read(snakemake.input.reference)
-    reference = Reference.from_names(cells.X, cells.labels, cells.genes, cells.batches)
+    reference = Reference.from_names(
+        cells.to_learn_from(snakemake.resources.mem_mb),
+        cells.label_column,
+        cells.genes,
+        cells.obs["batch"],
+    )
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
     kind = "teacher" if snakemake.input.get("mask") else "student"
     resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)

@@ -93,6 +93,15 @@ def memory_mb(wildcards, input, attempt):
     return max(3000, int(8 * size_mb)) * attempt
 
 
+ON_DISK_MB = 4000  # a training whose cells stay on disk
+
+
+def training_memory_mb(wildcards, input, attempt):
+    """What a training asks for. With less than its cells would take it leaves them on disk."""
+    needed, limit = memory_mb(wildcards, input, attempt), float(config["training"]["memory_mb"])
+    return needed if needed <= limit * attempt else int(min(ON_DISK_MB, limit)) * attempt
+
+
 # What steps ask for whose models run on the device: a GPU where the configuration names one. `auto` takes
 # one that it finds, and asks for none; None is as if the resource were not there.
 GPUS = 1 if config["device"].startswith("cuda") else None

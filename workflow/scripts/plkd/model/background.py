@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from plkd.model.gene_weights import label_means
 from plkd.model.imputation import Imputer
 from plkd.model.reference import Reference
 
@@ -60,14 +61,7 @@ class Background:
         """
         n_labels = len(reference.labels)
         sizes = np.bincount(reference.codes, minlength=n_labels)
-        members = sparse.csr_matrix(
-            (
-                1.0 / np.maximum(sizes, 1)[reference.codes],
-                (reference.codes, np.arange(len(reference.codes))),
-            ),
-            shape=(n_labels, len(reference.codes)),
-        )
-        means = (members @ reference.cells).toarray().astype(np.float32)
+        means = label_means(reference.cells, reference.codes, n_labels)[0].astype(np.float32)
         imputer = Imputer.fit(reference, seed)
         if n_cells == 0:
             return cls(sparse.csr_matrix(means), np.arange(n_labels), means, imputer)

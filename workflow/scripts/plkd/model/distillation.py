@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 from torch import Tensor
 
+from plkd.io import blocks
+from plkd.io.blocks import Cells, chunks_of
 from plkd.model import losses
 from plkd.model.loop import Objective, Training, gene_weights
 from plkd.model.reference import Reference
@@ -22,6 +23,7 @@ SoftLabels = Callable[[Tensor], Tensor]
 """Log-normalised cells (cells, genes), dense -> logits (cells, labels) to learn from."""
 
 _CELLS = 2048  # of which soft labels are computed at a time
+_TELLING = 1000  # cells whose soft labels tell one jury from another
 
 
 def distil(
@@ -57,9 +59,9 @@ def distil(
     if teach is None:
         objective, learns_from = hard_label_objective(network, reference, device), []
     else:
-        soft = soft_labels(teach, reference.cells, device)
-        objective = _distillation_objective(network, teach, soft, reference, settings, device)
-        learns_from = [soft.numpy()]
+        objective = _distillation_objective(network, teach, reference, settings, device)
+        some = reference.cells[reference.some(_TELLING, seed)]
+        learns_from = [soft_labels(teach, some, device).numpy()]
     training = Training(
         network,
         reference,
@@ -84,30 +86,39 @@ def hard_label_objective(network: Student, reference: Reference, device: str) ->
     return objective
 
 
-def soft_labels(teach: SoftLabels, cells: sparse.csr_matrix, device: str = "cpu") -> Tensor:
-    """What is said of cells, float32 logits (cells, labels), on the CPU; computed on a device."""
+def soft_labels(teach: SoftLabels, cells: Cells, device: str = "cpu") -> Tensor:
+    """What is said of cells, logits (cells, labels), on the CPU; computed on a device.
+
+    Of more cells than a window holds they are logarithms of probabilities in half the bytes, whose
+    error is a two-thousandth of each.
+    """
+    many = cells.shape[0] > blocks.WINDOW_CELLS
     parts = []
-    for start in range(0, cells.shape[0], _CELLS):
-        with torch.inference_mode():
-            parts.append(teach(dense_batch(cells[start : start + _CELLS], device)).cpu())
+    for _, chunk in chunks_of(cells):
+        for start in range(0, chunk.shape[0], _CELLS):
+            with torch.inference_mode():
+                said = teach(dense_batch(chunk[start : start + _CELLS], device)).cpu()
+            parts.append(said.log_softmax(dim=1).half() if many else said)
     return torch.cat(parts).clone()
 
 
 def _distillation_objective(
     network: Student,
     teach: SoftLabels,
-    soft: Tensor,
     reference: Reference,
     settings: Settings,
     device: str,
 ) -> Objective:
-    """L3 and L4 of a batch; `soft` is what is said of the whole cells (cells, labels)."""
-    soft, codes = soft.to(device), torch.from_numpy(reference.codes).to(device)
+    """L3 and L4 of a batch."""
+    codes = torch.from_numpy(reference.codes).to(device)
     choice = settings.student_loss
+    soft = None
+    if choice.teacher_sees == "whole_cell":
+        soft = soft_labels(teach, reference.cells, device).to(device)
 
     def taught(x: Tensor, chosen: Tensor) -> Tensor:
-        if choice.teacher_sees == "whole_cell":
-            return soft[chosen]
+        if soft is not None:
+            return soft[chosen].float()
         with torch.no_grad():
             return teach(x)
 

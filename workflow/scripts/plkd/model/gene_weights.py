@@ -7,12 +7,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial.distance import pdist, squareform
 
+from plkd.io.blocks import Cells, chunks_of
+
 _LEAST_VARIANCE = 0.05  # added to a gene's variance within labels: rare genes are not blown up
 _LEAST_WEIGHT = 0.01  # training noise is divided by the weights
 
 
 def separation(
-    cells: sparse.csr_matrix, codes: NDArray[np.integer], n_labels: int
+    cells: Cells,
+    codes: NDArray[np.integer],
+    n_labels: int,
+    *,
+    rows: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float32]:
     """How well every gene separates the labels: an effect size, not a significance.
 
@@ -24,19 +30,20 @@ def separation(
     Parameters
     ----------
     cells
-        Log-normalised expression, CSR of shape (cells, genes).
+        Log-normalised expression (cells, genes), CSR or on disk.
     codes
-        Label of every cell, its position among the labels, integers of shape (cells,); each of
-        `n_labels` at least once.
+        Label of every cell, its position among the labels, integers of shape (cells,).
     n_labels
         Number of labels.
+    rows
+        Of these cells alone, ascending; None for all. Every label has at least one.
 
     Returns
     -------
     float32 array of shape (genes,)
         Weights, above zero.
     """
-    means, squares = _label_means(cells, codes, n_labels)
+    means, squares = label_means(cells, codes, n_labels, rows=rows)
     variances = squares - means**2
     within = variances.clip(min=0.0).mean(axis=0)
     weights = np.ptp(means, axis=0) / np.sqrt(within + _LEAST_VARIANCE)
@@ -48,10 +55,12 @@ def separation(
 
 
 def label_distance(
-    cells: sparse.csr_matrix,
+    cells: Cells,
     codes: NDArray[np.integer],
     n_labels: int,
     weights: NDArray[np.floating] | None = None,
+    *,
+    rows: NDArray[np.intp] | None = None,
 ) -> float:
     """Mean distance from a cell's label to the nearest other label: the size of the task's signal.
 
@@ -60,18 +69,32 @@ def label_distance(
     """
     if n_labels < 2:
         return 0.0
-    means, _ = _label_means(cells, codes, n_labels)
+    means, _ = label_means(cells, codes, n_labels, rows=rows)
     distances = squareform(pdist(means if weights is None else means * weights))
     np.fill_diagonal(distances, np.inf)
-    return float(distances.min(axis=1)[codes].mean())
+    return float(distances.min(axis=1)[codes if rows is None else codes[rows]].mean())
 
 
-def _label_means(
-    cells: sparse.csr_matrix, codes: NDArray[np.integer], n_labels: int
+def label_means(
+    cells: Cells,
+    codes: NDArray[np.integer],
+    n_labels: int,
+    *,
+    rows: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means of values and of squares per label, each of shape (n_labels, genes)."""
-    counts = np.bincount(codes, minlength=n_labels).astype(np.float64)
-    rows = np.arange(len(codes))
-    member = sparse.csr_array((1.0 / counts[codes], (codes, rows)), shape=(n_labels, len(codes)))
-    values = sparse.csr_array(cells, dtype=np.float64)
-    return (member @ values).toarray(), (member @ values.power(2)).toarray()
+    """Means of values and of squares per label, each of shape (n_labels, genes).
+
+    Parameters are those of :func:`separation`; of a label without cells all is zero.
+    """
+    chosen = np.arange(len(codes)) if rows is None else rows
+    counts = np.bincount(codes[chosen], minlength=n_labels).astype(np.float64)
+    means, squares = np.zeros((2, n_labels, cells.shape[1]))
+    for chunk, values in chunks_of(cells):
+        first, last = np.searchsorted(chosen, (chunk.start, chunk.stop))
+        some = chosen[first:last]
+        own, places = codes[some], np.arange(len(some))
+        member = sparse.csr_array((1.0 / counts[own], (own, places)), shape=(n_labels, len(some)))
+        part = sparse.csr_array(values[some - chunk.start], dtype=np.float64)
+        means += (member @ part).toarray()
+        squares += (member @ part.power(2)).toarray()
+    return means, squares

@@ -1,22 +1,24 @@
 """The loop in which every network learns from a labelled reference.
 
-The reference stays a sparse matrix; a batch is made dense when it is used, so memory does not grow
-with cells x genes. Every epoch draws from generators seeded by (seed, epoch), so a training that
-goes on from a resume file ends with the weights of an uninterrupted one.
+The reference stays a sparse matrix, or on disk; a batch is made dense when it is used, so memory
+does not grow with cells x genes. Every epoch draws from generators seeded by (seed, epoch), so a
+training that goes on from a resume file ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from plkd.errors import InputError
+from plkd.io.blocks import batches_of, in_windows
 from plkd.model.calibration import Calibration, calibrate
 from plkd.model.gene_weights import label_distance, separation
 from plkd.model.reference import Reference, split_validation
@@ -65,7 +67,11 @@ class Training:
         )
         # training cells whose accuracy is shown beside that of the held-out ones
         order = np.random.default_rng([seed, 4]).permutation(self.cells)
-        self.probe = order[: max(len(self.held_out), 1000)]
+        self.probe = np.sort(order[: max(len(self.held_out), 1000)])
+        # looked at after every epoch, and few: read once
+        self.looked_at = [
+            (reference.cells[rows], reference.codes[rows]) for rows in (self.probe, self.held_out)
+        ]
         self.noise = None
         if choice.input_noise:
             self.noise = _noise(reference, self.cells, network.input_scale, choice.input_noise)
@@ -114,8 +120,8 @@ class Training:
         calibration = Calibration()
         if len(self.held_out):
             calibration = calibrate(
-                self._logits(self.held_out),
-                torch.from_numpy(self.reference.codes[self.held_out]),
+                self._logits(self.looked_at[1][0]),
+                torch.from_numpy(self.looked_at[1][1]),
                 self.settings.alpha,
             )
         return TrainedNetwork(
@@ -134,13 +140,13 @@ class Training:
         """
         torch.manual_seed(_epoch_seed(self.seed, epoch))
         rng = np.random.default_rng([self.seed, 2, epoch])
-        batches = _batches(
-            self.cells, self.reference.codes, self.choice.batch_size, self.choice.sampling, rng
-        )
+        order = _order(self.cells, self.reference.codes, self.choice.sampling, rng)
+        windows = in_windows(order, len(self.reference.codes), rng)
+        batches = batches_of(self.reference.cells, windows, self.choice.batch_size)
         self.network.train()
         sums: dict[str, Tensor | float] = {}
-        for step, cells in enumerate(batches):
-            terms = self._step(cells, self.rate(epoch * self.steps_per_epoch + step))
+        for step, (rows, cells) in enumerate(batches):
+            terms = self._step(rows, cells, self.rate(epoch * self.steps_per_epoch + step))
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double()
             last = step + 1 == self.steps_per_epoch
@@ -152,18 +158,19 @@ class Training:
             bar.update()
         row = {"epoch": epoch + 1, "learning_rate": self.rate(epoch * self.steps_per_epoch)}
         row |= {name: float(total) / self.steps_per_epoch for name, total in sums.items()}
-        row["accuracy"] = self._accuracy(self.probe)
-        row["validation_accuracy"] = self._accuracy(self.held_out)
+        row["accuracy"], row["validation_accuracy"] = (
+            self._accuracy(*cells) for cells in self.looked_at
+        )
         if math.isnan(row["accuracy"]):
             raise FloatingPointError("the model's output is not finite after its last step")
         return row
 
-    def _step(self, cells: np.ndarray, rate: float) -> dict[str, Tensor]:
+    def _step(self, rows: np.ndarray, cells: sparse.csr_matrix, rate: float) -> dict[str, Tensor]:
         """Learn from a batch at a learning rate; gives the loss and its terms."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        x = dense_batch(self.reference.cells[cells]).to(self.device)
-        terms = self.objective(_corrupt(x, self.choice.gene_dropout, self.noise), cells)
+        x = dense_batch(cells).to(self.device)
+        terms = self.objective(_corrupt(x, self.choice.gene_dropout, self.noise), rows)
         loss = torch.stack(list(terms.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -172,18 +179,17 @@ class Training:
         self.optimiser.step()
         return {"loss": loss, **terms}
 
-    def _logits(self, cells: np.ndarray) -> Tensor:
-        found = outputs(self.network, self.reference.cells[cells])
-        return torch.cat([logits for logits, _ in found])
+    def _logits(self, cells: sparse.csr_matrix) -> Tensor:
+        return torch.cat([logits for logits, _ in outputs(self.network, cells)])
 
-    def _accuracy(self, cells: np.ndarray) -> float:
+    def _accuracy(self, cells: sparse.csr_matrix, codes: np.ndarray) -> float:
         """Share of cells labelled rightly; NaN without cells or with logits that are not finite."""
-        if len(cells) == 0:
+        if len(codes) == 0:
             return math.nan
         logits = self._logits(cells)
         if not torch.isfinite(logits).all():
             return math.nan
-        return float((logits.argmax(dim=1).numpy() == self.reference.codes[cells]).mean())
+        return float((logits.argmax(dim=1).numpy() == codes).mean())
 
     def _diverged(self, epoch: int, found: str, resume_file: Path | None) -> TrainingDiverged:
         kept = f" The last good epoch is in '{resume_file}'." if resume_file and epoch else ""
@@ -198,18 +204,15 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1)[0])
 
 
-def _batches(
-    training: np.ndarray, codes: np.ndarray, size: int, sampling: str, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Cell indices of an epoch's batches; as many cells as there are, however they are drawn."""
+def _order(
+    training: np.ndarray, codes: np.ndarray, sampling: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Rows of an epoch; as many cells as there are, however they are drawn."""
     if sampling == "natural":
-        order = rng.permutation(training)
-    else:
-        counts = np.bincount(codes[training])[codes[training]].astype(float)
-        weights = 1.0 / counts if sampling == "balanced" else 1.0 / np.sqrt(counts)
-        order = rng.choice(training, size=len(training), p=weights / weights.sum())
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+        return rng.permutation(training)
+    counts = np.bincount(codes[training])[codes[training]].astype(float)
+    weights = 1.0 / counts if sampling == "balanced" else 1.0 / np.sqrt(counts)
+    return rng.choice(training, size=len(training), p=weights / weights.sum())
 
 
 def gene_weights(reference: Reference, settings: Settings, seed: int) -> Tensor | None:
@@ -217,19 +220,18 @@ def gene_weights(reference: Reference, settings: Settings, seed: int) -> Tensor 
     if settings.gene_weights == "equal":
         return None
     training, _ = split_validation(reference.codes, settings.validation_fraction, seed)
-    weights = separation(
-        reference.cells[training], reference.codes[training], len(reference.labels)
-    )
+    weights = separation(reference.cells, reference.codes, len(reference.labels), rows=training)
     return torch.from_numpy(weights)
 
 
 def _noise(reference: Reference, training: np.ndarray, weights: Tensor, share: float) -> Tensor:
     """Standard deviation of the noise on every gene (genes,), even over the weighted genes."""
     distance = label_distance(
-        reference.cells[training],
-        reference.codes[training],
+        reference.cells,
+        reference.codes,
         len(reference.labels),
         weights.cpu().numpy(),
+        rows=training,
     )
     return share * distance / weights
 

@@ -246,7 +246,7 @@ def _components(reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.f
     A cell counts by the root of its label's size less, so that rare labels have their say in where
     the components point. The cells stay sparse.
     """
-    cells, codes = reference.cells, reference.codes
+    cells, codes = reference.cells[:], reference.codes
     n_cells, n_genes = cells.shape
     spread = _spread_within(reference) + _LEAST_SPREAD
     weight = np.bincount(codes)[codes] ** -0.5
@@ -275,7 +275,7 @@ _NO_VARIANCE = 1e-6  # but for rounding
 
 def _spread_within(reference: Reference) -> NDArray[np.float64]:
     """Standard deviation of every gene around the mean of each cell's label, (genes,)."""
-    cells, codes = reference.cells, reference.codes
+    cells, codes = reference.cells[:], reference.codes
     sizes = np.bincount(codes, minlength=len(reference.labels))
     members = sparse.csr_matrix(
         (np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(sizes), len(codes))

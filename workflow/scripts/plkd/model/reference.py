@@ -10,8 +10,10 @@ import pandas as pd
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.io.blocks import Cells, CellsOnDisk
 
 _FEW = 5
+_MOST_HELD_OUT = 20_000  # cells say enough of how a training goes, and calibrate it
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Reference:
     Attributes
     ----------
     cells
-        Log-normalised expression, CSR float32 of shape (cells, genes).
+        Log-normalised expression (cells, genes), CSR float32 or on disk.
     codes
         Label of every cell, its position in `labels`, int array of shape (cells,).
     genes, labels
@@ -30,7 +32,7 @@ class Reference:
         Batch of every cell, its position among the batches, int array (cells,); None for one batch.
     """
 
-    cells: sparse.csr_matrix
+    cells: Cells
     codes: np.ndarray
     genes: list[str]
     labels: list[str]
@@ -39,6 +41,9 @@ class Reference:
     @classmethod
     def from_names(cls, cells: Any, labels: Any, genes: Any, batches: Any = None) -> Reference:
         """Build from names of labels, and of batches, of shape (cells,); both are sorted by name.
+
+        A categorical column keeps its names apart from the cells, which may be many. The cells are
+        a matrix, or :class:`~plkd.io.blocks.CellsOnDisk`.
 
         Raises
         ------
@@ -50,20 +55,18 @@ class Reference:
             raise InputError(
                 f"{n_missing} cells of the reference have no label: leave them out or label them."
             )
-        label_names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+        codes, label_names = _coded(labels)
         if len(label_names) < 2:
             raise InputError(
                 f"the reference has {len(label_names)} label(s); at least two are needed to tell "
                 "cells apart."
             )
         return cls(
-            sparse.csr_matrix(cells, dtype=np.float32),
+            cells if isinstance(cells, CellsOnDisk) else sparse.csr_matrix(cells, dtype=np.float32),
             codes,
             [str(g) for g in genes],
-            label_names.tolist(),
-            None
-            if batches is None
-            else np.unique(np.asarray(batches, dtype=str), return_inverse=True)[1],
+            label_names,
+            None if batches is None else _coded(batches)[0],
         )
 
     def take(self, rows: np.ndarray) -> Reference:
@@ -107,6 +110,15 @@ class Reference:
         return replace(self, codes=codes)
 
 
+def _coded(names: Any) -> tuple[np.ndarray, list[str]]:
+    """Position of every cell's name among the names, as texts in order, and these."""
+    values = pd.Categorical(names)
+    texts = np.asarray(values.categories, dtype=str)
+    used, codes = np.unique(values.codes, return_inverse=True)
+    found, place = np.unique(texts[used], return_inverse=True)
+    return place[codes], found.tolist()
+
+
 def split_validation(
     codes: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +130,8 @@ def split_validation(
         Label of every cell, its position among the labels, integers of shape (cells,).
     fraction
         Share of each label to hold out, rounded to the nearest cell; a label keeps at least one
-        cell for training, and labels of one or two cells are not held out.
+        cell for training, and labels of one or two cells are not held out. Of a reference of
+        millions the share is smaller, so that 20,000 cells are held out, and five of a rare label.
 
     Returns
     -------
@@ -126,10 +139,12 @@ def split_validation(
         Sorted cell indices.
     """
     rng = np.random.default_rng([seed, 1])
+    enough = _MOST_HELD_OUT / len(codes)
     held_out = []
     for label in np.unique(codes):
         members = np.flatnonzero(codes == label)
         n_held = min(round(len(members) * fraction), len(members) - 1) if len(members) > 2 else 0
+        n_held = min(n_held, max(round(len(members) * enough), _FEW))
         held_out.append(rng.permutation(members)[:n_held])
     validation = np.sort(np.concatenate(held_out))
     training = np.setdiff1d(np.arange(len(codes)), validation)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from plkd.io.blocks import Cells, CellsOnDisk
 from plkd.model.reference import Reference
 from plkd.settings.models import Settings
 from plkd.utils.files import whole_file
@@ -27,10 +28,17 @@ def fingerprint_of_run(
     digest = hashlib.sha256()
     description = [kind, settings.to_dict(), seed, reference.genes, reference.labels]
     digest.update(json.dumps(description).encode())
-    cells = reference.cells
-    for array in (reference.codes, cells.data, cells.indices, cells.indptr, *learns_from):
+    for array in (reference.codes, *_identity(reference.cells), *learns_from):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _identity(cells: Cells) -> Sequence[np.ndarray]:
+    """What tells cells from others; of those on disk not all that the file holds."""
+    if isinstance(cells, CellsOnDisk):
+        file = cells.path.stat()
+        return [cells.starts, np.array([file.st_size, file.st_mtime_ns])]
+    return [cells.data, cells.indices, cells.indptr]
 
 
 def save_progress(

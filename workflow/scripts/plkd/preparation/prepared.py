@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.io.blocks import Cells, CellsOnDisk
 from plkd.io.cells import CellFile, open_cells
 from plkd.io.stores import open_store, readable
 from plkd.settings.datasets import ReadingOptions
@@ -24,6 +25,7 @@ from plkd.utils.text import listed
 
 CHUNK_CELLS = 4096
 LEFT_OUT = ("source_row", "cell_id", "reason")
+_COPIES = 3  # of a matrix in memory while it is read
 _AS_H5AD = ReadingOptions(reader="h5ad")
 
 
@@ -112,7 +114,12 @@ class PreparedCells:
 
     @property
     def labels(self) -> NDArray[np.str_]:
-        """Label of each cell of a reference, (n_cells,).
+        """Label of each cell of a reference, (n_cells,); errors are those of `label_column`."""
+        return self.label_column.astype(str).to_numpy(dtype=str)
+
+    @property
+    def label_column(self) -> pd.Series:
+        """Label of each cell of a reference, as it is in the file: categories.
 
         Raises
         ------
@@ -124,7 +131,7 @@ class PreparedCells:
                 f"'{self.name}' has no obs['label'] for every cell; expected a prepared reference "
                 "(results/<dataset>/prepared/reference.h5ad)"
             )
-        return self.obs["label"].astype(str).to_numpy(dtype=str)
+        return self.obs["label"]
 
     @property
     def batches(self) -> NDArray[np.str_]:
@@ -158,6 +165,17 @@ class PreparedCells:
                 "`spatial: true`; take that out, or give a query with coordinates"
             )
         return spatial
+
+    def to_learn_from(self, memory_mb: float = np.inf) -> Cells:
+        """Log-normalised expression for a training that may take so much memory.
+
+        In memory as :attr:`X`, or, where that and what a training copies of it would take more, on
+        disk, to be read in blocks. A model learns the same from both.
+        """
+        if isinstance(self.source, ad.AnnData):
+            return self.X
+        on_disk = CellsOnDisk.of(self.source)
+        return on_disk if _COPIES * on_disk.nbytes / 1e6 > memory_mb else self.X
 
     @cached_property
     def X(self) -> sparse.csr_matrix:
