@@ -62,7 +62,7 @@ def run(tmp_path_factory) -> Path:
             prepared.obs["label"] = pd.Categorical(labels)
         prepared.write_h5ad(folder / f"{role}.h5ad")
         truth = pd.DataFrame({"cell_id": labels.index, "label": labels.to_numpy()})
-    truth.to_parquet(folder / "truth.parquet")
+    truth.assign(batch="1").to_parquet(folder / "truth.parquet")
     lines = ["\t".join([name, "", *genes]) for name, genes in MARKERS.items()]
     (folder / "sets.gmt").write_text("\n".join(lines) + "\n")
     rows = [(name_of[label], gene) for label in model.labels for gene in MARKERS[label]]
