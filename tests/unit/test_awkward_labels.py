@@ -24,7 +24,8 @@ import pathways
 import stability
 from job import job
 from plkd.interpret.attributed_cells import AttributedCells
-from plkd.prediction.predict import label_table, predict_prepared
+from plkd.prediction.predict import predict_prepared
+from plkd.prediction.summary import label_table
 from plkd.prediction.table import write_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from plkd.preparation.prepared import PreparedCells
