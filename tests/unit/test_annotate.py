@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import scanpy as sc
 from scipy import sparse
@@ -21,14 +22,16 @@ from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
 from plkd.model.training import train_model
 from plkd.pathways.mask import Mask
+from plkd.prediction import annotated_copy, predict
+from plkd.prediction import table as prediction_table_module
 from plkd.prediction.annotated_copy import (
     add_annotation,
-    annotate_file,
-    annotation_of,
-    column_names,
     write_annotated,
 )
-from plkd.prediction.predict import PredictedCells, label_table, predict_cells, provenance_of
+from plkd.prediction.annotation import annotation_of, column_names
+from plkd.prediction.further import FurtherLabels
+from plkd.prediction.predict import PredictedCells, predict_cells, provenance_of
+from plkd.prediction.summary import label_table
 from plkd.prediction.table import PROBABILITY, label_names, prediction_table
 from plkd.settings.presets import resolve
 from plkd.utils.files import sha256_of
@@ -71,11 +74,82 @@ def query(tmp_path: Path) -> Path:
     return path
 
 
+def annotate_file(model: TrainedNetwork, query: Path, output: Path, **how) -> pd.DataFrame:
+    """Annotate a file; gives the predictions of all cells."""
+    tables: list[pd.DataFrame] = []
+    annotated_copy.annotate_file(model, query, output, also=tables.append, **how)
+    return pd.concat(tables, ignore_index=True)
+
+
 def test_chunks_do_not_change_the_result(model: TrainedNetwork, query: Path) -> None:
     whole = predict_cells(model, query, progress=False)
     parts = predict_cells(model, query, chunk_cells=7, progress=False)
     pd.testing.assert_frame_equal(whole.table, parts.table, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(whole.embedding, parts.embedding, rtol=1e-3, atol=1e-4)
+
+
+def test_neither_pieces_nor_workers_change_a_byte(
+    trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "_BLOCK", 16)
+    monkeypatch.setattr(prediction_table_module, "_ROWS_OF_GROUP", 40)
+    cells = make_cells(90, 100, batches=["new"], seed=2)
+    X = cells.X.tolil()
+    X[[0, 20, 21, 89], :] = 0  # the first of a file, two of a block, the last
+    cells.X = X.tocsr()
+    cells.obs["cluster"] = pd.Categorical([f"k{i % 7}" for i in range(90)])
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    student = trained.require("student")
+    of_all = annotation_of(
+        predict_cells(student, tmp_path / "query.h5ad", progress=False),
+        further=(further := FurtherLabels(groups="cluster", top=2)),
+        obs=cells.obs,
+    )
+    seen = set()
+    for chunk, workers in ((1, 1), (32, 3), (1000, 2)):
+        here = tmp_path / f"{chunk}"
+        for suffix in ("tsv", "parquet"):
+            annotated_copy.annotate_file(
+                student,
+                tmp_path / "query.h5ad",
+                here / "copy.h5ad",
+                table=here / f"labels.{suffix}",
+                chunk_cells=chunk,
+                workers=workers,
+                further=further,
+                progress=False,
+            )
+        seen.add((sha256_of(here / "labels.tsv"), sha256_of(here / "labels.parquet")))
+        copy = ad.read_h5ad(here / "copy.h5ad")
+        found = copy.obs[list(of_all.obs)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, of_all.obs, check_index_type=False)
+        for name, values in of_all.obsm.items():
+            np.testing.assert_array_equal(np.asarray(copy.obsm[name]), np.asarray(values))
+        assert list(copy.obsm["plkd_probabilities"].index) == list(cells.obs_names)
+    assert len(seen) == 1
+    assert pq.ParquetFile(here / "labels.parquet").metadata.num_row_groups == 3
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "csv"])
+def test_a_file_of_the_labels_alone(
+    trained: Model, query: Path, tmp_path: Path, suffix: str
+) -> None:
+    trained.save(tmp_path / "model")
+    if suffix == "csv":
+        ad.read_h5ad(query).to_df().to_csv(query := tmp_path / "query.csv")
+    command = ["annotate", str(query), "--model", str(tmp_path / "model"), "--quiet"]
+    alone, copy = tmp_path / "labels.h5ad", tmp_path / "copy.h5ad"
+    assert main([*command, "-o", str(alone), "--labels-only"]) == 0
+    assert main([*command, "-o", str(copy)]) == 0
+    found, whole = ad.read_h5ad(alone), ad.read_h5ad(copy)
+    assert found.X is None
+    assert found.shape == (90, 0)
+    added = [name for name in whole.obs if name.startswith("plkd_")]
+    pd.testing.assert_frame_equal(found.obs, whole.obs[added], check_index_type=False)
+    assert set(found.obsm) == {"X_plkd", "plkd_probabilities"}
+    np.testing.assert_array_equal(found.obsm["X_plkd"], whole.obsm["X_plkd"])
+    assert found.uns["plkd"].keys() == whole.uns["plkd"].keys()
+    assert alone.stat().st_size < copy.stat().st_size
 
 
 def test_order_of_genes_and_scale_do_not_matter(
@@ -478,6 +552,8 @@ def test_no_query_is_overwritten(model: TrainedNetwork, query: Path) -> None:
         ),
         (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--table", "out.xlsx"], ".parquet"),
         (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--chunk-size", "0"], "--chunk-size"),
+        (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--workers", "0"], "--workers"),
+        (["QUERY", "--model", "MODEL", "--table", "t.tsv", "--labels-only"], "give `-o` too"),
         (["QUERY", "--model", "MODEL", "-o", "out.h5ad", "--device", "cuda:99"], "cuda:99"),
     ],
 )

@@ -13,7 +13,8 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.cells import detect_reader, open_cells, read_cells, read_obs
-from plkd.prediction.annotated_copy import annotation_of, write_annotated
+from plkd.prediction.annotated_copy import write_annotated
+from plkd.prediction.annotation import annotation_of
 from plkd.prediction.predict import PredictedCells
 from plkd.prediction.table import prediction_table
 from plkd.settings.datasets import ReadingOptions

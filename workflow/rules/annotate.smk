@@ -1,8 +1,18 @@
+# A large query in parts, one job each; without any, predict does it all.
+scattergather:
+    query=config["scatter"],
+
+
+PARTS = gather.query("<run>/parts/{{model}}/{scatteritem}") if config["scatter"] > 1 else []
+
+
 rule predict:
     input:
         **MODEL,
         reference=reference_to_embed,
         query="<prepared>/query.h5ad",
+        parts=[f"{part}.parquet" for part in PARTS],
+        embedded=[f"{part}.h5ad" for part in PARTS],
     output:
         predictions="<run>/predictions/{model}.parquet",
         embedding="<run>/embeddings/{model}.h5ad",
@@ -21,6 +31,41 @@ rule predict:
         code=code("predict.py"),
     script:
         "../scripts/predict.py"
+
+
+rule adapt:
+    input:
+        **MODEL,
+        query="<prepared>/query.h5ad",
+    output:
+        temp("<run>/parts/{model}/adaptation.json"),
+    log:
+        "<logs>/<run_name>/adapt_{model}.log",
+    benchmark:
+        "<benchmarks>/<run_name>/adapt_{model}.tsv"
+    conda:
+        "../../envs/plkd.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+    params:
+        code=code("adapt.py"),
+    script:
+        "../scripts/adapt.py"
+
+
+use rule predict as predict_part with:
+    input:
+        **MODEL,
+        query="<prepared>/query.h5ad",
+        adaptation="<run>/parts/{model}/adaptation.json",
+    output:
+        predictions=temp("<run>/parts/{model}/{scatteritem}.parquet"),
+        embedding=temp("<run>/parts/{model}/{scatteritem}.h5ad"),
+    log:
+        "<logs>/<run_name>/predict_{model}_{scatteritem}.log",
+    benchmark:
+        "<benchmarks>/<run_name>/predict_{model}_{scatteritem}.tsv"
 
 
 rule map_cells:

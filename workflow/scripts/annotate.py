@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
 from plkd.io.cells import open_cells
 from plkd.model.trained_model import load_model
-from plkd.prediction.annotated_copy import annotation_of, write_annotated
+from plkd.prediction.annotated_copy import write_annotated
+from plkd.prediction.annotation import annotation_of
 from plkd.prediction.further import FurtherLabels
 from plkd.prediction.label_tree import LabelTree
 from plkd.prediction.predict import (
     PredictedCells,
     about_labels,
-    label_table,
     model_for_prepared,
     provenance_of,
+    warn_of_left_out,
 )
+from plkd.prediction.summary import label_table
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import NO_MODEL_GENES
@@ -53,6 +55,7 @@ def main(snakemake) -> None:
             provenance=provenance_of(model),
         ),
     ).without(prepared.genes_per_cell() == 0, NO_MODEL_GENES)
+    warn_of_left_out(predicted.left_out["reason"].value_counts().to_dict())
     write_tsv(label_table(predicted.table), snakemake.output.labels)
     source = SourceSettings.from_config(snakemake.params.source)
     umap = umap_of_query(snakemake.input.umap, predicted.table["cell_id"])

@@ -1,13 +1,28 @@
-"""Predict the query's labels with a trained model, and embed its cells, and the reference's."""
+"""Predict the query's labels with a trained model, and embed its cells, and the reference's.
 
+A large query is predicted in parts, which are put together again.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
+from plkd.evaluation.embeddings import read_embedded_cells
+from plkd.model.adaptation import Adaptation
 from plkd.model.trained_model import load_model
-from plkd.prediction.predict import embed_prepared, predict_prepared, write_embedding
-from plkd.prediction.table import write_predictions
+from plkd.prediction.predict import (
+    embed_prepared,
+    parts_of,
+    predict_prepared,
+    write_embedding,
+)
+from plkd.prediction.table import read_predictions, write_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.devices import choose_device
+from plkd.utils.files import read_json
 from plkd.utils.logs import run_script
 
 if TYPE_CHECKING:
@@ -17,9 +32,21 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
-    predictions, embedding = predict_prepared(
-        model, PreparedCells.read(snakemake.input.query), device=device
-    )
+    query = PreparedCells.read(snakemake.input.query)
+    part = snakemake.wildcards.get("scatteritem")  # "2-of-8"
+    if part:
+        number, n_parts = map(int, part.split("-of-"))
+        predictions, embedding = predict_prepared(
+            model,
+            query,
+            adaptation=Adaptation(**read_json(snakemake.input.adaptation, made_by="adapt")),
+            rows=parts_of(query.n_cells, n_parts)[number - 1],
+            device=device,
+        )
+    elif snakemake.input.get("parts"):
+        predictions, embedding = gathered(snakemake.input.parts, snakemake.input.embedded, query)
+    else:
+        predictions, embedding = predict_prepared(model, query, device=device)
     write_predictions(predictions, snakemake.output.predictions)
     sides = {"query": (predictions["cell_id"], embedding)}
     if snakemake.input.get("reference"):
@@ -27,6 +54,19 @@ def main(snakemake) -> None:
         embedding = embed_prepared(model, reference, device=device)
         sides = {"reference": (reference.cell_ids.to_series(), embedding), **sides}
     write_embedding(sides, snakemake.output.embedding)
+
+
+def gathered(
+    parts: Sequence[str], embedded: Sequence[str], query: PreparedCells
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Predictions and embedding of all cells of a query, in its order, from those of its parts."""
+    tables = [read_predictions(path, made_by="predict_part") for path in parts]
+    predictions = pd.concat(tables, ignore_index=True)
+    sides = [read_embedded_cells(path) for path in embedded]
+    places = pd.concat([side.obs for side in sides], ignore_index=True).reset_index(names="place")
+    order = query.in_order(places, "the embeddings of the parts")["place"]
+    whole = np.concatenate([side.X for side in sides])[order]
+    return query.in_order(predictions, "the predictions of the parts"), whole
 
 
 if __name__ == "__main__":

@@ -28,12 +28,8 @@ from plkd.pages.sources import label_file
 from plkd.pages.write import write_page
 from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
 from plkd.pathways.mask import build_mask
-from plkd.prediction.annotated_copy import (
-    KEY_ADDED,
-    add_annotation,
-    annotate_file,
-    annotation_of,
-)
+from plkd.prediction.annotated_copy import add_annotation, annotate_file
+from plkd.prediction.annotation import KEY_ADDED, annotation_of
 from plkd.prediction.cell_ontology import ids_of_labels, read_ontology, tree_above
 from plkd.prediction.further import FurtherLabels
 from plkd.prediction.groups import LEAST_AGREEMENT
@@ -168,6 +164,7 @@ def annotate(
     model: Model | str | Path,
     *,
     output: str | Path | None = None,
+    labels_only: bool = False,
     key_added: str = KEY_ADDED,
     groups: str | None = None,
     cluster: bool = False,
@@ -201,6 +198,8 @@ def annotate(
         From :func:`train`, or the folder of one.
     output
         For a file: the annotated copy, an h5ad (of an h5mu also h5mu).
+    labels_only
+        The copy, an h5ad, holds what is added and the names of the cells, but no expression.
     key_added
         Stands for ``plkd`` in the names of what is added.
     groups
@@ -272,12 +271,20 @@ def annotate(
                 "`output` is for a file of cells; an AnnData is annotated itself: call "
                 "`annotate(query, model)`, then `query.write_h5ad(..)`."
             )
-        return annotate_file(
-            network, query, output, key_added=key_added, further=further, **options
+        tables: list[pd.DataFrame] = []
+        annotate_file(
+            network,
+            query,
+            output,
+            labels_only=labels_only,
+            also=tables.append,
+            key_added=key_added,
+            further=further,
+            **options,
         )
+        return pd.concat(tables, ignore_index=True)
     predicted = predict_cells(network, query, **options)
     if not (inplace and isinstance(query, ad.AnnData)):
-        predicted.warn_of_left_out()
         return predicted.table_of_all()
     cells = query.copy() if copy else query
     add_annotation(cells, annotation_of(predicted, key_added, further=further, obs=cells.obs))

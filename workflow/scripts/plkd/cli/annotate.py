@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from plkd.cli.options import (
     Commands,
@@ -51,6 +50,11 @@ def add(commands: Commands) -> None:
         "--table", type=Path, metavar="FILE", help="the labels alone, as .tsv or .parquet"
     )
     command.add_argument(
+        "--labels-only",
+        action="store_true",
+        help="leave the expression out of the copy: it holds the labels and the names of the cells",
+    )
+    command.add_argument(
         "--key-added", default="plkd", metavar="NAME", help="start of the names of what is added"
     )
     group = command.add_argument_group("what else to say of the cells")
@@ -83,6 +87,13 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--chunk-size", type=int, default=4096, metavar="N", help="cells in memory at a time"
     )
+    command.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads that read and label cells side by side; the results are the same (default: "
+        "one for each core, or what OMP_NUM_THREADS says)",
+    )
     add_reading(command)
     add_progress(command)
     add_json(command, "the labels with their numbers of cells")
@@ -92,6 +103,10 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Annotate and write."""
     at_least_one(options.chunk_size, "--chunk-size")
+    if options.workers is not None:
+        at_least_one(options.workers, "--workers")
+    if options.labels_only and options.output is None:
+        raise InputError("`--labels-only` says what the file of `-o` holds: give `-o` too.")
     if options.output is None and options.table is None:
         raise InputError("nothing to write: give `-o` (an annotated copy), `--table`, or both.")
     check_files(
@@ -109,14 +124,13 @@ def run(options: argparse.Namespace) -> None:
     from plkd.prediction.annotated_copy import annotate_file, require_copy_name
     from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels
     from plkd.prediction.label_tree import LabelTree
-    from plkd.prediction.predict import label_table, predict_cells, provenance_of
-    from plkd.prediction.table import save_predictions
+    from plkd.prediction.predict import provenance_of
     from plkd.utils.devices import choose_device
     from plkd.utils.files import writable_folder
 
     reader = detect_reader(options.query) if reading.reader == "auto" else reading.reader
     if options.output is not None:
-        require_copy_name(options.output, reader)
+        require_copy_name(options.output, reader, options.labels_only)
     model = load_model(options.model)
     tree = options.label_tree and LabelTree.read(options.label_tree, model.labels)
     further = FurtherLabels(
@@ -125,41 +139,33 @@ def run(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
-    how: dict[str, Any] = {
-        "reading": reading,
-        "device": device,
-        "chunk_cells": options.chunk_size,
-        "provenance": provenance_of(model),
-        "progress": shows_progress(options),
-    }
-    student = model.require("student")
-    if options.output is None:
-        if further != NOTHING_FURTHER:
-            raise InputError(
-                "groups, a label tree and further labels are columns of an annotated copy: give "
-                "`-o` too."
-            )
-        predicted = predict_cells(student, options.query, **how)
-        predicted.warn_of_left_out()
-        predictions = predicted.table_of_all()
-    else:
-        predictions = annotate_file(
-            student,
-            options.query,
-            options.output,
-            key_added=options.key_added,
-            further=further,
-            **how,
+    if options.output is None and further != NOTHING_FURTHER:
+        raise InputError(
+            "groups, a label tree and further labels are columns of an annotated copy: give `-o` "
+            "too."
         )
-    if options.table is not None:
-        save_predictions(predictions, options.table)
-    labels = label_table(predictions)
+    summary = annotate_file(
+        model.require("student"),
+        options.query,
+        options.output,
+        table=options.table,
+        labels_only=options.labels_only,
+        device=device,
+        chunk_cells=options.chunk_size,
+        workers=options.workers,
+        key_added=options.key_added,
+        provenance=provenance_of(model),
+        progress=shows_progress(options),
+        reading=reading,
+        further=further,
+    )
+    labels = summary.table()
     logger.info(
         "%d cells: %s",
-        len(predictions),
+        summary.n_cells,
         ", ".join(f"{row.cells} {row.label}" for row in labels.itertuples()),
     )
-    logger.info("%d flagged unknown", int(predictions["unknown"].sum()))
+    logger.info("%d flagged unknown", summary.n_unknown)
     written = [str(path) for path in (options.output, options.table) if path is not None]
     logger.info("written: %s", ", ".join(map(repr, written)))
     if options.json:
@@ -167,8 +173,8 @@ def run(options: argparse.Namespace) -> None:
             {
                 "output": options.output and str(options.output),
                 "table": options.table and str(options.table),
-                "cells": len(predictions),
-                "unknown": int(predictions["unknown"].sum()),
+                "cells": summary.n_cells,
+                "unknown": summary.n_unknown,
                 "labels": labels.to_dict("records"),
             }
         )

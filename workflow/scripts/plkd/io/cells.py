@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,6 +45,7 @@ from plkd.io.stores import (
     CHUNK_ROWS,
     RNA_MODALITIES,
     Notices,
+    Pieces,
     check_shape,
     existing,
     find_matrix,
@@ -56,7 +57,7 @@ from plkd.io.stores import (
     read_coordinates,
     read_everything,
     readable,
-    row_chunks,
+    row_pieces,
     same_modality,
     sample_of,
     scales_of,
@@ -69,6 +70,8 @@ from plkd.utils.text import listed
 READERS = ("auto", "h5ad", "h5mu", "10x_h5", "10x_mtx", "csv", "loom", "zarr")
 STORES = ("h5ad", "h5mu", "zarr")
 
+
+_MOST = np.finfo(np.float64).max
 
 CellSource: TypeAlias = str | Path | ad.AnnData
 """Where cells can come from: a file or folder, or an AnnData in memory or backed."""
@@ -219,6 +222,8 @@ class CellFile:
     ) -> str | None:
         """The first value that none can be, in words; `places` are those of the cells."""
         whole = scale.kind in ("counts", "invalid")
+        if X.nnz and X.data.min() >= 0 and X.data.max() <= (LARGEST_COUNT if whole else _MOST):
+            return None  # nor is one missing, which would be the smallest and the largest
         wrong = ~np.isfinite(X.data) | (X.data < 0) | (whole and X.data > LARGEST_COUNT)
         if not wrong.any():
             return None
@@ -262,12 +267,23 @@ class CellFile:
     ) -> Iterator[tuple[slice, sparse.csr_matrix]]:
         """Yield (rows, CSR (n_rows, n_genes)) from the first cell to the last.
 
-        With `wanted`, a bool array (n_cells,), chunks without a wanted cell are not read.
+        With `wanted`, a bool array (n_cells,), what no wanted cell lies beside is not read.
         """
+        for rows, read in self.pieces(chunk_size, wanted):
+            yield rows, read()
+
+    def pieces(
+        self, chunk_size: int = CHUNK_ROWS, wanted: NDArray[np.bool_] | None = None
+    ) -> Pieces:
+        """As :meth:`chunks`; each is read when it is called, in whichever thread."""
         scale = self.scale if self._columns.n_merged else None
         source = self._source
-        for rows, chunk in row_chunks(source.matrix, self.path, chunk_size, wanted, source.notice):
-            yield rows, self._columns.merge(_compact(chunk, self.path), scale)
+
+        def whole(read: Callable[[], sparse.csr_matrix]) -> sparse.csr_matrix:
+            return self._columns.merge(_compact(read(), self.path), scale)
+
+        for rows, read in row_pieces(source.matrix, self.path, chunk_size, wanted, source.notice):
+            yield rows, partial(whole, read)
 
     def take(self, cells: NDArray[np.intp]) -> sparse.csr_matrix:
         """Some cells, by their ascending places in the file: CSR (n_taken, n_genes)."""

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ Matrices = Mapping[str, Callable[[], Any]]
 
 Notice = Callable[[str], None]
 """Is told, in a sentence, what was not quite as it should be, and what was made of it."""
+
+Pieces = Iterator[tuple[slice, Callable[[], sparse.csr_matrix]]]
+"""Rows of a matrix, and what reads them when it is called, in whichever thread."""
 
 CHUNK_ROWS = 4096
 DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
@@ -276,6 +280,21 @@ def row_chunks(
 ) -> Iterator[tuple[slice, sparse.csr_matrix]]:
     """Go through a matrix in memory or on disk by rows: (rows, canonical CSR of these rows).
 
+    Parameters and errors are those of :func:`row_pieces`.
+    """
+    for rows, read in row_pieces(matrix, path, chunk_size, wanted, notice):
+        yield rows, read()
+
+
+def row_pieces(
+    matrix: Any,
+    path: Path,
+    chunk_size: int = CHUNK_ROWS,
+    wanted: NDArray[np.bool_] | None = None,
+    notice: Notice = logger.warning,
+) -> Pieces:
+    """Divide a matrix in memory or on disk by rows; each piece is read when it is asked for.
+
     Parameters
     ----------
     matrix
@@ -285,36 +304,44 @@ def row_chunks(
     chunk_size
         Rows at a time; fewer where they are long and dense.
     wanted
-        bool array (n_rows,): chunks without a wanted row are skipped.
+        bool array (n_rows,): of each piece what lies between its first and its last wanted row is
+        read, and nothing of one that has none.
     notice
         Is told that values of one place were added up.
 
     Raises
     ------
     InputError
-        If a chunk cannot be read, or is no matrix: columns out of range.
+        If a piece cannot be read, or is no matrix: columns out of range.
     """
     n_rows, n_columns = matrix.shape
     if _is_stored_sparse(matrix) and matrix.format == "csc":
         for first, block in _blocks_of_columns(matrix, path, chunk_size):
             inside = None if wanted is None else wanted[first : first + block.shape[0]]
-            for rows, chunk in row_chunks(block, path, chunk_size, inside, notice):
-                yield slice(first + rows.start, first + rows.stop), chunk
+            for rows, read in row_pieces(block, path, chunk_size, inside, notice):
+                yield slice(first + rows.start, first + rows.stop), read
         return
     if not (sparse.issparse(matrix) or _is_stored_sparse(matrix)):
         chunk_size = max(1, min(chunk_size, DENSE_CHUNK_VALUES // max(n_columns, 1)))
     for start in range(0, n_rows, chunk_size):
         rows = slice(start, min(start + chunk_size, n_rows))
-        if wanted is not None and not wanted[rows].any():
-            continue
-        with readable(path, f"rows {rows.start} to {rows.stop} of the matrix"):
-            chunk, added_up = _canonical(_sliced(matrix, rows))
-        if added_up:
-            notice(
-                f"'{path}': cells have several values for one gene in the same column (the matrix "
-                "names columns twice); they are added up, as scipy does"
-            )
-        yield rows, chunk
+        if wanted is not None:
+            places = np.flatnonzero(wanted[rows])
+            if not places.size:
+                continue
+            rows = slice(start + int(places[0]), start + int(places[-1]) + 1)
+        yield rows, partial(_read_rows, matrix, path, rows, notice)
+
+
+def _read_rows(matrix: Any, path: Path, rows: slice, notice: Notice) -> sparse.csr_matrix:
+    with readable(path, f"rows {rows.start} to {rows.stop} of the matrix"):
+        chunk, added_up = _canonical(_sliced(matrix, rows))
+    if added_up:
+        notice(
+            f"'{path}': cells have several values for one gene in the same column (the matrix "
+            "names columns twice); they are added up, as scipy does"
+        )
+    return chunk
 
 
 def held(matrix: Any, path: Path, notice: Notice = logger.warning) -> Any:

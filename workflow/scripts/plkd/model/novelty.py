@@ -31,6 +31,7 @@ BETWEEN = "between labels"
 _COMPONENTS = 8  # more of them hold batches and noise rather than types
 _NEIGHBOURS = 6  # two thirds of them, 4, where one of three folds is held out
 _CELLS = 10_000  # remembered; a query of a million is then compared with them in half a minute
+_LEAF = 20  # of the tree, where a query is fastest
 _LEAST_HELD_OUT = 20  # of fewer cells no share of 5 % can be told
 _OF_DOUBT = 0.25  # distance leads: a Student is often sure of a type that it does not know
 _LEAST_SPREAD = (
@@ -120,7 +121,7 @@ class Novelty:
 
     @cached_property
     def _tree(self) -> KDTree:
-        return KDTree(self.cells)
+        return KDTree(self.cells, leafsize=_LEAF)
 
 
 def fit_novelty(

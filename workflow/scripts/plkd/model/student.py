@@ -8,6 +8,7 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
+from scipy import sparse
 from torch import Tensor, nn
 
 from plkd.settings.models import StudentSettings
@@ -24,7 +25,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (cells, n_out) from (cells, n_in)."""
-        return cast(Tensor, self.dropout(F.gelu(self.norm(self.linear(x)))))
+        return self.activated(self.linear(x))
+
+    def activated(self, sums: Tensor) -> Tensor:
+        """What follows the linear layer, (cells, n_out) from (cells, n_out)."""
+        return cast(Tensor, self.dropout(F.gelu(self.norm(sums))))
 
 
 class Student(nn.Module):
@@ -66,7 +71,18 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (cells, labels) and last hidden layer (cells, width) from x (cells, genes)."""
-        embedding = x * self.input_scale
-        for block in self.blocks:
+        return self._from_sums(self.blocks[0].linear(x * self.input_scale))
+
+    def of_sparse(self, cells: sparse.csr_matrix) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward` of float32 CSR (cells, genes), from what is not zero, on the CPU."""
+        first = self.blocks[0].linear
+        weight = (first.weight * self.input_scale).T.contiguous()
+        sums = torch.from_numpy(cells @ weight.numpy())
+        return self._from_sums(sums.add_(first.bias))
+
+    def _from_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and last hidden layer from the sums of the first one."""
+        embedding = self.blocks[0].activated(sums)
+        for block in self.blocks[1:]:
             embedding = block(embedding)
         return self.classifier(embedding), embedding

@@ -191,9 +191,12 @@ def outputs(
     network.eval()
     device = device_of(network)
     for start in range(0, cells.shape[0], batch_size):
-        x = dense_batch(cells[start : start + batch_size], device)
+        batch = cells[start : start + batch_size]
         with torch.inference_mode():  # not around the yield: it would reach into the caller
-            logits, embedding = network(x)
+            if isinstance(network, Student) and device.type == "cpu":
+                logits, embedding = network.of_sparse(batch.astype(np.float32, copy=False))
+            else:
+                logits, embedding = network(dense_batch(batch, device))
         yield logits.float().cpu(), embedding.float().cpu()
 
 

@@ -18,7 +18,7 @@ from plkd.model.forecast import lost_labels
 from plkd.model.trained_model import Model
 from plkd.pages.palette import colours
 from plkd.pages.remarks import DOUBTFUL
-from plkd.prediction.predict import label_table
+from plkd.prediction.summary import label_table
 from plkd.prediction.table import label_probabilities
 from plkd.utils.progress import ProgressBar
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem, write_elem
@@ -18,160 +19,24 @@ from plkd.errors import InputError
 from plkd.io.cells import CellFile, open_cells
 from plkd.io.stores import modality_group, open_hdf5, open_store, readable
 from plkd.model.trained_network import TrainedNetwork
+from plkd.prediction.annotation import (
+    KEY_ADDED,
+    Annotation,
+    annotation_of_piece,
+    whole_columns,
+)
 from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels
-from plkd.prediction.model_input import CHUNK_CELLS
-from plkd.prediction.predict import PredictedCells, predict_opened
-from plkd.prediction.table import label_names, label_probabilities, prediction_sets_as_json
+from plkd.prediction.model_input import CHUNK_CELLS, as_model_input
+from plkd.prediction.predict import PredictedCells, predict_pieces
+from plkd.prediction.summary import LabelSummary
+from plkd.prediction.table import predictions_file
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
-from plkd.utils.files import require_room, whole_file, writable_folder
-from plkd.utils.hdf5 import hdf5_file, write_h5ad
+from plkd.utils.files import copy_file, require_room, whole_file, writable_folder
+from plkd.utils.hdf5 import checked_hdf5_file, hdf5_file, write_h5ad
 from plkd.utils.logs import logger
 
-KEY_ADDED = "plkd"
-"""Start of the names of what is added to cells."""
-UNASSIGNED = "unassigned"
-"""In the column of labels that has none for unknown cells."""
 SUFFIXES = (".h5ad", ".h5mu")
 """Of the names of annotated copies."""
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """What annotated cells have more than the query, in the order of the query.
-
-    Attributes
-    ----------
-    rows, cell_ids
-        Ascending places of the cells in the query, and their names there.
-    obs
-        Columns to add.
-    obsm
-        Arrays, and tables by column name, with a row for every cell.
-    key, uns
-        Name and content of the entry of `uns`.
-    """
-
-    rows: NDArray[np.intp]
-    cell_ids: NDArray[np.object_]
-    obs: pd.DataFrame
-    obsm: Mapping[str, NDArray[Any] | pd.DataFrame]
-    key: str
-    uns: Mapping[str, Any]
-
-    def require_cells(self, cell_ids: pd.Index, name: str) -> None:
-        """Refuse a query whose cells are not these.
-
-        Parameters
-        ----------
-        cell_ids
-            Names of all cells of the query.
-        name
-            Its file, for messages.
-
-        Raises
-        ------
-        InputError
-            If a cell is missing or has another name.
-        """
-        if not len(self.rows) or self.rows[-1] < len(cell_ids):
-            found = np.asarray(cell_ids[self.rows].astype(str), dtype=object)
-            wrong = np.flatnonzero(found != self.cell_ids)
-            if not len(wrong):
-                return
-            what = (
-                f"{len(wrong):,} of {len(found):,} cells have another name: in row "
-                f"{self.rows[wrong[0]]:,} is '{found[wrong[0]]}' where '{self.cell_ids[wrong[0]]}' "
-                "was labelled"
-            )
-        else:
-            what = f"it has {len(cell_ids):,} cells, but row {self.rows[-1]:,} was labelled"
-        raise InputError(
-            f"'{name}' is not the file whose cells were labelled: {what}. Label the file anew (in "
-            "the pipeline: delete the prepared query and run it again)."
-        )
-
-
-def annotation_of(
-    predicted: PredictedCells,
-    key_added: str = KEY_ADDED,
-    obsm: Mapping[str, NDArray[np.floating]] | None = None,
-    further: FurtherLabels = NOTHING_FURTHER,
-    obs: pd.DataFrame | None = None,
-) -> Annotation:
-    """Put predictions into columns, with the cells of which nothing can be said among the others.
-
-    Such cells have no label and NaN in place of every number, are flagged unknown, and have the
-    reason in ``plkd_reason``, as other unknown cells do; a warning counts them.
-
-    Parameters
-    ----------
-    predicted
-        From :func:`plkd.prediction.predict.predict_cells`.
-    key_added
-        Stands for ``plkd`` in the names of what is added.
-    obsm
-        More arrays with a row for every labelled cell, by the end of their names: ``umap`` becomes
-        ``obsm['X_plkd_umap']``.
-    further
-        Columns to add beside the label.
-    obs
-        Table of all cells of the query, for the groups of `further`.
-    """
-    left_out, table = predicted.left_out, predicted.table
-    predicted.warn_of_left_out()
-    rows = predicted.rows_of_all
-    ids = np.concatenate([predicted.source_ids, left_out["cell_id"]]).astype(object)
-    order = np.argsort(rows, kind="stable")
-    labelled = order < len(table)
-    place = order[labelled]
-
-    def spread(values: NDArray[Any]) -> NDArray[Any]:
-        """Values of the labelled cells among NaN for the others."""
-        if labelled.all() and (place[:-1] < place[1:]).all():
-            return values  # as they are: those of a million cells are large
-        whole = np.full((len(rows), *values.shape[1:]), np.nan, dtype=np.float32)
-        whole[labelled] = values[place]
-        return whole
-
-    arrays = {f"X_{key_added}": predicted.embedding} | {
-        f"X_{key_added}_{name}": values for name, values in (obsm or {}).items()
-    }
-    columns = _obs_columns(table.iloc[place], labelled, left_out, order, key_added)
-    more = further.columns(
-        table,
-        predicted.embedding,
-        pd.DataFrame() if obs is None else obs.iloc[predicted.source_rows],
-        UNASSIGNED,
-    )
-    for name, values in more.items():
-        if values.dtype == object:
-            texts = np.full(len(rows), None, dtype=object)
-            texts[labelled] = values[place]
-            columns[f"{key_added}_{name}"] = pd.Categorical(texts)
-        else:
-            columns[f"{key_added}_{name}"] = spread(values)
-    probabilities = pd.DataFrame(
-        spread(label_probabilities(table)), columns=column_names(label_names(table))
-    )
-    return Annotation(
-        rows[order],
-        ids[order],
-        columns,
-        {name: spread(values) for name, values in arrays.items()}
-        | {f"{key_added}_probabilities": probabilities},
-        key_added,
-        {**predicted.about, "labels": np.array(label_names(table), dtype=object)},
-    )
-
-
-def column_names(labels: Sequence[str]) -> list[str]:
-    """Names of the columns of ``obsm['plkd_probabilities']``: the labels, with ``|`` for ``/``.
-
-    HDF5 takes a slash for a step into a group: a label ``CD4+/CD25`` beside ``CD4+`` would make a
-    file that cannot be read. The labels themselves are in ``uns['plkd']['labels']``.
-    """
-    names = pd.Index([label.replace("/", "|") for label in labels], dtype=object)
-    return list(names if names.is_unique else ad.utils.make_index_unique(names))
 
 
 def add_annotation(cells: ad.AnnData, annotation: Annotation) -> None:
@@ -194,40 +59,118 @@ def add_annotation(cells: ad.AnnData, annotation: Annotation) -> None:
 def annotate_file(
     model: TrainedNetwork,
     query: str | Path,
-    output: str | Path,
+    output: str | Path | None = None,
     *,
+    table: str | Path | None = None,
+    labels_only: bool = False,
+    also: Callable[[pd.DataFrame], None] | None = None,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
+    workers: int | None = None,
     key_added: str = KEY_ADDED,
     provenance: Mapping[str, Any] | None = None,
     progress: bool = True,
     reading: ReadingOptions = AS_IT_IS,
     further: FurtherLabels = NOTHING_FURTHER,
-) -> pd.DataFrame:
-    """Predict the labels of a file of cells and write an annotated copy of it.
+) -> LabelSummary:
+    """Predict the labels of a file of cells; write an annotated copy, a table, or both.
 
-    The input is not touched, and read once where it is read as a whole. Parameters and errors are
-    those of :func:`~plkd.prediction.predict.predict_cells` and :func:`write_annotated`; returns the
-    prediction table of all cells.
+    The input is not touched. What is said of cells is written as it comes: memory holds the names
+    of the cells, some tens of bytes of each, and a few pieces.
+
+    Parameters
+    ----------
+    model, query, device, chunk_cells, provenance, progress, reading
+        As for :func:`plkd.prediction.predict.predict_cells`.
+    output
+        The annotated copy, see :func:`write_annotated`.
+    table
+        The predictions, as ``.tsv`` or ``.parquet``.
+    labels_only
+        Whether `output`, an h5ad, shall hold what is added and the names of the cells alone.
+    also
+        Is given the prediction table of each piece as it comes.
+    workers
+        How many threads read and label pieces side by side; the results are the same. Default: as
+        many as torch may use.
+    key_added, further
+        As for :func:`plkd.prediction.annotation.annotation_of`.
+
+    Returns
+    -------
+    LabelSummary
+        How many cells got which label.
+
+    Raises
+    ------
+    InputError
+        As those functions, and if `output` is the query itself.
     """
-    if Path(output).resolve() == Path(query).resolve():
-        raise InputError(f"'{output}' is the query itself: choose another name for the output.")
-    with open_cells(query, reading) as cells:
-        require_copy_name(output, cells.reader)
-        cells.require_writable()
-        writable_folder(Path(output).parent)
-        require_room(output, _least_size(cells, output))
-        predicted = predict_opened(
-            model,
-            cells,
+    summary = LabelSummary()
+    with open_cells(query, reading) as cells, ExitStack() as files:
+        if output is not None:
+            _require_output(cells, output, labels_only)
+        given = as_model_input(cells, model)
+        pieces = predict_pieces(
+            given,
             device=device,
             chunk_cells=chunk_cells,
             provenance=provenance,
             progress=progress,
+            workers=workers,
         )
-        annotation = annotation_of(predicted, key_added, further=further, obs=cells.obs)
-        _write(cells, output, annotation)
-    return predicted.table_of_all()
+        annotate = write = None
+        if output is not None:
+            copy = _annotated_file(cells, output, key_added, further, labels_only)
+            annotate = files.enter_context(copy)
+        if table is not None:
+            write = files.enter_context(predictions_file(table))
+        for piece in pieces:
+            predictions = piece.table_of_all()
+            summary.add(predictions)
+            if annotate is not None:
+                annotate(piece)
+            for take in filter(None, (write, also)):
+                take(predictions)
+    return summary
+
+
+def _require_output(cells: CellFile, output: str | Path, labels_only: bool) -> None:
+    """Refuse a copy that cannot be written, before there is work."""
+    if Path(output).resolve() == cells.path.resolve():
+        raise InputError(f"'{output}' is the query itself: choose another name for the output.")
+    require_copy_name(output, cells.reader, labels_only)
+    writable_folder(Path(output).parent)
+    if not labels_only:
+        cells.require_writable()
+        require_room(output, _least_size(cells, output))
+
+
+@contextmanager
+def _annotated_file(
+    cells: CellFile, output: str | Path, key: str, further: FurtherLabels, labels_only: bool
+) -> Iterator[Callable[[PredictedCells], None]]:
+    """Begin an annotated copy of all cells; gives what takes them piece by piece, in order."""
+    columns: list[pd.DataFrame] = []
+    needs = 0 if labels_only else _least_size(cells, output)
+    with whole_file(output, needs=needs) as temporary:
+        if labels_only:
+            write_h5ad(ad.AnnData(obs=pd.DataFrame(index=cells.obs.index)), temporary)
+        else:
+            _copy(cells, temporary)
+        group = _modality(cells) if temporary.suffix == ".h5mu" else None
+        with checked_hdf5_file(temporary, "r+") as (file, check):
+            added = _Added(file if group is None else file[group], cells.n_cells)
+
+            def take(piece: PredictedCells) -> None:
+                annotation = annotation_of_piece(piece, key, further=further)
+                added.put(annotation)
+                columns.append(annotation.obs)
+                check()
+
+            yield take
+            embedding = added.obsm[f"X_{key}"]
+            added.finish(whole_columns(columns, key, further, cells.obs, lambda: embedding[...]))
 
 
 def write_annotated(
@@ -251,7 +194,8 @@ def write_annotated(
     - there too, where they are asked for (:class:`plkd.prediction.further.FurtherLabels`),
       ``plkd_label_2``, .., ``plkd_group_label``, ``plkd_tree_label`` and so on;
     - in `obsm` ``X_plkd`` (embedding), ``X_plkd_umap`` in the pipeline, and
-      ``plkd_probabilities``, a table with a column for each label (:func:`column_names`);
+      ``plkd_probabilities``, a table with a column for each label
+      (:func:`plkd.prediction.annotation.column_names`);
     - ``uns['plkd']``, see :func:`plkd.prediction.predict.about_labels`.
 
     Parameters
@@ -261,7 +205,7 @@ def write_annotated(
     output
         The h5ad (of an h5mu also h5mu) to write; it has the cells of the annotation.
     annotation
-        From :func:`annotation_of`.
+        From :func:`plkd.prediction.annotation.annotation_of`.
     reading, obs_columns
         How to read the query, see :func:`plkd.io.cells.open_cells`.
 
@@ -275,7 +219,7 @@ def write_annotated(
         _write(cells, output, annotation)
 
 
-def require_copy_name(output: str | Path, reader: str) -> None:
+def require_copy_name(output: str | Path, reader: str, labels_only: bool = False) -> None:
     """Refuse a name of the annotated copy that says another format than it will have.
 
     Parameters
@@ -284,44 +228,60 @@ def require_copy_name(output: str | Path, reader: str) -> None:
         The name.
     reader
         Format of the query, one of :data:`plkd.io.cells.READERS`.
+    labels_only
+        Whether it holds the labels alone.
 
     Raises
     ------
     InputError
-        If it ends neither in ``.h5ad`` nor, for a query of that format, in ``.h5mu``.
+        If it ends neither in ``.h5ad`` nor, for a whole copy of a query of that format, in
+        ``.h5mu``.
     """
-    suffixes = SUFFIXES if reader == "h5mu" else SUFFIXES[:1]
+    suffixes = SUFFIXES if reader == "h5mu" and not labels_only else SUFFIXES[:1]
     if Path(output).suffix not in suffixes:
-        raise InputError(
-            f"'{output}': the annotated copy of this file must end in {' or '.join(suffixes)}"
-        )
+        what = "the file of the labels" if labels_only else "the annotated copy of this file"
+        raise InputError(f"'{output}': {what} must end in {' or '.join(suffixes)}")
 
 
 def _write(cells: CellFile, output: str | Path, annotation: Annotation) -> None:
     require_copy_name(output, cells.reader)
     annotation.require_cells(cells.obs.index, str(cells.path))
-    all_cells = len(annotation.rows) == cells.n_cells
-    whole_store = f".{cells.reader}" == Path(output).suffix
-    nullable_texts = ad.settings.override(allow_write_nullable_strings=True)
-    with whole_file(output, needs=_least_size(cells, output)) as temporary, nullable_texts:
-        if whole_store and all_cells and _has_columns(cells):
-            shutil.copyfile(cells.path, temporary)
-            _add_in_place(temporary, _modality(cells), annotation)
-        elif whole_store and cells.reader == "h5mu":
+    with whole_file(output, needs=_least_size(cells, output)) as temporary:
+        if len(annotation.rows) == cells.n_cells:
+            _copy(cells, temporary)
+            group = _modality(cells) if temporary.suffix == ".h5mu" else None
+            with hdf5_file(temporary, "r+") as file:
+                added = _Added(file if group is None else file[group], cells.n_cells)
+                added.put(annotation)
+                added.finish(annotation.obs)
+        elif temporary.suffix == ".h5mu":
             with readable(cells.path):
                 some = _some_of_several(cells.path, str(_modality(cells)), annotation)
-            some.write_h5mu(temporary)
+            with _NULLABLE_TEXTS():
+                some.write_h5mu(temporary)
         else:
-            if cells.reader == "h5mu":
-                logger.info(
-                    "of '%s' the copy holds the labelled modality alone; a name that ends in .h5mu "
-                    "keeps the others",
-                    cells.path,
-                )
-            copy = cells.everything()
-            copy = copy if all_cells else copy[annotation.rows].copy()
+            copy = cells.everything()[annotation.rows].copy()
             _add_to(copy, annotation)
-            write_h5ad(copy, temporary)
+            with _NULLABLE_TEXTS():
+                write_h5ad(copy, temporary)
+
+
+def _copy(cells: CellFile, output: Path) -> None:
+    """Copy all that is stored of the cells; `output` ends as :func:`require_copy_name` wants it."""
+    if f".{cells.reader}" == output.suffix and _has_columns(cells):
+        copy_file(cells.path, output)
+        return
+    if cells.reader == "h5mu":
+        logger.info(
+            "of '%s' the copy holds the labelled modality alone; a name that ends in .h5mu keeps "
+            "the others",
+            cells.path,
+        )
+    with _NULLABLE_TEXTS():
+        write_h5ad(cells.everything(), output)
+
+
+_NULLABLE_TEXTS = partial(ad.settings.override, allow_write_nullable_strings=True)
 
 
 def _least_size(cells: CellFile, output: str | Path) -> int:
@@ -339,42 +299,6 @@ def _has_columns(cells: CellFile) -> bool:
     """Whether `obs` can be added to where it is: before anndata 0.7 it was one array of records."""
     with open_store(cells.path, cells.reading.modality) as store:
         return hasattr(store["obs"], "keys")
-
-
-def _obs_columns(
-    table: pd.DataFrame,
-    labelled: NDArray[np.bool_],
-    left_out: pd.DataFrame,
-    order: NDArray[np.intp],
-    key: str,
-) -> pd.DataFrame:
-    """Columns for `obs`; `table` has the labelled cells, `order` the left out ones behind them."""
-    n_cells = len(labelled)
-    label, sets = np.full(n_cells, None, dtype=object), np.full(n_cells, "[]", dtype=object)
-    unknown, reason = np.ones(n_cells, dtype=bool), np.full(n_cells, "", dtype=object)
-    label[labelled] = table["label"].astype(str)
-    sets[labelled] = prediction_sets_as_json(table)
-    unknown[labelled] = table["unknown"]
-    reason[labelled] = table["reason"].astype(str)
-    reason[~labelled] = left_out["reason"].to_numpy()[order[~labelled] - len(table)]
-    numbers = {}
-    for name in ("confidence", "margin", "entropy", "unknown_score"):
-        numbers[f"{key}_{name}"] = np.full(n_cells, np.nan, dtype=np.float32)
-        numbers[f"{key}_{name}"][labelled] = table[name]
-    names = [name for name in label_names(table) if name in set(table["label"])]
-    return pd.DataFrame(
-        {
-            f"{key}_label": pd.Categorical(label, categories=names),
-            **numbers,
-            f"{key}_unknown": unknown,
-            f"{key}_prediction_set": pd.Categorical(sets),
-            f"{key}_reason": pd.Categorical(reason),
-            f"{key}_label_or_unassigned": pd.Categorical(
-                np.where(unknown, UNASSIGNED, label),
-                categories=list(dict.fromkeys([*names, UNASSIGNED])),
-            ),
-        }
-    )
 
 
 def _some_of_several(query: Path, group: str, annotation: Annotation) -> Any:
@@ -403,23 +327,66 @@ def _add_to(cells: ad.AnnData, annotation: Annotation) -> None:
     cells.uns[annotation.key] = dict(annotation.uns)
 
 
-def _add_in_place(path: Path, group: str | None, annotation: Annotation) -> None:
-    """Add to an h5ad, or to a modality of an h5mu; what is there is not touched."""
-    with hdf5_file(path, "r+") as file:
-        store = file if group is None else file[group]
-        columns = list(store["obs"].attrs["column-order"])
-        for name, values in annotation.obs.items():
-            categories = isinstance(values.dtype, pd.CategoricalDtype)
-            column = values.array if categories else values.to_numpy()
-            write_elem(store["obs"], str(name), column)
-        store["obs"].attrs["column-order"] = [
-            *columns,
-            *annotation.obs.columns.difference(columns, sort=False),
-        ]
-        cell_ids = read_elem(store["obs"]).index
+class _Added:
+    """What an annotation adds to a store in HDF5, all at once or piece by piece.
+
+    What is there already stays as it is.
+    """
+
+    def __init__(self, store: h5py.Group, n_cells: int) -> None:
+        self._store, self._n_cells = store, n_cells
         for name in ("obsm", "uns"):
             if name not in store:
                 write_elem(store, name, {})
-        for name, array in annotation.obsm.items():
-            write_elem(store["obsm"], name, _named(array, cell_ids))
-        write_elem(store["uns"], annotation.key, dict(annotation.uns))
+        self.obsm: h5py.Group = store["obsm"]
+        self._begun = False
+
+    def put(self, annotation: Annotation) -> None:
+        """Arrays of the next cells, whose rows follow each other; the entry of `uns`."""
+        if not self._begun:
+            for name, values in annotation.obsm.items():
+                self._make_room(name, values)
+            write_elem(self._store["uns"], annotation.key, dict(annotation.uns))
+            self._begun = True
+        rows = slice(int(annotation.rows[0]), int(annotation.rows[-1]) + 1)
+        for name, values in annotation.obsm.items():
+            if isinstance(values, pd.DataFrame):
+                for column in values:
+                    self.obsm[name][column][rows] = values[column].to_numpy()
+            else:
+                self.obsm[name][rows] = values
+
+    def finish(self, columns: pd.DataFrame) -> None:
+        """Columns of all cells."""
+        obs = self._store["obs"]
+        before = list(obs.attrs["column-order"])
+        for name, values in columns.items():
+            categories = isinstance(values.dtype, pd.CategoricalDtype)
+            write_elem(obs, str(name), values.array if categories else values.to_numpy())
+        obs.attrs["column-order"] = [*before, *columns.columns.difference(before, sort=False)]
+
+    def _make_room(self, name: str, values: NDArray[Any] | pd.DataFrame) -> None:
+        """An array or table of as many rows as there are cells, as anndata would write it."""
+        write_elem(self.obsm, name, values[:0])
+        if not isinstance(values, pd.DataFrame):
+            _lengthen(self.obsm, name, self._n_cells)
+            return
+        table, obs = self.obsm[name], self._store["obs"]
+        for column in values:
+            _lengthen(table, str(column), self._n_cells)
+        names = table.attrs["_index"]
+        del table[names]
+        index = obs[obs.attrs["_index"]]
+        if index.attrs.get("encoding-type") == "string-array":
+            table[names] = index  # a second name for the same texts
+        else:
+            write_elem(table, names, read_elem(index).astype(str))
+
+
+def _lengthen(group: h5py.Group, name: str, n_rows: int) -> None:
+    """Put an array of more rows in the place of an empty one."""
+    empty = group[name]
+    about = dict(empty.attrs)
+    del group[name]
+    filled = group.create_dataset(name, (n_rows, *empty.shape[1:]), empty.dtype)
+    filled.attrs.update(about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,19 +58,13 @@ class FurtherLabels:
         if self.top < 1:
             raise InputError(f"{self.top} labels of a cell: give at least 1.")
 
-    def columns(
-        self, table: pd.DataFrame, embedding: Any, obs: pd.DataFrame, unassigned: str
-    ) -> Mapping[str, Any]:
-        """Columns by the end of their names, one value per labelled cell.
+    def of_cells(self, table: pd.DataFrame, unassigned: str) -> Mapping[str, Any]:
+        """Columns by the end of their names, one value per labelled cell; not those of groups.
 
         Parameters
         ----------
         table
-            Prediction table of the labelled cells.
-        embedding
-            Of these cells, (cells, width).
-        obs
-            Of these cells, with the groups.
+            Prediction table of labelled cells, all or some of them.
         unassigned
             What unknown cells are called.
 
@@ -78,14 +72,8 @@ class FurtherLabels:
         -------
         mapping of arrays
             Texts are objects, None where there is nothing to say.
-
-        Raises
-        ------
-        InputError
-            If `obs` has no column of the groups.
         """
         unknown = table["unknown"].to_numpy(dtype=bool)
-        labels = np.where(unknown, unassigned, table["label"].to_numpy(dtype=object))
         probabilities = label_probabilities(table)
         columns: dict[str, Any] = {}
         n_top = min(self.top, probabilities.shape[1])
@@ -96,15 +84,6 @@ class FurtherLabels:
             columns[f"confidence_{rank + 1}"] = np.take_along_axis(
                 probabilities, order[:, rank : rank + 1], axis=1
             )[:, 0]
-        if self.cluster or self.groups is not None:
-            groups = self._groups(embedding, obs)
-            if self.cluster:
-                columns[CLUSTER] = groups
-            voted = vote(groups, labels, self.least_agreement)
-            found = voted["group_label"].to_numpy(dtype=object, copy=True)
-            found[pd.isna(found)] = None
-            columns["group_label"] = found
-            columns["group_agreement"] = voted["group_agreement"].to_numpy(dtype=np.float32)
         if self.tree is not None:
             wider, probability = self.tree.back_off(probabilities, self.level)
             wider[unknown] = ""
@@ -115,9 +94,37 @@ class FurtherLabels:
                 columns[f"level_{depth}"] = np.where(values == "", None, values)
         return columns
 
-    def _groups(self, embedding: Any, obs: pd.DataFrame) -> Any:
-        if self.cluster:
-            return clusters_of(embedding)
+    def of_groups(
+        self, labels: Any, obs: pd.DataFrame, embedding: Callable[[], Any]
+    ) -> Mapping[str, Any]:
+        """Columns of the groups, as :meth:`of_cells`; none if none are asked for.
+
+        Parameters
+        ----------
+        labels
+            Label of every labelled cell, that of unknown ones "unassigned".
+        obs
+            Of these cells, with the groups.
+        embedding
+            Gives that of these cells, (cells, width); called if clusters are to be made.
+
+        Raises
+        ------
+        InputError
+            If `obs` has no column of the groups.
+        """
+        if not self.cluster and self.groups is None:
+            return {}
+        groups = clusters_of(embedding()) if self.cluster else self._groups(obs)
+        columns = {CLUSTER: groups} if self.cluster else {}
+        voted = vote(groups, labels, self.least_agreement)
+        found = voted["group_label"].to_numpy(dtype=object, copy=True)
+        found[pd.isna(found)] = None
+        columns["group_label"] = found
+        columns["group_agreement"] = voted["group_agreement"].to_numpy(dtype=np.float32)
+        return columns
+
+    def _groups(self, obs: pd.DataFrame) -> Any:
         if self.groups not in obs:
             raise InputError(
                 f"obs has no column '{self.groups}' with groups of cells; its columns are: "

@@ -17,6 +17,7 @@ from plkd.io.counts import not_zero
 from plkd.io.genes import GOOD_OVERLAP, GeneOverlap, match_genes
 from plkd.io.normalisation import log_normalised_genes
 from plkd.io.scale import MatrixScale
+from plkd.io.stores import Pieces
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.model.adaptation import adapt, rows_to_look_at
 from plkd.model.trained_network import TrainedNetwork
@@ -97,15 +98,12 @@ class ModelInput:
 
         Cells of which nothing can be said are left out, see :meth:`reasons`.
         """
-        for rows, chunk in self.as_stored(chunk_cells):
-            yield self.brought(rows, chunk)
+        for rows, read in self.pieces(chunk_cells):
+            yield self.brought(np.arange(rows.start, rows.stop), read())
 
-    def as_stored(
-        self, chunk_cells: int = CHUNK_CELLS
-    ) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
-        """Yield (rows, CSR) with the values and genes of the file, for :meth:`brought`."""
-        for rows, chunk in self._cells.chunks(chunk_cells):
-            yield np.arange(rows.start, rows.stop), chunk
+    def pieces(self, chunk_cells: int = CHUNK_CELLS) -> Pieces:
+        """Rows, and what reads their values and genes of the file, for :meth:`brought`."""
+        return self._cells.pieces(chunk_cells)
 
     def brought(
         self, rows: NDArray[np.intp], X: sparse.csr_matrix
@@ -130,9 +128,14 @@ class ModelInput:
         """Some cells by their ascending places: log-normalised CSR float32 (n_taken, n_genes)."""
         return self.network.filled(self._normalised(self._cells.take(rows)), self.measured)
 
-    def reasons(self, rows: NDArray[np.intp]) -> NDArray[np.object_]:
-        """Why nothing can be said of some cells, by their ascending places; "" of the others."""
-        X = self._cells.take(rows)
+    def reasons(
+        self, rows: NDArray[np.intp], X: sparse.csr_matrix | None = None
+    ) -> NDArray[np.object_]:
+        """Why nothing can be said of some cells, by their ascending places; "" of the others.
+
+        `X` are their values in the file, (cells, genes of the file), where they are at hand.
+        """
+        X = self._cells.take(rows) if X is None else X
         outlying = self._cells.outlying(rows, X, self.scale)
         reasons = np.full(rows.size, "", dtype=object)
         reasons[np.diff(self._normalised(X).indptr) == 0] = NO_MODEL_GENES

@@ -6,10 +6,12 @@ and predicted. What grows with the number of cells is the prediction table and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anndata as ad
 import numpy as np
@@ -20,15 +22,14 @@ from scipy import sparse
 from plkd import __version__
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
+from plkd.io.stores import Pieces
 from plkd.model.adaptation import Adaptation, adapt, rows_to_look_at
 from plkd.model.novelty import BETWEEN, FAR, entropy
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.model_input import CHUNK_CELLS, MINIMUM_OVERLAP, ModelInput, as_model_input
 from plkd.prediction.table import (
-    PROBABILITY,
     UnknownCells,
-    label_names,
     prediction_table,
 )
 from plkd.preparation.prepared import PreparedCells
@@ -45,6 +46,8 @@ from plkd.utils.hdf5 import write_h5ad
 from plkd.utils.logs import logger
 from plkd.utils.parallel import in_order
 from plkd.utils.progress import ProgressBar
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,25 @@ class PredictedCells:
         """Places in the query of the labelled cells, then of those that were left out."""
         return np.concatenate([self.source_rows, self.left_out["source_row"]]).astype(np.intp)
 
-    def warn_of_left_out(self) -> None:
-        """Count the cells of which nothing can be said, in a warning."""
-        if len(self.left_out):
-            reasons = self.left_out["reason"].value_counts()
-            logger.warning(
-                "%d cells get no label and are flagged unknown: %s",
-                len(self.left_out),
-                "; ".join(f"{n:,} {reason}" for reason, n in reasons.items()),
-            )
+    @classmethod
+    def joined(cls, pieces: Iterable[PredictedCells], n_cells: int) -> PredictedCells:
+        """The cells of several pieces, one after the other; there are `n_cells` at most."""
+        embedding, n_said = np.empty((0, 0), dtype=np.float32), 0
+        parts: list[PredictedCells] = []
+        for piece in pieces:
+            if not parts:
+                embedding = _with_rows(piece.embedding, n_cells)
+            embedding[n_said : n_said + len(piece.embedding)] = piece.embedding
+            n_said += len(piece.embedding)
+            parts.append(replace(piece, embedding=embedding[:0]))
+        return cls(
+            pd.concat([part.table for part in parts], ignore_index=True),
+            embedding[:n_said],
+            np.concatenate([part.source_rows for part in parts]),
+            np.concatenate([part.source_ids for part in parts]),
+            pd.concat([part.left_out for part in parts], ignore_index=True),
+            parts[0].about,
+        )
 
     def table_of_all(self) -> pd.DataFrame:
         """Prediction table with a row for every cell of the query, in its order.
@@ -93,6 +106,8 @@ class PredictedCells:
         Cells of which nothing can be said have no label, no numbers and no prediction set, are
         unknown, and have the reason.
         """
+        if not len(self.left_out):
+            return self.table
         others = pd.DataFrame(index=np.arange(len(self.left_out)), columns=self.table.columns)
         others = others.astype(
             {
@@ -208,37 +223,99 @@ def predict_input(
     progress: bool = True,
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are brought to the model already."""
-    model = given.network
-    chunks = given.as_stored(chunk_cells)
-    rows, said = _predict(model, given.n_cells, chunks, given.brought, device, progress)
-    if not len(rows):
-        raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
-    ids = np.asarray(given.obs.index, dtype=object)
-    without = np.setdiff1d(np.arange(given.n_cells), rows)
-    reasons = given.reasons(without)
-    odd = without[reasons == OTHER_SCALE]
-    if len(odd):
-        logger.warning("'%s': %s", given.name, on_outlying(ids[odd], given.scale))
-    return PredictedCells(
-        said.table(model, unique_cell_ids(given.obs.index[rows], given.name)),
-        said.embedding,
-        rows,
-        ids[rows],
-        pd.DataFrame({"source_row": without, "cell_id": ids[without], "reason": reasons}),
-        about_labels(
-            model,
-            gene_overlap=given.overlap.share,
-            depth=given.depth,
-            scale=given.scale.describe(),
-            provenance=provenance or {},
-        ),
+    pieces = predict_pieces(
+        given, device=device, chunk_cells=chunk_cells, provenance=provenance, progress=progress
     )
+    return PredictedCells.joined(pieces, given.n_cells)
+
+
+def predict_pieces(
+    given: ModelInput,
+    *,
+    device: str = "cpu",
+    chunk_cells: int = CHUNK_CELLS,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+) -> Iterator[PredictedCells]:
+    """Yield what is said of the cells of a query piece by piece, in their order.
+
+    Nothing but the names of the cells grows with their number. Parameters and errors are those of
+    :func:`predict_cells`; that no cell has counts is found at the end.
+    """
+    ids = np.asarray(given.obs.index, dtype=object)
+    unique_ids = unique_cell_ids(given.obs.index, given.name)
+    about = about_labels(
+        given.network,
+        gene_overlap=given.overlap.share,
+        depth=given.depth,
+        scale=given.scale.describe(),
+        provenance=provenance or {},
+    )
+    network = given.network.to(device)
+
+    def label(rows: NDArray[np.intp], X: sparse.csr_matrix) -> PredictedCells:
+        here, cells = given.brought(rows, X)
+        without = np.setdiff1d(rows, here, assume_unique=True)
+        left_out = no_cells_left_out()
+        if len(without):
+            reasons = given.reasons(without, X[without - rows[0]])
+            left_out = pd.DataFrame(
+                {"source_row": without, "cell_id": ids[without], "reason": reasons}
+            )
+        said = _Said.of_rows(network, here, cells)
+        table = said.table(network, unique_ids[here])
+        return PredictedCells(table, said.embedding, here, ids[here], left_out, about)
+
+    left_out: Counter[str] = Counter()
+    odd: list[str] = []
+    pieces = given.pieces(_whole_blocks(chunk_cells))
+    for piece in _in_pieces(label, pieces, given.n_cells, progress, workers):
+        left_out.update(piece.left_out["reason"])
+        odd += piece.left_out.loc[piece.left_out["reason"] == OTHER_SCALE, "cell_id"].tolist()
+        yield piece
+    if left_out.total() == given.n_cells:
+        raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
+    if odd:
+        logger.warning("'%s': %s", given.name, on_outlying(odd, given.scale))
+    warn_of_left_out(left_out)
+
+
+def warn_of_left_out(reasons: Mapping[str, int]) -> None:
+    """Count the cells of which nothing can be said, by the reason, in a warning."""
+    if reasons:
+        logger.warning(
+            "%d cells get no label and are flagged unknown: %s",
+            sum(reasons.values()),
+            "; ".join(f"{n:,} {reason}" for reason, n in reasons.items()),
+        )
 
 
 def predict_prepared(
-    model: TrainedNetwork, cells: PreparedCells, *, device: str = "cpu", progress: bool = True
+    model: TrainedNetwork,
+    cells: PreparedCells,
+    *,
+    adaptation: Adaptation | None = None,
+    rows: slice | None = None,
+    device: str = "cpu",
+    progress: bool = True,
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """Predict the labels of a prepared query, whose values and genes are the model's already.
+
+    Parameters
+    ----------
+    model
+        A Teacher or a Student.
+    cells
+        The query.
+    adaptation
+        What :func:`model_for_prepared` saw in it; by default it looks.
+    rows
+        One of :func:`parts_of`, to predict these cells alone.
+    device
+        A torch device.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -253,13 +330,24 @@ def predict_prepared(
         If the cells have other genes than the model.
     """
     cells.require_genes(model.genes)
-    network = model_for_prepared(model, cells)[0]
+    network = adaptation.of(model) if adaptation else model_for_prepared(model, cells)[0]
 
-    def filled(rows: NDArray[np.intp], chunk: sparse.csr_matrix) -> _Cells:
-        return rows, model.filled(chunk, cells.measured)
+    def filled(chunk: sparse.csr_matrix) -> sparse.csr_matrix:
+        return network.filled(chunk, cells.measured)
 
-    _, said = _predict(network, cells.n_cells, cells.chunks(), filled, device, progress)
-    return said.table(network, cells.cell_ids), said.embedding
+    rows = rows or slice(0, cells.n_cells)
+    said = _of_prepared(network.to(device), cells, filled, rows, progress)
+    return said.table(network, cells.cell_ids[rows]), said.embedding
+
+
+def parts_of(n_cells: int, n_parts: int) -> list[slice]:
+    """Rows of a query in so many parts, which give the labels that they give together.
+
+    Parts are whole blocks of cells, of which a small query has fewer than parts: some are empty.
+    """
+    n_blocks = -(-n_cells // _BLOCK)
+    edges = np.minimum(np.arange(n_parts + 1) * n_blocks // n_parts * _BLOCK, n_cells)
+    return [slice(start, stop) for start, stop in pairwise(edges.tolist())]
 
 
 def model_for_prepared(
@@ -285,12 +373,9 @@ def embed_prepared(
         If the cells have other genes than the model.
     """
     cells.require_genes(model.genes)
-
-    def as_they_are(rows: NDArray[np.intp], chunk: sparse.csr_matrix) -> _Cells:
-        return rows, chunk
-
-    chunks = cells.chunks()
-    return _predict(model, cells.n_cells, chunks, as_they_are, device, progress)[1].embedding
+    rows = slice(0, cells.n_cells)
+    said = _of_prepared(model.to(device), cells, lambda chunk: chunk, rows, progress)
+    return said.embedding
 
 
 def about_labels(
@@ -365,36 +450,6 @@ def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: s
         write_h5ad(ad.AnnData(stacked, obs=obs), temporary)
 
 
-def label_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Count the cells of every predicted label, most frequent first, and say what to expect.
-
-    Returns
-    -------
-    DataFrame
-        ``label``, ``cells``, ``share`` of all cells, ``median_confidence``, how many of the cells
-        are flagged ``unknown``, ``expected_precision`` (the share of the cells that should be
-        labelled rightly: the mean of their calibrated confidence), and which other label they are
-        most likely to be: ``next_label`` with its mean probability, ``next_probability``.
-    """
-    groups = predictions.groupby("label", sort=False)
-    table = groups.agg(
-        cells=("cell_id", "size"),
-        median_confidence=("confidence", "median"),
-        unknown=("unknown", "sum"),
-        expected_precision=("confidence", "mean"),
-    )
-    table.insert(1, "share", table["cells"] / len(predictions))
-    names = label_names(predictions)
-    means = groups[[PROBABILITY + name for name in names]].mean().set_axis(names, axis=1)
-    own = means.columns.to_numpy() == means.index.to_numpy()[:, None]
-    others = means.mask(own)
-    if len(names) > 1:
-        table["next_label"], table["next_probability"] = others.idxmax(axis=1), others.max(axis=1)
-    else:
-        table["next_label"], table["next_probability"] = None, np.nan
-    return table.sort_values("cells", ascending=False, kind="stable").reset_index()
-
-
 def predictions_of(
     model: TrainedNetwork,
     cell_ids: Sequence[str] | pd.Index,
@@ -430,10 +485,6 @@ def predictions_of(
     )
 
 
-_Cells = tuple[NDArray[np.intp], sparse.csr_matrix]
-"""Places of cells, and their expression (cells, genes)."""
-
-
 @dataclass(frozen=True)
 class _Said:
     """Probabilities, embedding, and distance (None if the network knows none) of some cells."""
@@ -447,62 +498,90 @@ class _Said:
         return cls(*model.predict(cells), model.distance(cells))
 
     @classmethod
-    def room_for(cls, model: TrainedNetwork, n_cells: int) -> _Said:
-        """Arrays to be filled; joining those of chunks would need all of them twice."""
+    def of_rows(
+        cls, model: TrainedNetwork, rows: NDArray[np.intp], cells: sparse.csr_matrix
+    ) -> _Said:
+        """Of cells in ascending rows of a file, block by block."""
+        starts = np.unique(np.searchsorted(rows, rows - rows % _BLOCK))
+        blocks = [cells[a:b] for a, b in pairwise([*starts.tolist(), len(rows)])]
+        return cls.joined(model, (cls.of(model, block) for block in blocks), len(rows))
+
+    @classmethod
+    def joined(cls, model: TrainedNetwork, pieces: Iterable[_Said], n_cells: int) -> _Said:
+        """Of so many cells at once; the pieces need not all be there at one time."""
         like = cls.of(model, sparse.csr_matrix((0, len(model.genes)), dtype=np.float32))
-        return cls(
-            _with_rows(like.probabilities, n_cells),
-            _with_rows(like.embedding, n_cells),
-            None if like.distance is None else _with_rows(like.distance, n_cells),
+        distance = None if like.distance is None else _with_rows(like.distance, n_cells)
+        whole = cls(
+            _with_rows(like.probabilities, n_cells), _with_rows(like.embedding, n_cells), distance
         )
-
-    def put(self, first: int, chunk: _Said) -> None:
-        """Fill rows from `first` on with what was said of a chunk."""
-        rows = slice(first, first + len(chunk.embedding))
-        self.probabilities[rows] = chunk.probabilities
-        self.embedding[rows] = chunk.embedding
-        if self.distance is not None:
-            self.distance[rows] = chunk.distance
-
-    def first(self, n_cells: int) -> _Said:
-        """The first rows."""
-        distance = None if self.distance is None else self.distance[:n_cells]
-        return _Said(self.probabilities[:n_cells], self.embedding[:n_cells], distance)
+        start = 0
+        for said in pieces:
+            rows = slice(start, start + len(said.embedding))
+            whole.probabilities[rows], whole.embedding[rows] = said.probabilities, said.embedding
+            if distance is not None:
+                distance[rows] = said.distance
+            start = rows.stop
+        return whole
 
     def table(self, model: TrainedNetwork, cell_ids: Sequence[str] | pd.Index) -> pd.DataFrame:
         return predictions_of(model, cell_ids, self.probabilities, self.distance)
 
 
-def _predict(
+_BLOCK = 2048
+"""Cells go through the network in blocks that begin at multiples of this row of their file.
+
+A sum over other numbers of rows at once may differ in the last digit: so that nothing that is said
+of a cell depends on how a file is divided, it never does.
+"""
+
+
+def _whole_blocks(n_cells: int) -> int:
+    return max(_BLOCK, n_cells - n_cells % _BLOCK)
+
+
+def _of_prepared(
     model: TrainedNetwork,
-    n_cells: int,
-    chunks: Iterable[_Cells],
-    brought: Callable[[NDArray[np.intp], sparse.csr_matrix], _Cells],
-    device: str,
+    cells: PreparedCells,
+    filled: Callable[[sparse.csr_matrix], sparse.csr_matrix],
+    rows: slice,
     progress: bool,
-) -> tuple[NDArray[np.intp], _Said]:
-    """Rows that came, and what is said of these cells.
+) -> _Said:
+    """What is said of prepared cells, once `filled` has seen to genes not measured."""
+    n_cells = rows.stop - rows.start
+    wanted = np.zeros(cells.n_cells, dtype=bool)
+    wanted[rows] = True
 
-    Chunks are read one after the other, and meanwhile those before are brought to the model and
-    labelled, in as many threads as torch may use.
+    def say(places: NDArray[np.intp], X: sparse.csr_matrix) -> _Said:
+        return _Said.of_rows(model, places, filled(X))
+
+    with cells.pieces(wanted=wanted) as pieces:
+        return _Said.joined(model, _in_pieces(say, pieces, n_cells, progress), n_cells)
+
+
+def _in_pieces(
+    work: Callable[[NDArray[np.intp], sparse.csr_matrix], Result],
+    pieces: Pieces,
+    n_cells: int,
+    progress: bool,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Yield what `work` makes of the places and values of cells, piece by piece.
+
+    Meanwhile the next pieces are read and worked on, in as many threads as torch may use or as are
+    asked for.
     """
-    model = model.to(device)
 
-    def label(chunk: _Cells) -> tuple[int, NDArray[np.intp], _Said]:
-        rows, cells = brought(*chunk)
-        return chunk[1].shape[0], rows, _Said.of(model, cells)
+    def done(piece: tuple[slice, Callable[[], sparse.csr_matrix]]) -> tuple[int, Result]:
+        rows, read = piece
+        return rows.stop - rows.start, work(np.arange(rows.start, rows.stop), read())
 
-    whole, rows, n_said = _Said.room_for(model, n_cells), np.empty(n_cells, dtype=np.intp), 0
     with (
         ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar,
-        one_thread_each() as workers,
+        one_thread_each() as threads,
     ):
-        for n_done, here, said in in_order(label, chunks, workers):
-            rows[n_said : n_said + len(here)] = here
-            whole.put(n_said, said)
-            n_said += len(here)
+        for n_done, result in in_order(done, pieces, workers or threads):
+            yield result
             bar.update(n_done)
-    return rows[:n_said], whole.first(n_said)
 
 
 def _with_rows(like: NDArray[np.float32], n_rows: int) -> NDArray[np.float32]:

@@ -21,7 +21,8 @@ probability:<label>    float32   one column per label; each row sums to 1
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 
 from plkd.errors import InputError
 from plkd.utils.files import intact, whole_file
-from plkd.utils.tables import write_tsv
+from plkd.utils.tables import append_tsv
 from plkd.utils.text import listed
 
 PROBABILITY = "probability:"
@@ -156,19 +158,61 @@ def write_predictions(table: pd.DataFrame, path: str | Path) -> None:
         If the table breaks the contract (see :func:`validate_predictions`).
     """
     validate_predictions(table, source=f"the predictions for '{path}'")
-    _write_parquet(table, path)
+    with whole_file(path) as temporary:
+        pq.write_table(_as_arrow(table), temporary)
 
 
-def save_predictions(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table of all cells as ``.parquet`` or, with the sets as JSON lists, as ``.tsv``.
+@contextmanager
+def predictions_file(path: str | Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Begin a table of all cells as ``.parquet`` or, with the sets as JSON lists, as ``.tsv``.
 
-    `table` is as of :meth:`plkd.prediction.predict.PredictedCells.table_of_all`.
+    Gives what writes the next rows, which are as of
+    :meth:`plkd.prediction.predict.PredictedCells.table_of_all`. The file is whole or absent, and
+    does not depend on how the rows are divided.
     """
     path = Path(path)
-    if path.suffix == ".parquet":
-        _write_parquet(table, path)
-        return
-    write_tsv(table.assign(prediction_set=prediction_sets_as_json(table)), path)
+    with whole_file(path) as temporary, ExitStack() as files:
+        if path.suffix == ".parquet":
+            yield files.enter_context(_parquet_file(temporary))
+            return
+        file = files.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+
+        def write(table: pd.DataFrame) -> None:
+            rows = table.assign(prediction_set=prediction_sets_as_json(table))
+            append_tsv(rows, file, header=not file.tell())
+
+        yield write
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """As :func:`predictions_file`; groups of rows are of one size, but for the last."""
+    waiting: list[pa.Table] = []
+    writer: pq.ParquetWriter | None = None
+
+    def write_groups(least: int) -> None:
+        nonlocal writer
+        rows = pa.concat_tables(waiting).combine_chunks()
+        writer = writer or pq.ParquetWriter(path, rows.schema)
+        while rows.num_rows >= least and rows.num_rows:
+            writer.write_table(rows.slice(0, _ROWS_OF_GROUP).combine_chunks())
+            rows = rows.slice(_ROWS_OF_GROUP)
+        waiting[:] = [rows]
+
+    def write(table: pd.DataFrame) -> None:
+        waiting.append(_as_arrow(table))
+        if sum(rows.num_rows for rows in waiting) >= _ROWS_OF_GROUP:
+            write_groups(_ROWS_OF_GROUP)
+
+    try:
+        yield write
+        write_groups(1)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+_ROWS_OF_GROUP = 2**16
 
 
 def read_predictions(path: str | Path, *, made_by: str | None = None) -> pd.DataFrame:
@@ -286,19 +330,20 @@ def prediction_sets(table: pd.DataFrame) -> pa.ListArray:
 
 def prediction_sets_as_json(table: pd.DataFrame) -> list[str]:
     """Prediction sets as JSON lists, which are clear whatever the labels are called."""
-    sets = list(map(tuple, prediction_sets(table).to_pylist()))
-    texts = {names: json.dumps(names, ensure_ascii=False) for names in set(sets)}
-    return [texts[names] for names in sets]
+    sets = prediction_sets(table)
+    names = sets.values.dictionary_encode()
+    texts = [json.dumps(name, ensure_ascii=False) for name in names.dictionary.to_pylist()]
+    inside = pa.array(texts, pa.string()).take(names.indices)
+    lists = pc.binary_join(pa.ListArray.from_arrays(sets.offsets, inside), ", ")
+    return pc.binary_join_element_wise("[", lists, "]", "").to_pylist()
 
 
-def _write_parquet(table: pd.DataFrame, path: str | Path) -> None:
+def _as_arrow(table: pd.DataFrame) -> pa.Table:
     fields = [pa.field(name, _SCHEMA.get(name, pa.float32())) for name in table.columns.astype(str)]
     # Without pandas' own metadata: pandas cannot read back its name for a list column.
-    arrow = pa.Table.from_pandas(
+    return pa.Table.from_pandas(
         table, schema=pa.schema(fields), preserve_index=False
     ).replace_schema_metadata(None)
-    with whole_file(path) as temporary:
-        pq.write_table(arrow, temporary)
 
 
 def _margin(matrix: NDArray[np.float32]) -> NDArray[np.float32]:

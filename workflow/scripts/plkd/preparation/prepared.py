@@ -19,7 +19,7 @@ from scipy import sparse
 from plkd.errors import InputError
 from plkd.io.blocks import Cells, CellsOnDisk
 from plkd.io.cells import CellFile, open_cells
-from plkd.io.stores import open_store, readable
+from plkd.io.stores import Pieces, open_store, readable
 from plkd.settings.datasets import ReadingOptions
 from plkd.utils.text import listed
 
@@ -186,9 +186,17 @@ class PreparedCells:
         self, chunk_cells: int = CHUNK_CELLS
     ) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
         """Yield (rows, expression of these cells) from the first cell to the last."""
+        with self.pieces(chunk_cells) as pieces:
+            for rows, read in pieces:
+                yield np.arange(rows.start, rows.stop), read()
+
+    @contextmanager
+    def pieces(
+        self, chunk_cells: int = CHUNK_CELLS, wanted: NDArray[np.bool_] | None = None
+    ) -> Iterator[Pieces]:
+        """Open the file; gives rows of all cells, or of those wanted, and what reads them."""
         with self._opened() as cells:
-            for rows, chunk in cells.chunks(chunk_cells):
-                yield np.arange(rows.start, rows.stop), chunk
+            yield cells.pieces(chunk_cells, wanted)
 
     def take(self, rows: NDArray[np.intp]) -> sparse.csr_matrix:
         """Expression of some cells by their ascending places."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import pandas as pd
@@ -125,13 +125,25 @@ def write_tsv(
     exact
         Columns to write exactly whatever `digits` says.
     """
+    with whole_file(path) as temporary:
+        append_tsv(table, temporary, digits=digits, exact=exact)
+
+
+def append_tsv(
+    table: pd.DataFrame,
+    file: Path | TextIO,
+    *,
+    header: bool = True,
+    digits: int | None = READABLE,
+    exact: Collection[str] = (),
+) -> None:
+    """Write rows as :func:`write_tsv` does to an open file, or to one that is written anew."""
     if digits is not None:
         table = table.copy(deep=False)
         for name in table.columns.difference(list(exact)):
             if pd.api.types.is_float_dtype(table[name]):
                 table[name] = table[name].map(_rounded(digits), na_action="ignore").astype(object)
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False)
+    table.to_csv(file, sep="\t", index=False, header=header)
 
 
 def _rounded(digits: int) -> Callable[[float], str]:

@@ -1,0 +1,24 @@
+"""See how much less the cells of a query say than the reference's, once for all its parts."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plkd.model.trained_model import load_model
+from plkd.prediction.predict import model_for_prepared
+from plkd.preparation.prepared import PreparedCells
+from plkd.utils.files import write_json
+from plkd.utils.logs import run_script
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake) -> None:
+    model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
+    _, seen = model_for_prepared(model, PreparedCells.read(snakemake.input.query))
+    write_json(snakemake.output[0], asdict(seen))
+
+
+if __name__ == "__main__":
+    run_script(main, snakemake)
