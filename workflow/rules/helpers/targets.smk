@@ -18,6 +18,7 @@ def runs(suffix, datasets=DATASETS):
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
+MADE_HARDER = [name for name, made in PERTURBED.items() if made["dataset"] in EVALUATED]
 # Expression that names the peaks of other cells, or of the same.
 CROSSING = [
     name
@@ -27,6 +28,13 @@ CROSSING = [
     and has_rows(source_of_side(name, "query"))
 ]
 SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
+
+
+def prepared_as_it_is(wildcards):
+    """The prepared files of the data set that another was made of."""
+    base = PERTURBED[wildcards.dataset]["dataset"]
+    files = ("reference.h5ad", "query.h5ad", "truth.parquet", "genes.tsv", "report.json")
+    return {Path(file).stem: filled(f"<prepared>/{file}", dataset=base) for file in files}
 
 
 def predictions_by(method):
@@ -42,7 +50,7 @@ def predictions_by(method):
 def predictions_of(wildcards):
     """Predictions of our models and of every other method for the same data set and seed."""
     ours = [f"<run>/predictions/{model}.parquet" for model in MODELS]
-    drawn = wildcards.dataset in DATASETS.drawn  # of many draws; beside the controls ours alone
+    drawn = wildcards.dataset in DRAWN  # of many draws; beside the controls ours alone
     others = [predictions_by(method) for method in (CONTROLS if drawn else OTHERS)]
     return [filled(path, **wildcards) for path in ours + others]
 
