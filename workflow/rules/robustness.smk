@@ -3,27 +3,29 @@
 
 rule perturb:
     input:
-        unpack(prepared_as_it_is),
+        reference="<results>/{base}/prepared/reference.h5ad",
+        query="<results>/{base}/prepared/query.h5ad",
+        truth="<results>/{base}/prepared/truth.parquet",
+        genes="<results>/{base}/prepared/genes.tsv",
+        report="<results>/{base}/prepared/report.json",
     output:
-        reference="<prepared>/reference.h5ad",
-        query="<prepared>/query.h5ad",
-        truth="<prepared>/truth.parquet",
-        genes="<prepared>/genes.tsv",
-        report="<prepared>/report.json",
+        reference="<results>/{base}.{kind}.{level}/prepared/reference.h5ad",
+        query="<results>/{base}.{kind}.{level}/prepared/query.h5ad",
+        truth="<results>/{base}.{kind}.{level}/prepared/truth.parquet",
+        genes="<results>/{base}.{kind}.{level}/prepared/genes.tsv",
+        report="<results>/{base}.{kind}.{level}/prepared/report.json",
     log:
-        "<logs>/{dataset}/perturb.log",
+        "<logs>/{base}.{kind}.{level}/perturb.log",
     benchmark:
-        "<benchmarks>/{dataset}/perturb.tsv"
-    wildcard_constraints:
-        dataset="|".join(map(re.escape, PERTURBED)) or "none",
+        "<benchmarks>/{base}.{kind}.{level}/perturb.tsv"
     conda:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
         mem_mb=memory_mb,
     params:
-        kind=lambda wildcards: PERTURBED[wildcards.dataset]["kind"],
-        level=lambda wildcards: PERTURBED[wildcards.dataset]["level"],
+        kind="{kind}",
+        level=lambda wildcards: float(wildcards.level),
         code=code("perturb.py"),
     script:
         "../scripts/perturb.py"

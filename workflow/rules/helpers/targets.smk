@@ -30,13 +30,6 @@ CROSSING = [
 SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 
-def prepared_as_it_is(wildcards):
-    """The prepared files of the data set that another was made of."""
-    base = PERTURBED[wildcards.dataset]["dataset"]
-    files = ("reference.h5ad", "query.h5ad", "truth.parquet", "genes.tsv", "report.json")
-    return {Path(file).stem: filled(f"<prepared>/{file}", dataset=base) for file in files}
-
-
 def predictions_by(method):
     """Path of the predictions of another method: one for each data set if it is deterministic, else one
     for each seed. No variant of ours concerns them."""

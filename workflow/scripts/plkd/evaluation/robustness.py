@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -21,9 +22,7 @@ def untouched(kind: str) -> float:
     return 0.0 if kind == "label_noise" else 1.0
 
 
-def robustness_table(
-    metrics: pd.DataFrame, made: Mapping[str, Mapping[str, object]]
-) -> pd.DataFrame:
+def robustness_table(metrics: pd.DataFrame, made: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Scores of methods by what was done to the cells.
 
     Parameters
