@@ -405,6 +405,7 @@ for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.i
         )
 for key, named in (
     ("folders", config["folders"]),
+    ("weights", config["weights"]),
     ("limits: methods", config["limits"]["methods"]),
 ):
     for method in named:
