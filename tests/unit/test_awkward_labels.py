@@ -63,7 +63,7 @@ def run(tmp_path_factory) -> Path:
             prepared.obs["label"] = pd.Categorical(labels)
         prepared.write_h5ad(folder / f"{role}.h5ad")
         truth = pd.DataFrame({"cell_id": labels.index, "label": labels.to_numpy()})
-    truth.to_parquet(folder / "truth.parquet")
+    truth.assign(batch="1").to_parquet(folder / "truth.parquet")
     lines = ["\t".join([name, "", *genes]) for name, genes in MARKERS.items()]
     (folder / "sets.gmt").write_text("\n".join(lines) + "\n")
     rows = [(name_of[label], gene) for label in model.labels for gene in MARKERS[label]]
@@ -140,7 +140,8 @@ def steps(folder: Path) -> None:
                          "stability": [{"dataset": "1", "variant": "True"}]}},
         output=at(tsv="explanations.tsv", html="explanations.html"),
     ))  # fmt: skip
-    scores = at("metrics", "per_label", "abundance", "confusion", "confidence", "resampled")
+    kinds = ("metrics", "per_label", "abundance", "confusion", "confidence", "resampled", "batches")
+    scores = at(*kinds)
     reference = {"reference": folder / "reference.h5ad"}
     evaluate.main(job(
         input={**reference, **at(truth="truth.parquet"),

@@ -11,7 +11,16 @@ import pytest
 from sklearn.metrics import f1_score
 
 from plkd.errors import InputError
-from plkd.evaluation.comparison import choice_table, compare, holm, mean_interval, mean_ranks
+from plkd.evaluation.comparison import (
+    TRUST_COLUMNS,
+    choice_table,
+    compare,
+    compare_over_both,
+    holm,
+    mean_interval,
+    mean_ranks,
+    trust_table,
+)
 from plkd.evaluation.costs import COST_COLUMNS, cost_of_outcome, cost_of_steps, cost_table
 from plkd.evaluation.resampling import resampled_scores
 from plkd.figures.benchmark_page import Section, benchmark_page, readable
@@ -95,13 +104,53 @@ def test_methods_are_compared_on_the_transfers_of_both():
         "ours",
     )
     table = table[table["score"] == "macro_f1"].set_index("method")
-    assert table.loc["below", ["transfers", "better", "worse"]].tolist() == [6, 0, 6]
+    assert table.loc["below", ["pairs", "better", "worse"]].tolist() == [6, 0, 6]
     assert table.loc["below", "difference"] == pytest.approx(-0.035)
     assert table.loc["below", "p_value"] == pytest.approx(2 / 2**6)  # exact, two-sided
     assert table.loc["below", "adjusted_p_value"] == pytest.approx(2 * 2 / 2**6)
     assert -0.06 < table.loc["below", "lower"] < -0.035 < table.loc["below", "upper"] < -0.01
     assert np.isnan(table.loc["same", "p_value"])
-    assert table.loc["some", "transfers"] == 1
+    assert table.loc["some", "pairs"] == 1
+
+
+def test_batches_of_queries_are_pairs_as_well():
+    metrics = metrics_of({"ours": [0.9, 0.8], "other": [0.8, 0.9]})
+    batches = pd.DataFrame(
+        [
+            {"dataset": f"d{i // 4}", "seed": seed, "method": method, "batch": f"b{i % 4}",
+             "n_cells": 5 if i == 7 else 50, "macro_f1": score + seed, "accuracy": score}
+            for i in range(8)
+            for seed in (0, 1)
+            for method, score in (("ours", 0.9), ("other", 0.8 - 0.01 * i))
+        ]
+    )  # fmt: skip
+    table = compare_over_both(metrics, batches, "ours").query("score == 'macro_f1'")
+    assert list(table["over"]) == ["dataset", "batch"]
+    of_batches = table.set_index("over").loc["batch"]
+    assert of_batches["pairs"] == 7  # without the batch of five cells; seeds are no pairs
+    assert of_batches["difference"] == pytest.approx(-0.13)
+    assert of_batches["p_value"] == pytest.approx(2 / 2**7)
+    single = batches[batches["batch"] == "b0"]
+    assert set(compare_over_both(metrics, single, "ours")["over"]) == {"dataset"}
+
+
+def test_trust_is_a_mean_over_data_sets_of_means_over_seeds():
+    scores = dict.fromkeys(list(TRUST_COLUMNS)[2:], 0.5)
+    rows = [
+        {"method": "a", "dataset": "x", "seed": 0, **scores, "calibration_error": 0.1},
+        {"method": "a", "dataset": "x", "seed": 1, **scores, "calibration_error": 0.3},
+        {"method": "a", "dataset": "y", "seed": 0, **scores, "calibration_error": 0.4},
+        {"method": "b", "dataset": "x", "seed": 0, **scores, "calibration_error": 0.1,
+         "auroc_unseen": np.nan},
+        {"method": "b", "dataset": "y", "seed": 0, **dict.fromkeys(scores, np.nan)},
+        {"method": "c", "dataset": "x", "seed": 0, **dict.fromkeys(scores, np.nan)},
+    ]  # fmt: skip
+    table = trust_table(pd.DataFrame(rows))
+    assert list(table) == list(TRUST_COLUMNS)
+    assert list(table["method"]) == ["b", "a"]
+    assert list(table["transfers"]) == [1, 2]
+    assert table["calibration_error"].tolist() == pytest.approx([0.1, 0.3])
+    assert np.isnan(table["auroc_unseen"][0])
 
 
 def test_holm_of_a_textbook_example():

@@ -90,7 +90,7 @@ def metrics(run, prepared) -> dict[str, Path]:
     ids = PreparedCells.read(prepared["query"]).cell_ids
     write_predictions(prediction_table(ids, labels, probabilities), predictions[0])
     true_labels.main(job(input=prepared, output={"predictions": predictions[1]}))
-    names = ("metrics", "per_label", "abundance", "confusion", "confidence", "resampled")
+    names = ("metrics", "per_label", "abundance", "confusion", "confidence", "resampled", "batches")
     output = {name: run / f"{name}.tsv" for name in names}
     evaluate_script.main(
         job(
@@ -111,9 +111,17 @@ def test_tables_of_a_run(metrics):
     assert 0.8 < table.loc["logistic_regression", "accuracy"] <= 1
     assert table["n_unseen"].gt(0).all()
     assert (table["n_cells"] + table["n_unseen"]).eq(160).all()
+    assert table["top95_coverage"].between(0.9, 1).all()
+    batches = pd.read_csv(metrics["batches"], sep="\t").set_index("method")
+    assert set(batches["batch"]) == {"query donor"}
+    for name in ("n_cells", "accuracy", "macro_f1"):
+        np.testing.assert_allclose(batches[name], table[name], rtol=1e-4)
     confusion = pd.read_csv(metrics["confusion"], sep="\t")
     assert confusion.groupby("method")["n"].sum().eq(160).all()
     assert len(pd.read_csv(metrics["per_label"], sep="\t")) == 6
+
+
+BENCHMARKED = ("metrics", "resampled", "per_label", "batches")
 
 
 def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
@@ -137,6 +145,7 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
         "summary": run / "annotation_summary.tsv",
         **{name: run / f"{name}.tsv" for name in ("overall", "costs", "comparison", "ranks")},
         "choice": run / "choice.tsv",
+        "trust": run / "trust.tsv",
         "page": run / "benchmark.html",
         **{
             f"{name}_{suffix}": run / f"{name}.{suffix}"
@@ -150,7 +159,10 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
     benchmark_table.main(
         job(
             input={
-                **{name: [metrics[name]] for name in ("metrics", "resampled", "per_label")},
+                **{
+                    name: [metrics[name]]
+                    for name in ("metrics", "resampled", "per_label", "batches")
+                },
                 "methods": REGISTRY,
                 "outcomes": [run / "outcome.json"],
                 "weights": [],
@@ -166,6 +178,8 @@ def test_figures_and_benchmark_of_a_run(run, prepared, metrics):
     page = benchmark["page"].read_text()
     assert "Logistic regression has the highest macro F1" in page
     assert "scikit-learn 9" in page
+    assert "How far the probabilities are to be believed" in page
+    assert "Beside PLKD" not in page  # of one there is nothing to compare
     history = run / "history.tsv"
     epochs = {"model": ["teacher", "teacher", "student", "student"], "epoch": [1, 2, 1, 2]}
     pd.DataFrame({**epochs, "loss": [1.0, 0.5, 1.0, 0.5]}).to_csv(history, sep="\t", index=False)

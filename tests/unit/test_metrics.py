@@ -56,6 +56,16 @@ def loop_f1(pairs: list[tuple[str, str]], name: str) -> tuple[float, float, floa
     return precision, recall, f1
 
 
+def loop_top(row: pd.Series) -> list[str]:
+    """The most probable labels that together have 95 %."""
+    left = {name: float(row[f"probability:{name}"]) for name in REFERENCE}
+    chosen, together = [], 0.0
+    while together < 0.95:
+        chosen.append(max(left, key=lambda name: left[name]))
+        together += left.pop(chosen[-1])
+    return chosen
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_agree_with_loops(seed):
     table, truth = random_case(seed)
@@ -95,6 +105,15 @@ def test_scores_agree_with_loops(seed):
         for new in unseen
     ]
     assert metrics["auroc_unseen"] == pytest.approx(np.mean(wins))
+    by_cell = table.set_index("cell_id")
+    tops = [loop_top(by_cell.loc[row.cell_id]) for _, row in shared]
+    inside = [t in top for (t, _), top in zip(shared, tops, strict=True)]
+    sizes = [len(top) for top in tops]
+    assert metrics["top95_coverage"] == pytest.approx(np.mean(inside))
+    assert metrics["top95_size"] == pytest.approx(np.mean(sizes))
+    limit = np.quantile([row.unknown_score for _, row in shared], 0.95)
+    found = [row.unknown_score > limit for row in unseen]
+    assert metrics["unseen_found"] == pytest.approx(np.mean(found))
     known = [t == row.label for t, row in shared if not row.unknown]
     assert metrics["accuracy_when_known"] == pytest.approx(np.mean(known))
 

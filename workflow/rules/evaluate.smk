@@ -87,6 +87,7 @@ rule evaluate:
         ),
         confidence="<run>/evaluation/confidence.tsv",
         resampled="<run>/evaluation/resampled.tsv",
+        batches="<run>/evaluation/batches.tsv",
         abundance=shown(
             "<run>/evaluation/abundance.tsv",
             "scores by abundance (table)",
@@ -257,6 +258,7 @@ rule benchmark_table:
     input:
         metrics=runs("evaluation/metrics.tsv", EVALUATED),
         resampled=runs("evaluation/resampled.tsv", EVALUATED),
+        batches=runs("evaluation/batches.tsv", EVALUATED),
         per_label=runs("evaluation/per_label.tsv", EVALUATED),
         weights=[step["weights"] for step in measured_steps()],
         outcomes=[outcome for _, outcome in outcomes()],
@@ -279,6 +281,7 @@ rule benchmark_table:
         comparison="<results>/benchmark/comparison.tsv",
         ranks="<results>/benchmark/ranks.tsv",
         choice="<results>/benchmark/choice.tsv",
+        trust="<results>/benchmark/trust.tsv",
         page=shown(
             "<results>/benchmark/benchmark.html",
             "which method for these cells",

@@ -5,10 +5,23 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from plkd import __version__
-from plkd.evaluation.comparison import choice_table, compare, mean_ranks
+from plkd.evaluation.comparison import (
+    LEAST_CELLS,
+    by_entry,
+    choice_table,
+    compare_over_both,
+    mean_ranks,
+    trust_table,
+)
 from plkd.evaluation.costs import cost_of_outcome, cost_of_steps, cost_table
 from plkd.evaluation.resampling import RESAMPLED_COLUMNS
-from plkd.evaluation.tables import METRIC_COLUMNS, PER_LABEL_COLUMNS, overall, summarise
+from plkd.evaluation.tables import (
+    BATCH_COLUMNS,
+    METRIC_COLUMNS,
+    PER_LABEL_COLUMNS,
+    overall,
+    summarise,
+)
 from plkd.figures.benchmark import entries, plot_benchmark
 from plkd.figures.benchmark_page import Section, benchmark_page, interval
 from plkd.figures.choice import plot_choice, plot_f1_map, plot_ranks
@@ -37,18 +50,21 @@ def main(snakemake) -> None:
     # below, our models of several variants are methods of their own, and controls are no rivals
     names, kinds = entries(runs[~runs["method"].isin(controls)], methods)
     tables = {
-        name: with_entries(table, names, controls)
+        name: by_entry(table, names, controls)
         for name, table in {
             "metrics": runs,
             "resampled": gathered(snakemake, "resampled", RESAMPLED_COLUMNS),
             "per_label": gathered(snakemake, "per_label", PER_LABEL_COLUMNS),
+            "batches": gathered(snakemake, "batches", BATCH_COLUMNS),
             "costs": costs,
         }.items()
     }
     against = min(names, key=lambda entry: kinds[entry] != "ours")  # the first of ours
-    comparison = compare(tables["metrics"], against)
+    comparison = compare_over_both(tables["metrics"], tables["batches"], against)
     ranks = mean_ranks(tables["metrics"])
     choice = choice_table(tables["metrics"], tables["resampled"], tables["costs"])
+    trust = trust_table(tables["metrics"])
+    write_tsv(trust, output.trust)
     write_tsv(comparison, output.comparison)
     write_tsv(ranks, output.ranks)
     write_tsv(choice, output.choice, digits=EXACT)
@@ -63,7 +79,7 @@ def main(snakemake) -> None:
         }
         for name, figure in figures.items():
             save_figure(figure, output[f"{name}_png"], output[f"{name}_pdf"])
-        page = page_of(choice, comparison, tables, methods, names, kinds, figures)
+        page = page_of(choice, comparison, trust, tables, methods, names, kinds, figures)
     with whole_file(output.page) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -93,19 +109,7 @@ def costs_of(snakemake) -> pd.DataFrame:
     return cost_table(rows)
 
 
-def with_entries(table: pd.DataFrame, names, controls) -> pd.DataFrame:
-    """Without controls; our models by method and variant, the others once."""
-    table = table[~table["method"].isin(controls)]
-    entry = [
-        one if (one := f"{method}@{variant}") in names else method
-        for method, variant in zip(table["method"], table["variant"], strict=True)
-    ]
-    table = table.assign(method=entry).drop(columns="variant")
-    keys = [name for name in ("dataset", "seed", "method", "draw", "label") if name in table]
-    return table.drop_duplicates(keys)
-
-
-def page_of(choice, comparison, tables, methods, names, kinds, figures) -> str:
+def page_of(choice, comparison, trust, tables, methods, names, kinds, figures) -> str:
     named = {names[entry]: kind for entry, kind in kinds.items()}
     metrics = tables["metrics"]
     n_transfers = metrics["dataset"].nunique()
@@ -135,21 +139,6 @@ def page_of(choice, comparison, tables, methods, names, kinds, figures) -> str:
     )
     by_dataset = by_dataset.reindex(choice["method"]).rename(index=names)
     by_dataset.index.name = "method"
-    compared = comparison[comparison["score"] == "macro_f1"]
-    against = names[compared["against"].iloc[0]] if len(compared) else ""
-    compared = pd.DataFrame(
-        {
-            "method": compared["method"].map(names),
-            "difference": compared["difference"],
-            "95 % of draws of data sets": interval(
-                compared["difference"], compared["lower"], compared["upper"]
-            ),
-            "better on": compared["better"],
-            "worse on": compared["worse"],
-            "p (Wilcoxon)": compared["p_value"],
-            "p (Holm)": compared["adjusted_p_value"],
-        }
-    ).set_index("method")
     what = methods.loc[[entry.split("@")[0] for entry in choice["method"]]]
     what = what.set_index(choice["method"].map(names).to_numpy())
     what.index.name = "method"
@@ -157,18 +146,7 @@ def page_of(choice, comparison, tables, methods, names, kinds, figures) -> str:
     versions = tables["costs"].groupby("method")["version"].first().rename(index=names)
     what.insert(1, "version", versions.reindex(what.index).fillna(""))
     machines = ", ".join(sorted(set(tables["costs"]["machine"]) - {""}))
-    several = [
-        Section(
-            f"Beside {against}",
-            "Macro F1 of the method minus that of ours, over data sets; the test needs six of them "
-            "to say anything at 5 %.",
-            compared,
-            kinds=named,
-        ),
-        Section("Ranks over data sets", figure=figures["ranks"]),
-    ]
-    if n_transfers == 1:
-        several = []
+    several = n_transfers > 1
     sections = [
         Section(
             "Which method",
@@ -181,7 +159,9 @@ def page_of(choice, comparison, tables, methods, names, kinds, figures) -> str:
         ),
         *([Section("Macro F1 by data set", table=by_dataset, kinds=named)] if several else []),
         Section("F1 by label", "Cells of the query in brackets.", figure=figures["f1_map"]),
-        *several,
+        *compared_sections(comparison, names, named),
+        *([Section("Ranks over data sets", figure=figures["ranks"])] if several else []),
+        trust_section(trust, names, named),
         Section(
             "What the methods are",
             "sees_query: what a method sees of the query before it labels a single cell.",
@@ -190,6 +170,70 @@ def page_of(choice, comparison, tables, methods, names, kinds, figures) -> str:
         ),
     ]
     return benchmark_page("Which method for these cells", answer_of(choice, names), sections)
+
+
+def compared_sections(comparison, names, kinds) -> list[Section]:
+    """The paired tests; of a single pair there is nothing to say."""
+    sections = []
+    for over, said in (("dataset", "data sets"), ("batch", "batches of the queries")):
+        table = comparison[(comparison["over"] == over) & (comparison["score"] == "macro_f1")]
+        if table["pairs"].max() < 2 or table.empty:
+            continue
+        shown = pd.DataFrame(
+            {
+                "method": table["method"].map(names),
+                "difference": table["difference"],
+                f"95 % of draws of {said}": interval(
+                    table["difference"], table["lower"], table["upper"]
+                ),
+                "better on": table["better"],
+                "worse on": table["worse"],
+                "p (Wilcoxon)": table["p_value"],
+                "p (Holm)": table["adjusted_p_value"],
+            }
+        ).set_index("method")
+        note = (
+            f"Macro F1 of the method minus that of ours, over {said}; the test needs six of them "
+            "to say anything at 5 %."
+        )
+        if over == "batch":
+            note += (
+                f" Batches of at least {LEAST_CELLS} cells; those of one query share its "
+                "reference, so they say less about other references."
+            )
+        title = f"Beside {names[table['against'].iloc[0]]}, over {said}"
+        sections.append(Section(title, note, shown, kinds=kinds))
+    return sections
+
+
+def trust_section(trust, names, kinds) -> Section:
+    """Calibration, coverage and unknown cells."""
+    shown = pd.DataFrame(
+        {
+            "method": trust["method"].map(names),
+            "calibration error": trust["calibration_error"],
+            "mean confidence": trust["mean_confidence"],
+            "accuracy": trust["accuracy"],
+            "coverage of the top 95 %": trust["top95_coverage"],
+            "labels in them": trust["top95_size"],
+            "coverage of its sets": trust["set_coverage"],
+            "labels in its sets": trust["set_size"],
+            "AUROC of unseen types": trust["auroc_unseen"],
+            "unseen found at 5 %": trust["unseen_found"],
+            "known flagged": trust["share_shared_unknown"],
+            "unseen flagged": trust["share_unseen_unknown"],
+        }
+    ).set_index("method")
+    return Section(
+        "How far the probabilities are to be believed",
+        "Top 95 %: the most probable labels that together have 95 %; they should hold the true one "
+        "of 95 % of the cells. Its sets: the prediction sets of methods that calibrate some, of "
+        "others the label alone. Unseen types: cells whose label the reference lacks, by the score "
+        "of unknown cells (one minus the confidence, where a method has none of its own); found at "
+        "5 %: their share above 95 % of the other cells.",
+        shown,
+        kinds=kinds,
+    )
 
 
 def answer_of(choice, names) -> str:

@@ -3,7 +3,13 @@
 from typing import TYPE_CHECKING
 
 from plkd.evaluation.resampling import resampled_scores
-from plkd.evaluation.tables import evaluate, label_counts, read_methods, read_truth
+from plkd.evaluation.tables import (
+    batch_scores,
+    evaluate,
+    label_counts,
+    read_methods,
+    read_truth,
+)
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, READABLE, write_tsv
 
@@ -17,6 +23,7 @@ def main(snakemake) -> None:
     counts = label_counts(snakemake.input.reference)
     tables = evaluate(predictions, truth, counts)
     tables["resampled"] = resampled_scores(predictions, truth, counts.keys())
+    tables["batches"] = batch_scores(predictions, truth, counts.keys())
     for column, name in enumerate(("dataset", "variant", "seed")):
         tables["metrics"].insert(column, name, snakemake.params[name])
     for name, table in tables.items():

@@ -13,8 +13,10 @@ def script_of(wildcards):
     script = METHODS["script"][wildcards.method]
     if script == "-":
         return []
-    exchange = "exchange.R" if script.endswith(".R") else "exchange.py"
-    return [source_file(f"workflow/scripts/methods/{name}") for name in (script, exchange)]
+    shared = ["exchange.R"] if script.endswith(".R") else ["exchange.py"]
+    if METHODS["runs"][wildcards.method] == "weights":
+        shared.append("finetuning.py")
+    return [source_file(f"workflow/scripts/methods/{name}") for name in (script, *shared)]
 
 
 def lock_of(wildcards):
@@ -42,19 +44,18 @@ def method_settings(wildcards):
     limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
     limits |= config["limits"]["methods"].get(method, {})
     environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
-    needs = (
-        f"{row['runs']} not provided: name it under 'folders' in the configuration"
-        if row["runs"] in ("folder", "weights")
-        else ""
-    )
+    # where the configuration names what no package holds
+    key = {"folder": "folders", "weights": "weights"}.get(row["runs"])
+    provided = config[key].get(method) if key else None
+    needs = f"{row['runs']} not provided: name a folder under '{key}' in the configuration"
     return json.dumps(
         {
             "id": method,
             "environment": row["environment"],
             "environments": filled("<environments>"),
             "in_conda": IN_CONDA,
-            "needs": row["description"] if row["script"] == "-" else needs,
-            "provided": beside(config["folders"][method]) if method in config["folders"] else None,
+            "needs": row["description"] if row["script"] == "-" else needs if key else "",
+            "provided": beside(provided) if provided else None,
             "device": config["device"],
             "seed": int(wildcards.get("seed", 0)),
             "limits": {key: float(value) for key, value in limits.items()},

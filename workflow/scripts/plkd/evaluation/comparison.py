@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from plkd.utils.tables import Columns
 
 SCORES = ("macro_f1", "accuracy")
+LEAST_CELLS = 20
+"""Of a batch; the scores of fewer cells are mostly luck."""
 COMPARISON_COLUMNS: Columns = {
-    "score": str, "method": str, "against": str, "transfers": int, "difference": float,
+    "over": str, "score": str, "method": str, "against": str, "pairs": int, "difference": float,
     "lower": float, "upper": float, "better": int, "worse": int, "p_value": float,
     "adjusted_p_value": float,
 }  # fmt: skip
@@ -22,6 +24,15 @@ RANK_COLUMNS: Columns = {
     "friedman_p_value": float,
 }  # fmt: skip
 """Columns of :func:`mean_ranks`."""
+TRUST_COLUMNS: Columns = {
+    "method": str, "transfers": int,
+    **dict.fromkeys(
+        ("accuracy", "mean_confidence", "calibration_error", "top95_coverage", "top95_size",
+         "set_coverage", "set_size", "share_shared_unknown", "share_unseen_unknown",
+         "auroc_unseen", "unseen_found"), float,
+    ),
+}  # fmt: skip
+"""Columns of :func:`trust_table`."""
 CHOICE_COLUMNS: Columns = {
     "method": str, "transfers": int, "macro_f1": float, "macro_f1_lower": float,
     "macro_f1_upper": float, "accuracy": float, "accuracy_lower": float, "accuracy_upper": float,
@@ -32,21 +43,57 @@ CHOICE_COLUMNS: Columns = {
 """Columns of :func:`choice_table`."""
 
 
-def scores_by_transfer(metrics: pd.DataFrame, score: str) -> pd.DataFrame:
+def by_entry(
+    table: pd.DataFrame, names: Collection[str], controls: Collection[str]
+) -> pd.DataFrame:
+    """Table of runs in which our models of several variants are methods of their own.
+
+    Parameters
+    ----------
+    table
+        Columns `variant`, `method` and others.
+    names
+        Ids of the methods, our models of several variants as ``<method>@<variant>``
+        (:func:`plkd.figures.benchmark.entries`).
+    controls
+        Ids of methods that are left out.
+
+    Returns
+    -------
+    DataFrame
+        Without `variant`; other methods, which do not depend on it, stand there once.
+    """
+    table = table[~table["method"].isin(list(controls))]
+    entry = [
+        one if (one := f"{method}@{variant}") in names else method
+        for method, variant in zip(table["method"], table["variant"], strict=True)
+    ]
+    table = table.assign(method=entry).drop(columns="variant")
+    keys = ("dataset", "seed", "method", "draw", "label", "batch")
+    return table.drop_duplicates([name for name in keys if name in table])
+
+
+def scores_by_transfer(
+    metrics: pd.DataFrame, score: str, by: Sequence[str] = ("dataset",)
+) -> pd.DataFrame:
     """Mean over seeds of a score: data sets in rows, methods in columns, NaN where one failed.
 
     Parameters
     ----------
     metrics
         Columns `dataset`, `method` and the score: of one variant of our models.
+    by
+        Columns that name the rows.
     """
     return metrics.pivot_table(
-        index="dataset", columns="method", values=score, aggfunc="mean", dropna=False
+        index=list(by), columns="method", values=score, aggfunc="mean", dropna=False
     )
 
 
-def compare(metrics: pd.DataFrame, against: str, *, seed: int = 0) -> pd.DataFrame:
-    """Compare all methods with one of them on the data sets that both could label.
+def compare(
+    metrics: pd.DataFrame, against: str, *, over: Sequence[str] = ("dataset",), seed: int = 0
+) -> pd.DataFrame:
+    """Compare all methods with one of them on the data sets, or batches, that both could label.
 
     Parameters
     ----------
@@ -54,23 +101,25 @@ def compare(metrics: pd.DataFrame, against: str, *, seed: int = 0) -> pd.DataFra
         As for :func:`scores_by_transfer`.
     against
         The method that the others are compared with.
+    over
+        Columns that name what is paired: ``dataset``, or ``dataset`` and ``batch``.
     seed
         Of the draws behind the intervals.
 
     Returns
     -------
     DataFrame
-        For every score and other method: `transfers`, the mean `difference` (the method minus
-        `against`) with the 95 % interval of 2,000 draws of transfers (`lower`, `upper`), on how
-        many transfers it is `better` and `worse`, the `p_value` of Wilcoxon's signed rank test and
-        that adjusted for the number of methods (Holm). The test needs at least six transfers to be
-        able to say anything at 5 %.
+        For every score and other method: what is paired (`over`) and how often (`pairs`), the mean
+        `difference` (the method minus `against`) with the 95 % interval of 2,000 draws of pairs
+        (`lower`, `upper`), in how many the method is `better` and `worse`, the `p_value` of
+        Wilcoxon's signed rank test and that adjusted for the number of methods (Holm). The test
+        needs at least six pairs to be able to say anything at 5 %.
     """
     from scipy.stats import wilcoxon
 
     rows = []
     for score in SCORES:
-        table = scores_by_transfer(metrics, score)
+        table = scores_by_transfer(metrics, score, over)
         p_values = []
         for method in table.columns.drop(against):
             both = table[[method, against]].dropna()
@@ -80,8 +129,8 @@ def compare(metrics: pd.DataFrame, against: str, *, seed: int = 0) -> pd.DataFra
             lower, upper = mean_interval(difference, seed=seed)
             rows.append(
                 {
-                    "score": score, "method": method, "against": against,
-                    "transfers": len(both), "difference": _mean(difference),
+                    "over": over[-1], "score": score, "method": method, "against": against,
+                    "pairs": len(both), "difference": _mean(difference),
                     "lower": lower, "upper": upper,
                     "better": int((difference > 0).sum()), "worse": int((difference < 0).sum()),
                     "p_value": p_values[-1],
@@ -91,6 +140,27 @@ def compare(metrics: pd.DataFrame, against: str, *, seed: int = 0) -> pd.DataFra
         for row, p_value in zip(rows[len(rows) - len(p_values) :], adjusted, strict=True):
             row["adjusted_p_value"] = p_value
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+
+
+def compare_over_both(metrics: pd.DataFrame, batches: pd.DataFrame, against: str) -> pd.DataFrame:
+    """:func:`compare` over data sets and, where a query has several batches, over batches.
+
+    Parameters
+    ----------
+    metrics
+        As for :func:`compare`.
+    batches
+        Columns `dataset`, `batch`, `method`, `n_cells` and the scores
+        (:func:`plkd.evaluation.tables.batch_scores` of every run). Batches of fewer than
+        :data:`LEAST_CELLS` cells do not count.
+    against
+        The method that the others are compared with.
+    """
+    large = batches[batches["n_cells"] >= LEAST_CELLS]
+    tables = [compare(metrics, against)]
+    if large.groupby("dataset")["batch"].nunique().gt(1).any() and against in set(large["method"]):
+        tables.append(compare(large, against, over=("dataset", "batch")))
+    return pd.concat(tables, ignore_index=True)
 
 
 def mean_interval(values: NDArray[np.floating], *, seed: int = 0) -> tuple[float, float]:
@@ -205,6 +275,29 @@ def choice_table(
     table["whole"] = table["transfers"] == n_datasets
     table = table.sort_values(["whole", "macro_f1"], ascending=False, kind="stable")
     return table.rename_axis("method").reset_index()[list(CHOICE_COLUMNS)]
+
+
+def trust_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """How far the probabilities of methods are to be believed, and what they make of unseen cells.
+
+    Parameters
+    ----------
+    metrics
+        One row per data set, seed and method, of one variant of our models: columns of
+        :data:`plkd.evaluation.tables.METRIC_COLUMNS`.
+
+    Returns
+    -------
+    DataFrame
+        One row per method that has scores, the least calibration error first: means over data sets
+        of means over seeds. What concerns unseen cells is of the data sets that have some.
+    """
+    scores = list(TRUST_COLUMNS)[2:]
+    per_dataset = metrics.groupby(["method", "dataset"])[scores].mean()
+    per_dataset = per_dataset[per_dataset["accuracy"].notna()]
+    table = per_dataset.groupby("method").mean()
+    table.insert(0, "transfers", per_dataset.groupby("method").size())
+    return table.sort_values("calibration_error", kind="stable").reset_index()
 
 
 def _mean(values: NDArray[np.floating]) -> float:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from plkd.errors import InputError
-from plkd.prediction.table import prediction_sets
+from plkd.prediction.table import label_names, label_probabilities, prediction_sets
 
 ABUNDANCE_GROUPS = ("high", "medium", "low")
 N_BINS = 15
@@ -84,11 +84,13 @@ def annotation_metrics(
         On the shared cells: `n_cells`, `accuracy`, `balanced_accuracy` (mean recall), `macro_f1`,
         `weighted_f1`, `adjusted_rand_index`, `calibration_error` (see
         :func:`calibration_error`), `mean_confidence`, `set_coverage` (share of the prediction
-        sets that hold the true label), `set_size` (mean), `accuracy_when_known` and
+        sets that hold the true label), `set_size` (mean), `top95_coverage` and `top95_size` (the
+        same of the most probable labels that together have 95 %), `accuracy_when_known` and
         `share_shared_unknown` (cells not flagged and flagged `unknown`). On all cells:
         `share_unknown`. On the unseen cells: `n_unseen`, `share_unseen_unknown` (flagged, as it
-        should be) and `auroc_unseen` (area under the curve of `unknown_score` for unseen
-        against shared cells; 0.5 is chance). NaN where there are no cells to score.
+        should be), `auroc_unseen` (area under the curve of `unknown_score` for unseen against
+        shared cells; 0.5 is chance) and `unseen_found` (share of them whose score is above that of
+        95 % of the shared cells). NaN where there are no cells to score.
 
     Notes
     -----
@@ -105,22 +107,28 @@ def annotation_metrics(
     metrics = {"n_cells": float(len(shared)), **_label_metrics(shared)}
     right = (shared["label"] == shared["true_label"]).to_numpy(dtype=bool)
     inside, size = _prediction_set_hits(shared)
+    inside_top, size_top = _top_hits(shared)
     metrics |= {
         "calibration_error": calibration_error(confidence[seen], right),
         "mean_confidence": _mean(confidence[seen]),
         "set_coverage": _mean(inside),
         "set_size": _mean(size),
+        "top95_coverage": _mean(inside_top),
+        "top95_size": _mean(size_top),
         "accuracy_when_known": _mean(right[~unknown[seen]]),
         "share_shared_unknown": _mean(unknown[seen]),
         "share_unknown": _mean(unknown),
         "n_unseen": float((~seen).sum()),
         "share_unseen_unknown": _mean(unknown[~seen]),
         "auroc_unseen": np.nan,
+        "unseen_found": np.nan,
     }
     if 0 < seen.sum() < len(seen):
         from sklearn.metrics import roc_auc_score
 
-        metrics["auroc_unseen"] = float(roc_auc_score(~seen, matched["unknown_score"]))
+        score = matched["unknown_score"].to_numpy(dtype=float)
+        metrics["auroc_unseen"] = float(roc_auc_score(~seen, score))
+        metrics["unseen_found"] = _mean(score[~seen] > np.quantile(score[seen], 0.95))
     return metrics
 
 
@@ -351,6 +359,21 @@ def _prediction_set_hits(matched: pd.DataFrame) -> tuple[NDArray[np.bool_], NDAr
     hit = members == matched["true_label"].to_numpy(dtype=object)[owner]
     inside = np.bincount(owner, weights=hit, minlength=len(matched)) > 0
     return inside, np.bincount(owner, minlength=len(matched))
+
+
+def _top_hits(
+    matched: pd.DataFrame, share: float = 0.95
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether the most probable labels that together have this share hold the true one, and how
+    many these are."""
+    names = label_names(matched)
+    probabilities = label_probabilities(matched)
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    before = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
+    size = np.minimum((before < share).sum(axis=1) + 1, len(names))
+    true = pd.Index(names).get_indexer(pd.Index(matched["true_label"]))
+    place = (order == true[:, None]).argmax(axis=1)
+    return (true >= 0) & (place < size), size
 
 
 def _bins(confidence: NDArray[np.float64], n_bins: int) -> NDArray[np.intp]:

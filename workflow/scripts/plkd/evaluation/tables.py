@@ -36,12 +36,15 @@ METRIC_COLUMNS: Columns = {
     "mean_confidence": float,
     "set_coverage": float,
     "set_size": float,
+    "top95_coverage": float,
+    "top95_size": float,
     "accuracy_when_known": float,
     "share_shared_unknown": float,
     "share_unknown": float,
     "n_unseen": int,
     "share_unseen_unknown": float,
     "auroc_unseen": float,
+    "unseen_found": float,
 }
 PER_LABEL_COLUMNS: Columns = {
     "method": str, "label": str, "n": int, "n_reference": int, "precision": float,
@@ -54,6 +57,11 @@ CONFIDENCE_COLUMNS: Columns = {
     "method": str, "lower": float, "upper": float, "right": int, "wrong": int, "unseen": int,
     "confidence": float,
 }  # fmt: skip
+
+BATCH_COLUMNS: Columns = {
+    "method": str, "batch": str, "n_cells": int, "accuracy": float, "macro_f1": float,
+}  # fmt: skip
+"""Columns of :func:`batch_scores`."""
 
 ABUNDANCE_COLUMNS: Columns = {
     "method": str, "abundance": str, "n_labels": int, "f1": float, "recall": float,
@@ -166,6 +174,43 @@ def evaluate(
     counts = ["n_cells", "n_unseen"]
     evaluated["metrics"][counts] = evaluated["metrics"][counts].astype(int)
     return evaluated
+
+
+def batch_scores(
+    predictions: Mapping[str, pd.DataFrame],
+    truth: pd.DataFrame,
+    reference_labels: Collection[str],
+) -> pd.DataFrame:
+    """Score several methods on every batch of a query.
+
+    Parameters
+    ----------
+    predictions
+        As for :func:`evaluate`.
+    truth
+        Columns `cell_id`, `label` and `batch` of the query.
+    reference_labels
+        Labels that the reference has.
+
+    Returns
+    -------
+    DataFrame
+        `method`, `batch`, `n_cells` (shared cells), `accuracy`, `macro_f1`: a row for every method
+        with predictions and batch with shared cells.
+    """
+    shared = truth[truth["label"].isin(set(reference_labels))]
+    kept = ("n_cells", "accuracy", "macro_f1")
+    rows = []
+    for method, table in predictions.items():
+        found = table[table["cell_id"].isin(shared["cell_id"])].set_index("cell_id")
+        for batch, cells in shared.groupby("batch", observed=True):
+            if found.empty:
+                continue
+            some = found.loc[cells["cell_id"]].reset_index()
+            scores = annotation_metrics(some, cells, reference_labels)
+            rows.append({"method": method, "batch": batch, **{k: scores[k] for k in kept}})
+    table = pd.DataFrame(rows, columns=list(BATCH_COLUMNS))
+    return table.astype({"n_cells": int})
 
 
 def summarise(metrics: pd.DataFrame, controls: Collection[str] = ()) -> pd.DataFrame:
