@@ -314,7 +314,9 @@ def _can_be_moved(folds: Folds, reference: Reference) -> bool:
     Of two batches a fold has learnt from one alone, onto which the other is moved, oddities and
     all; the final models know both.
     """
-    return folds.by == "batch" and len(np.unique(reference.batches)) >= _FEWEST_BATCHES
+    if folds.by == "cell" or reference.batches is None:
+        return False
+    return len(np.unique(reference.batches)) >= _FEWEST_BATCHES
 
 
 _FEWEST_BATCHES = 3

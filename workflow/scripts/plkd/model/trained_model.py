@@ -239,7 +239,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             normalisation,
             novelty,
             background,
-            about["largest_offset"],
+            about.get("largest_offset", 0.0),  # older models move nothing
         )
 
     return Model(
