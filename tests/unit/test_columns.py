@@ -18,6 +18,7 @@ from plkd.evaluation import (
     omics,
     paper,
     resampling,
+    robustness,
     spatial,
     tables,
 )
@@ -54,6 +55,7 @@ DECLARED = {
     "benchmark/ranks.tsv": comparison.RANK_COLUMNS,
     "benchmark/choice.tsv": comparison.CHOICE_COLUMNS,
     "benchmark/trust.tsv": comparison.TRUST_COLUMNS,
+    "benchmark/robustness.tsv": robustness.ROBUSTNESS_COLUMNS,
     f"{RUN}/evaluation/batches.tsv": tables.BATCH_COLUMNS,
     f"{RUN}/interpretation/pathways.tsv": pathway_names.PATHWAY_NAME_COLUMNS,
     f"{RUN}/interpretation/pathway_genes.tsv": pathway_names.PATHWAY_GENE_COLUMNS,

@@ -352,6 +352,24 @@ def drawn_datasets(datasets, imbalances):
     return contents, about
 
 
+def perturbed_datasets(datasets, levels):
+    """What is made of data sets by making them harder: its content, and what was done, by its name."""
+    contents, about = {}, {}
+    for (base, content), (kind, shares) in product(datasets.items(), levels.items()):
+        for share in shares:
+            name = f"{base}.{kind}.{share:g}"
+            contents[name] = {
+                **copy.deepcopy(content),
+                "name": name,
+                "drawn_from": base,
+                "collection": content.get("collection", base),
+                "spatial": False,
+                "expected": {},
+            }
+            about[name] = {"dataset": base, "kind": kind, "level": share}
+    return contents, about
+
+
 def collection_of(dataset):
     """Folder of a data set's downloads."""
     return DATASETS[dataset].get("collection", dataset)
@@ -382,6 +400,8 @@ for pathvar in ("results", "resources", "logs", "benchmarks"):
     require_writable(filled(f"<{pathvar}>"))
 DATASETS = read_datasets(config["datasets"])
 DATASETS.drawn, DRAWN = drawn_datasets(DATASETS, config["imbalance"])
+harder, PERTURBED = perturbed_datasets(DATASETS, config["robustness"])
+DATASETS.drawn |= harder
 VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["variants"].items()}
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = read_registry(METHODS_FILE)
@@ -417,6 +437,9 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, [*DATASETS, *DATASETS.drawn])) or "none",
     collection="|".join(sorted({re.escape(collection_of(dataset)) for dataset in DATASETS})),
     side="reference|query",
+    base="|".join(map(re.escape, DATASETS)) or "none",
+    kind="|".join(config["robustness"]),
+    level=r"[0-9.e-]+",
     variant="|".join(map(re.escape, VARIANTS)),
     seed=r"\d+",
     model="|".join(MODELS),

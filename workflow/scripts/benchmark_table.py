@@ -7,6 +7,7 @@ import pandas as pd
 from plkd import __version__
 from plkd.evaluation.comparison import (
     LEAST_CELLS,
+    by_entry,
     choice_table,
     compare_over_both,
     mean_ranks,
@@ -49,7 +50,7 @@ def main(snakemake) -> None:
     # below, our models of several variants are methods of their own, and controls are no rivals
     names, kinds = entries(runs[~runs["method"].isin(controls)], methods)
     tables = {
-        name: with_entries(table, names, controls)
+        name: by_entry(table, names, controls)
         for name, table in {
             "metrics": runs,
             "resampled": gathered(snakemake, "resampled", RESAMPLED_COLUMNS),
@@ -106,19 +107,6 @@ def costs_of(snakemake) -> pd.DataFrame:
     for names, path in zip(snakemake.params.outcomes, snakemake.input.outcomes, strict=True):
         rows.append({**names, "variant": "", **cost_of_outcome(path)})
     return cost_table(rows)
-
-
-def with_entries(table: pd.DataFrame, names, controls) -> pd.DataFrame:
-    """Without controls; our models by method and variant, the others once."""
-    table = table[~table["method"].isin(controls)]
-    entry = [
-        one if (one := f"{method}@{variant}") in names else method
-        for method, variant in zip(table["method"], table["variant"], strict=True)
-    ]
-    table = table.assign(method=entry).drop(columns="variant")
-    keys = ("dataset", "seed", "method", "draw", "label", "batch")
-    keys = [name for name in keys if name in table]
-    return table.drop_duplicates(keys)
 
 
 def page_of(choice, comparison, trust, tables, methods, names, kinds, figures) -> str:

@@ -18,6 +18,7 @@ def runs(suffix, datasets=DATASETS):
 
 
 EVALUATED = [dataset for dataset in DATASETS if has_truth(dataset)]
+MADE_HARDER = [name for name, made in PERTURBED.items() if made["dataset"] in EVALUATED]
 # Expression that names the peaks of other cells, or of the same.
 CROSSING = [
     name
@@ -42,7 +43,7 @@ def predictions_by(method):
 def predictions_of(wildcards):
     """Predictions of our models and of every other method for the same data set and seed."""
     ours = [f"<run>/predictions/{model}.parquet" for model in MODELS]
-    drawn = wildcards.dataset in DATASETS.drawn  # of many draws; beside the controls ours alone
+    drawn = wildcards.dataset in DRAWN  # of many draws; beside the controls ours alone
     others = [predictions_by(method) for method in (CONTROLS if drawn else OTHERS)]
     return [filled(path, **wildcards) for path in ours + others]
 

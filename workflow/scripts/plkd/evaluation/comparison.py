@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,36 @@ CHOICE_COLUMNS: Columns = {
     "peak_mb": float, "parameters": float, "reason": str,
 }  # fmt: skip
 """Columns of :func:`choice_table`."""
+
+
+def by_entry(
+    table: pd.DataFrame, names: Collection[str], controls: Collection[str]
+) -> pd.DataFrame:
+    """Table of runs in which our models of several variants are methods of their own.
+
+    Parameters
+    ----------
+    table
+        Columns `variant`, `method` and others.
+    names
+        Ids of the methods, our models of several variants as ``<method>@<variant>``
+        (:func:`plkd.figures.benchmark.entries`).
+    controls
+        Ids of methods that are left out.
+
+    Returns
+    -------
+    DataFrame
+        Without `variant`; other methods, which do not depend on it, stand there once.
+    """
+    table = table[~table["method"].isin(list(controls))]
+    entry = [
+        one if (one := f"{method}@{variant}") in names else method
+        for method, variant in zip(table["method"], table["variant"], strict=True)
+    ]
+    table = table.assign(method=entry).drop(columns="variant")
+    keys = ("dataset", "seed", "method", "draw", "label", "batch")
+    return table.drop_duplicates([name for name in keys if name in table])
 
 
 def scores_by_transfer(

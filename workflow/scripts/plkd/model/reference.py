@@ -11,6 +11,7 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.blocks import Cells, CellsOnDisk
+from plkd.utils.draws import relabelled
 
 _FEW = 5
 _MOST_HELD_OUT = 20_000  # cells say enough of how a training goes, and calibrate it
@@ -101,12 +102,7 @@ class Reference:
         Every label keeps a cell that had it. The choice depends on `seed` alone.
         """
         rng = np.random.default_rng([seed, 5])
-        order = rng.permutation(len(self.codes))
-        kept = np.unique(self.codes[order], return_index=True)[1]  # of every label the first
-        chosen = np.delete(order, kept)[: round(share * len(order))]
-        codes = self.codes.copy()
-        others = rng.integers(1, len(self.labels), size=len(chosen))
-        codes[chosen] = (codes[chosen] + others) % len(self.labels)
+        codes = relabelled(self.codes, len(self.labels), share, rng)
         return replace(self, codes=codes)
 
 
