@@ -236,7 +236,7 @@ def annotate(
     device
         auto, cpu, cuda, cuda:1, ..
     chunk_cells
-        Cells in memory at a time.
+        Cells of a piece, at least 2,048; each worker has one in memory.
     progress
         Show a progress bar.
 

@@ -113,6 +113,7 @@ def annotate_file(
     with open_cells(query, reading, obs_columns=named) as cells, ExitStack() as files:
         if output is not None:
             _require_output(cells, output, labels_only)
+            further.require_groups(cells.obs)
         given = as_model_input(cells, model, batch_key=batch_key)
         pieces = predict_pieces(
             given,
