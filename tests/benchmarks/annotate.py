@@ -17,6 +17,7 @@ from pathlib import Path
 import anndata as ad
 import h5py
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 HERE = Path(__file__).resolve()
@@ -32,21 +33,24 @@ from plkd.prediction.model_input import model_input  # noqa: E402
 from plkd.prediction.predict import predict_cells  # noqa: E402
 from prepare import GENES, generate  # noqa: E402
 
-CELLS = (100_000, 1_000_000)
+CELLS = (100_000, 400_000, 1_000_000)
 REFERENCE = 5_000  # cells of the file that the model learns from
 STRETCH = 4_000_000  # values read at a time where nothing else is done
 # The names of the generated genes are in no gene set.
 MASK = {"mask": {"kind": "random"}}
+CELLTYPIST = 100_000  # cells at most: it makes a dense matrix of them in double precision
 
 
 def train(path: Path, folder: Path) -> None:
-    """Train on the first cells of a file."""
+    """Train on the first cells of a file; leaves them beside the model, as it takes them."""
     with open_cells(path) as cells:
         rows = np.arange(min(REFERENCE, cells.n_cells))
         reference = ad.AnnData(cells.take(rows), obs=cells.obs.iloc[rows], var=cells.var)
-    api.train(reference, "cell_type", batch_key="donor", overrides=MASK, progress=False).save(
-        folder
-    )
+    model = api.train(reference, "cell_type", batch_key="donor", overrides=MASK, progress=False)
+    model.save(folder / "model")
+    with model_input(reference, model.require("student")) as given:
+        cells = ad.AnnData(given.take(rows), obs=reference.obs, var=pd.DataFrame(index=model.genes))
+    cells.write_h5ad(folder / "reference.h5ad")
 
 
 def read(path: Path) -> None:
@@ -83,36 +87,46 @@ def measured(function: Callable[..., None], *arguments: object) -> tuple[float, 
 
 
 def command(*arguments: object) -> tuple[float, float, float]:
-    """The same of a command ``plkd``, from its start to its end."""
+    """The same of a command of Python, from its start to its end."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "plkd", "annotate", *map(str, arguments), "--quiet"],
+        list(map(str, arguments)),
         env={**os.environ, "PYTHONPATH": str(LIBRARY)},
+        stdout=subprocess.DEVNULL,
     )
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit("plkd annotate failed")
+        raise SystemExit(f"failed: {process.args}")
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def compare(n_cells: int, folder: Path) -> Table:
-    path, model = folder / "cells.h5ad", folder / "model"
+def compare(n_cells: int, folder: Path, celltypist: Path | None) -> Table:
+    path, model, copy = folder / "cells.h5ad", folder / "model", folder / "labelled.h5ad"
     alone(generate, path, n_cells)
-    alone(train, path, model)
-    copy, table = folder / "labelled.h5ad", folder / "labels.parquet"
+    alone(train, path, folder)
+    annotate = [sys.executable, "-m", "plkd", "annotate", path, "--model", model, "--quiet"]
+    table = ["--table", folder / "labels.parquet"]
     runs = {
         "reading the matrix": lambda: alone(measured, read, path),
         "labels (Student)": lambda: alone(measured, label, path, model, "student"),
         "labels (Teacher)": lambda: alone(measured, label, path, model, "teacher"),
         "labels (logistic regression)": lambda: alone(measured, regress, path, model),
-        "plkd annotate --table": lambda: command(path, "--model", model, "--table", table),
-        "plkd annotate -o --table": lambda: command(
-            path, "--model", model, "-o", copy, "--table", table
-        ),
+        "plkd annotate --table": lambda: command(*annotate, *table),
+        "plkd annotate --table, --workers 1": lambda: command(*annotate, *table, "--workers", 1),
+        "plkd annotate -o --labels-only": lambda: command(*annotate, "-o", copy, "--labels-only"),
+        "plkd annotate -o --table": lambda: command(*annotate, "-o", copy, *table),
     }
+    if celltypist is not None and n_cells <= CELLTYPIST:
+        beside = [celltypist, HERE.parent / "beside_celltypist.py"]
+        learnt = folder / "celltypist.pkl"
+        command(*beside, "train", folder / "reference.h5ad", learnt)
+        runs["CellTypist, file to table"] = lambda: command(
+            *beside, "annotate", path, learnt, folder / "celltypist.csv"
+        )
     rows = [["", "time", "to reading", "cells per second", "processor time", "peak memory"]]
     reading = 0.0
     for name, run in runs.items():
+        copy.unlink(missing_ok=True)
         seconds, worked, peak = run()
         reading = reading or seconds
         rows.append([name, f"{seconds:.1f} s", f"{seconds / reading:.1f}"])
@@ -121,17 +135,32 @@ def compare(n_cells: int, folder: Path) -> Table:
     return rows
 
 
+def interpreter_of_celltypist() -> Path | None:
+    """That of the environment which the pipeline made for the method, if it did."""
+    found = sorted(HERE.parents[2].glob("environments/celltypist-*/bin/python"))
+    return found[-1] if found else None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("results/benchmark/annotate.md"))
     parser.add_argument("--cells", type=int, nargs="+", default=CELLS, help="sizes of the query")
     parser.add_argument("--folder", type=Path, help="where the data go for the while")
+    parser.add_argument(
+        "--celltypist",
+        type=Path,
+        default=interpreter_of_celltypist(),
+        metavar="PYTHON",
+        help="a Python that has CellTypist (default: that of environments/celltypist-*)",
+    )
     choice = parser.parse_args(arguments)
+    if choice.celltypist is None:
+        print("CellTypist is left out: no Python that has it was found, name one by --celltypist.")
     choice.output.parent.mkdir(parents=True, exist_ok=True)
     text = f"{processor()}, {os.cpu_count()} cores.\n"
     for size in choice.cells:
         with tempfile.TemporaryDirectory(dir=choice.folder) as folder:
-            rows = compare(size, Path(folder))
+            rows = compare(size, Path(folder), choice.celltypist)
         text += f"\n{as_text(f'Annotating {size:,} cells x {GENES:,} genes', rows)}"
     print(text)
     choice.output.write_text(text, encoding="utf-8")

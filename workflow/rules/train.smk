@@ -14,13 +14,14 @@ rule teacher:
         "<benchmarks>/<run_name>/teacher.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 1  # a step is too small for two to gain anything
+    threads: TRAINING_PROCESSES  # one each: a step is too small for two to gain anything
     resources:
         mem_mb=training_memory_mb,
-        gpu=GPUS,
+        gpu=GPUS and TRAINING_PROCESSES,
     params:
         settings=teacher_settings,
         device=config["device"],
+        processes=TRAINING_PROCESSES,
         resume_folder=subpath(output.model, ancestor=2),
         code=code("train.py"),
     script:
@@ -43,7 +44,7 @@ rule cross_fit:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=training_memory_mb,
+        mem_mb=cross_fitting_memory_mb,
         gpu=GPUS,
     params:
         settings=jury_settings,
@@ -68,5 +69,6 @@ use rule teacher as student with:
     params:
         settings=variant_of,
         device=config["device"],
+        processes=TRAINING_PROCESSES,
         resume_folder=subpath(output.model, ancestor=2),
         code=code("train.py"),

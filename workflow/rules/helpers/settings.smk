@@ -96,10 +96,22 @@ def memory_mb(wildcards, input, attempt):
 ON_DISK_MB = 4000  # a training whose cells stay on disk
 
 
-def training_memory_mb(wildcards, input, attempt):
+def cross_fitting_memory_mb(wildcards, input, attempt):
     """What a training asks for. With less than its cells would take it leaves them on disk."""
     needed, limit = memory_mb(wildcards, input, attempt), float(config["training"]["memory_mb"])
     return needed if needed <= limit * attempt else int(min(ON_DISK_MB, limit)) * attempt
+
+
+def training_memory_mb(wildcards, input, attempt):
+    return TRAINING_PROCESSES * cross_fitting_memory_mb(wildcards, input, attempt)
+
+
+TRAINING_PROCESSES = int(config["training"]["processes"])
+if TRAINING_PROCESSES > 1 and ":" in config["device"]:
+    stop(
+        f"'device' names one GPU, '{config['device']}', for {TRAINING_PROCESSES} `processes` of `training`: say "
+        "'device: cuda', and each takes one."
+    )
 
 
 # What steps ask for whose models run on the device: a GPU where the configuration names one. `auto` takes

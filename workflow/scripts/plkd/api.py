@@ -42,6 +42,7 @@ from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
 from plkd.utils.devices import choose_device, processes_for
 from plkd.utils.logs import logger
+from plkd.utils.processes import joined
 from plkd.utils.tables import read_tsv
 
 Values = str | int | float | Sequence[str | int | float]
@@ -118,7 +119,6 @@ def train(
         If the cells, the gene sets or a setting cannot be used.
     """
     settings = resolve({"preset": preset, **(overrides or {})})
-    device = choose_device(device)
     source = SourceSettings(
         reading=_with(reading, layer=layer, scale=scale),
         labels_key=labels_key,
@@ -145,17 +145,18 @@ def train(
         some_of_query = sample_of_query(
             query, genes, QUERY_CELLS, choices, reading=query_reading, progress=progress
         )
-    return train_model(
-        Reference.from_names(prepared.X, prepared.labels, genes, prepared.batches),
-        mask,
-        settings,
-        seed=seed,
-        query=some_of_query,
-        device=device,
-        n_jobs=processes_for(len(prepared.obs), device),
-        provenance={"reference": _name_of(reference), "labels_key": labels_key},
-        progress=progress,
-    )
+    with joined(choose_device(device)) as own_device:
+        return train_model(
+            Reference.from_names(prepared.X, prepared.labels, genes, prepared.batches),
+            mask,
+            settings,
+            seed=seed,
+            query=some_of_query,
+            device=own_device,
+            n_jobs=processes_for(len(prepared.obs), own_device),
+            provenance={"reference": _name_of(reference), "labels_key": labels_key},
+            progress=progress,
+        )
 
 
 def annotate(
@@ -230,7 +231,7 @@ def annotate(
     device
         auto, cpu, cuda, cuda:1, ..
     chunk_cells
-        Cells in memory at a time.
+        Cells of a piece, at least 2,048; each worker has one in memory.
     progress
         Show a progress bar.
 

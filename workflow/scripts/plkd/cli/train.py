@@ -21,7 +21,7 @@ from plkd.cli.options import (
 )
 from plkd.errors import InputError
 from plkd.settings.presets import PRESETS
-from plkd.utils.logs import logger
+from plkd.utils.logs import follows_another, logger
 
 
 def add(commands: Commands) -> None:
@@ -116,6 +116,8 @@ def run(options: argparse.Namespace) -> None:
         device=options.device,
         progress=shows_progress(options),
     )
+    if follows_another():
+        return
     model.save(options.output)
     logger.info("%r", model)
     logger.info("written: '%s'", options.output)

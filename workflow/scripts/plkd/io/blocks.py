@@ -9,7 +9,7 @@ alone, not on where they are: a model learns the same from cells in memory and f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +130,12 @@ def in_windows(
 
 
 def batches_of(
-    cells: Cells, windows: Sequence[NDArray[np.intp]], size: int
+    cells: Cells,
+    windows: Sequence[NDArray[np.intp]],
+    size: int,
+    share: Callable[[int], slice] = slice,
 ) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
-    """Yield (rows, their expression), `size` at a time; the last may be fewer.
+    """Yield (rows, expression of a share of them), `size` rows at a time; the last may be fewer.
 
     While a window of cells on disk is used, the next one is read.
 
@@ -144,22 +147,25 @@ def batches_of(
         Of :func:`in_windows`.
     size
         Cells of a batch.
+    share
+        Which of so many cells of a batch to give; by default all.
     """
     if not isinstance(cells, CellsOnDisk):
         order = np.concatenate(windows)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            yield rows, cells[rows]
+            yield rows, cells[rows[share(len(rows))]]
         return
     rows, held = np.empty(0, dtype=np.intp), cells[:0]
     for window, found in _read_ahead(cells, windows):
         rows, held = np.concatenate([rows, window]), sparse.vstack([held, found], format="csr")
         whole = len(rows) // size * size  # what is left over waits for the next window
         for start in range(0, whole, size):
-            yield rows[start : start + size], held[start : start + size]
+            own = share(size)
+            yield rows[start : start + size], held[start + (own.start or 0) : start + own.stop]
         rows, held = rows[whole:], held[whole:]
     if len(rows):
-        yield rows, held
+        yield rows, held[share(len(rows))]
 
 
 def _read_ahead(

@@ -37,8 +37,8 @@ Pieces = Iterator[tuple[slice, Callable[[], sparse.csr_matrix]]]
 CHUNK_ROWS = 4096
 DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
 DECODED_VALUES = 2**24  # a matrix with fewer stays in memory once it was read
-HELD_VALUES = 2**27  # of a matrix stored by columns, in memory at a time
-SCANNED_VALUES = 2**24
+HELD_VALUES = 2**26  # of a matrix stored by columns, in memory at a time
+SCANNED_VALUES = 2**22
 SCALE_ROWS = 200
 RNA_MODALITIES = ("rna", "gex", "gene expression")
 
@@ -316,7 +316,7 @@ def row_pieces(
     """
     n_rows, n_columns = matrix.shape
     if _is_stored_sparse(matrix) and matrix.format == "csc":
-        for first, block in _blocks_of_columns(matrix, path, chunk_size):
+        for first, block in _blocks_of_columns(matrix, path, chunk_size, wanted):
             inside = None if wanted is None else wanted[first : first + block.shape[0]]
             for rows, read in row_pieces(block, path, chunk_size, inside, notice):
                 yield slice(first + rows.start, first + rows.stop), read
@@ -358,7 +358,7 @@ def held(matrix: Any, path: Path, notice: Notice = logger.warning) -> Any:
     if sparse.issparse(matrix):
         return matrix.tocsr()
     if _is_stored_sparse(matrix) and matrix.format == "csc":
-        if matrix.group["data"].shape[0] > HELD_VALUES:
+        if matrix.group["data"].shape[0] > HELD_VALUES // 2:  # it is there twice for a moment
             logger.warning("'%s' is stored by columns (CSC), which takes many scans", path)
             return matrix
         with readable(path, "the matrix"):
@@ -375,13 +375,18 @@ def held(matrix: Any, path: Path, notice: Notice = logger.warning) -> Any:
 
 
 def _blocks_of_columns(
-    matrix: Any, path: Path, chunk_size: int
+    matrix: Any, path: Path, chunk_size: int, wanted: NDArray[np.bool_] | None
 ) -> Iterator[tuple[int, sparse.csr_matrix]]:
-    """Go through a large matrix stored by columns: (first row, CSR), one scan for each block."""
-    n_rows, n_columns = matrix.shape
+    """Go through a large matrix stored by columns: (first row, CSR), one scan for each block.
+
+    Rows that are not wanted are empty.
+    """
+    n_rows = matrix.shape[0]
     per_row = np.zeros(n_rows, dtype=np.int64)
-    for places, _, _ in _scan(matrix, path):
-        per_row += np.bincount(places, minlength=n_rows)
+    for rows, _, _ in _scan(matrix, path):
+        per_row += np.bincount(rows, minlength=n_rows)
+    if wanted is not None:
+        per_row[~wanted] = 0
     ends = np.arange(chunk_size, n_rows + chunk_size, chunk_size).clip(max=n_rows)
     held = np.add.accumulate(per_row)[ends - 1]
     start = 0
@@ -389,23 +394,39 @@ def _blocks_of_columns(
         before = held[np.searchsorted(ends, start, side="right") - 1] if start else 0
         fits = int(np.searchsorted(held, before + HELD_VALUES, side="right")) - 1
         stop = int(max(ends[max(fits, 0)], min(start + chunk_size, n_rows)))
-        rows, columns, values = [], [], []
-        for places, column, data in _scan(matrix, path):
-            here = (places >= start) & (places < stop)
-            rows.append((places[here] - start).astype(np.int32))
-            columns.append(column[here])
-            values.append(data[here])
-        indptr = np.append(0, np.cumsum(np.bincount(np.concatenate(columns), minlength=n_columns)))
-        block = sparse.csc_matrix(
-            (np.concatenate(values), np.concatenate(rows), indptr), shape=(stop - start, n_columns)
-        )
-        yield start, block.tocsr()
+        yield start, _rows_of_columns(matrix, path, start, per_row[start:stop], wanted)
         start = stop
 
 
+def _rows_of_columns(
+    matrix: Any,
+    path: Path,
+    first: int,
+    per_row: NDArray[np.int64],
+    wanted: NDArray[np.bool_] | None,
+) -> sparse.csr_matrix:
+    """Rows from `first` on, with so many values each, of a matrix stored by columns."""
+    shape = (len(per_row), matrix.shape[1])
+    indptr = np.append(0, np.cumsum(per_row))
+    data = _wide_enough(np.empty(0, dtype=matrix.dtype))
+    data, indices = np.empty(indptr[-1], data.dtype), np.empty(indptr[-1], np.int32)
+    filled = indptr[:-1].copy()  # up to where each row is
+    for rows, values, starts in _scan(matrix, path):
+        here = (rows >= first) & (rows < first + len(per_row))
+        if wanted is not None:
+            here &= wanted[rows]
+        starts = np.append(0, np.cumsum(here))[starts]
+        part = sparse.csc_matrix((values[here], rows[here] - first, starts), shape).tocsr()
+        n_here = np.diff(part.indptr)
+        places = np.repeat(filled - part.indptr[:-1], n_here) + np.arange(part.nnz)
+        data[places], indices[places] = part.data, part.indices
+        filled += n_here
+    return sparse.csr_matrix((data, indices, indptr), shape)
+
+
 def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Row, column and value of all that a matrix stored by columns holds, piece by piece."""
-    group, indptr = matrix.group, matrix.group["indptr"][...]
+    """Pieces of a matrix stored by columns: rows, values, starts of the columns among them."""
+    group, indptr = matrix.group, matrix.group["indptr"][...].astype(np.int64)
     n_values = group["data"].shape[0]
     if indptr[0] != 0 or indptr[-1] != n_values or (np.diff(indptr) < 0).any():
         raise InputError(f"'{path}': the matrix's `indptr` does not fit its {n_values} values")
@@ -415,8 +436,7 @@ def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any],
             rows, data = (read_values(group[name], start, stop) for name in ("indices", "data"))
         if rows.size and not (rows.min() >= 0 and rows.max() < matrix.shape[0]):
             raise InputError(f"'{path}': the matrix names rows that it does not have")
-        of_column = np.diff(indptr.clip(start, stop))
-        yield rows, np.repeat(np.arange(of_column.size, dtype=np.int32), of_column), data
+        yield rows, _wide_enough(data), indptr.clip(start, stop) - start
 
 
 def sample_of(

@@ -57,9 +57,9 @@ def distil(
     scale = gene_weights(reference, settings, seed)
     network = Student(len(reference.genes), len(reference.labels), settings.student, scale)
     if teach is None:
-        objective, learns_from = hard_label_objective(network, reference, device), []
+        objective, learns_from = _hard_label_objective(reference, device), []
     else:
-        objective = _distillation_objective(network, teach, reference, settings, device)
+        objective = _distillation_objective(teach, reference, settings, device)
         some = reference.cells[reference.some(_TELLING, seed)]
         learns_from = [soft_labels(teach, some, device).numpy()]
     training = Training(
@@ -75,13 +75,14 @@ def distil(
     return training.trained([]), history
 
 
-def hard_label_objective(network: Student, reference: Reference, device: str) -> Objective:
+def _hard_label_objective(reference: Reference, device: str) -> Objective:
     """Cross-entropy with the labels of the reference."""
     codes = torch.from_numpy(reference.codes).to(device)
 
-    def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
-        chosen = codes[torch.from_numpy(cells)]
-        return {"cross_entropy": losses.cross_entropy_loss(network(x)[0], chosen)}
+    def objective(training: Training, x: Tensor, rows: np.ndarray) -> dict[str, Tensor]:
+        logits, _ = training.outputs(x, len(rows))
+        chosen = codes[torch.from_numpy(rows)]
+        return {"cross_entropy": losses.cross_entropy_loss(logits, chosen)}
 
     return objective
 
@@ -103,7 +104,6 @@ def soft_labels(teach: SoftLabels, cells: Cells, device: str = "cpu") -> Tensor:
 
 
 def _distillation_objective(
-    network: Student,
     teach: SoftLabels,
     reference: Reference,
     settings: Settings,
@@ -116,22 +116,22 @@ def _distillation_objective(
     if choice.teacher_sees == "whole_cell":
         soft = soft_labels(teach, reference.cells, device).to(device)
 
-    def taught(x: Tensor, chosen: Tensor) -> Tensor:
+    def taught(training: Training, x: Tensor, chosen: Tensor) -> Tensor:
         if soft is not None:
             return soft[chosen].float()
         with torch.no_grad():
-            return teach(x)
+            return training.team.gather(teach(x), len(chosen))
 
-    def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
+    def objective(training: Training, x: Tensor, rows: np.ndarray) -> dict[str, Tensor]:
         if choice.recombination:
             x = _recombined(x, choice.recombination)
-        logits, _ = network(x)
-        chosen = torch.from_numpy(cells)
+        logits, _ = training.outputs(x, len(rows))
+        chosen = torch.from_numpy(rows)
         terms = {}
         if choice.distillation_weight:
             terms["distillation"] = choice.distillation_weight * losses.distillation_loss(
                 logits,
-                taught(x, chosen),
+                taught(training, x, chosen),
                 temperature=choice.temperature,
                 temperature_squared=choice.temperature_squared,
             )

@@ -28,13 +28,15 @@ from plkd.model.teacher import Teacher
 from plkd.model.trained_network import TrainedNetwork, dense_batch, outputs
 from plkd.settings.models import Settings, TrainingSettings
 from plkd.utils.logs import logger
+from plkd.utils.processes import Team
 from plkd.utils.progress import ProgressBar
 
 # A look at the loss makes a GPU wait for the step to end. A sum stays not finite once it is.
 _STEPS_BETWEEN_LOOKS = 50
 
-Objective = Callable[[Tensor, np.ndarray], dict[str, Tensor]]
-"""(expression, cell indices) of a batch -> named loss terms with their weights applied."""
+Objective = Callable[["Training", Tensor, np.ndarray], dict[str, Tensor]]
+"""(training, expression of this process's cells, rows of the batch) -> named loss terms of the
+whole batch, with their weights applied."""
 
 
 class TrainingDiverged(InputError):
@@ -62,15 +64,17 @@ class Training:
         self.objective = objective
         self.seed = seed
         self.device = device
+        self.team = Team.here()
         self.cells, self.held_out = split_validation(
             reference.codes, settings.validation_fraction, seed
         )
         # training cells whose accuracy is shown beside that of the held-out ones
         order = np.random.default_rng([seed, 4]).permutation(self.cells)
         self.probe = np.sort(order[: max(len(self.held_out), 1000)])
-        # looked at after every epoch, and few: read once
+        # looked at after every epoch, and few: this process's share of them is read once
         self.looked_at = [
-            (reference.cells[rows], reference.codes[rows]) for rows in (self.probe, self.held_out)
+            (reference.cells[rows[self.team.share(len(rows))]], reference.codes[rows])
+            for rows in (self.probe, self.held_out)
         ]
         self.noise = None
         if choice.input_noise:
@@ -98,7 +102,7 @@ class Training:
             initial=self.steps_per_epoch * first,
             desc=f"training the {kind}",
             unit="step",
-            disable=not progress,
+            disable=not (progress and self.team.is_first),
         )
         with bar:
             for epoch in range(first, self.epochs):
@@ -108,8 +112,9 @@ class Training:
                     raise self._diverged(epoch, str(error), resume_file) from None
                 rows.append(row)
                 bar.set_postfix_str(f"epoch {epoch + 1}, held out {row['validation_accuracy']:.3f}")
-                save_progress(resume_file, run, self.network, self.optimiser, epoch + 1, rows)
-        if resume_file is not None:
+                if self.team.is_first:
+                    save_progress(resume_file, run, self.network, self.optimiser, epoch + 1, rows)
+        if resume_file is not None and self.team.is_first:
             resume_file.unlink(missing_ok=True)
         history = pd.DataFrame(rows)
         history.insert(0, "model", kind)
@@ -119,11 +124,9 @@ class Training:
         """The network, moved to the CPU and calibrated on the held-out cells."""
         calibration = Calibration()
         if len(self.held_out):
-            calibration = calibrate(
-                self._logits(self.looked_at[1][0]),
-                torch.from_numpy(self.looked_at[1][1]),
-                self.settings.alpha,
-            )
+            cells, codes = self.looked_at[1]
+            logits = self._logits(cells, len(codes))
+            calibration = calibrate(logits, torch.from_numpy(codes), self.settings.alpha)
         return TrainedNetwork(
             self.network.cpu().eval(),
             self.reference.genes,
@@ -138,11 +141,11 @@ class Training:
 
         Raises FloatingPointError where the loss or the network's output is not finite.
         """
-        torch.manual_seed(_epoch_seed(self.seed, epoch))
+        torch.manual_seed(_epoch_seed(self.seed, epoch, self.team.rank))
         rng = np.random.default_rng([self.seed, 2, epoch])
         order = _order(self.cells, self.reference.codes, self.choice.sampling, rng)
         windows = in_windows(order, len(self.reference.codes), rng)
-        batches = batches_of(self.reference.cells, windows, self.choice.batch_size)
+        batches = batches_of(self.reference.cells, windows, self.choice.batch_size, self.team.share)
         self.network.train()
         sums: dict[str, Tensor | float] = {}
         for step, (rows, cells) in enumerate(batches):
@@ -166,27 +169,48 @@ class Training:
         return row
 
     def _step(self, rows: np.ndarray, cells: sparse.csr_matrix, rate: float) -> dict[str, Tensor]:
-        """Learn from a batch at a learning rate; gives the loss and its terms."""
+        """Learn from a batch at a learning rate; gives the loss and its terms.
+
+        `rows` are those of the whole batch, `cells` this process's share of it.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        x = dense_batch(cells).to(self.device)
-        terms = self.objective(_corrupt(x, self.choice.gene_dropout, self.noise), rows)
+        x = dense_batch(cells, self.device)
+        terms = self.objective(self, _corrupt(x, self.choice.gene_dropout, self.noise), rows)
         loss = torch.stack(list(terms.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.add_gradients(self.network)
         if self.choice.clip_gradient is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.choice.clip_gradient)
         self.optimiser.step()
         return {"loss": loss, **terms}
 
-    def _logits(self, cells: sparse.csr_matrix) -> Tensor:
-        return torch.cat([logits for logits, _ in outputs(self.network, cells)])
+    def outputs(self, x: Tensor, n_cells: int) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings of a batch of `n_cells`, of which this process has `x`."""
+        low = self.choice.precision == "bf16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
+            logits, embedding = self.network(x)
+        return (
+            self.team.gather(logits.float(), n_cells),
+            self.team.gather(embedding.float(), n_cells),
+        )
+
+    def _logits(self, cells: sparse.csr_matrix, n_cells: int) -> Tensor:
+        """Logits of `n_cells`, of which this process has `cells`; on the CPU."""
+        found = [logits for logits, _ in outputs(self.network, cells)]
+        n_labels = self.network.classifier.out_features
+        own = torch.cat(found) if found else torch.empty(0, n_labels)
+        return self.team.gather(own.to(self.device), n_cells).cpu()
 
     def _accuracy(self, cells: sparse.csr_matrix, codes: np.ndarray) -> float:
-        """Share of cells labelled rightly; NaN without cells or with logits that are not finite."""
+        """Share of cells labelled rightly; NaN without cells or with logits that are not finite.
+
+        `codes` are those of all, `cells` this process's share.
+        """
         if len(codes) == 0:
             return math.nan
-        logits = self._logits(cells)
+        logits = self._logits(cells, len(codes))
         if not torch.isfinite(logits).all():
             return math.nan
         return float((logits.argmax(dim=1).numpy() == codes).mean())
@@ -200,8 +224,9 @@ class Training:
         )
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1)[0])
+def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
+    of_process = [rank] if rank else []
+    return int(np.random.SeedSequence([seed, 3, epoch, *of_process]).generate_state(1)[0])
 
 
 def _order(

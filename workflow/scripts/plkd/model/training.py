@@ -145,7 +145,7 @@ def train_teacher(
         reference,
         settings,
         settings.teacher_training,
-        _teacher_objective(network, reference, settings, device),
+        _teacher_objective(reference, settings, device),
         seed=seed,
         device=device,
     )
@@ -297,19 +297,17 @@ def _with_settings(model: Model, settings: Settings) -> Model:
     return replace(model, teacher=replace(teacher, settings=settings))
 
 
-def _teacher_objective(
-    network: Teacher, reference: Reference, settings: Settings, device: str
-) -> Objective:
+def _teacher_objective(reference: Reference, settings: Settings, device: str) -> Objective:
     """L1 and L2 of a batch."""
     codes = torch.from_numpy(reference.codes).to(device)
     choice = settings.teacher_loss
 
-    def objective(x: Tensor, cells: np.ndarray) -> dict[str, Tensor]:
-        logits, embedding = network(x)
+    def objective(training: Training, x: Tensor, rows: np.ndarray) -> dict[str, Tensor]:
+        logits, embedding = training.outputs(x, len(rows))
         terms = {}
         if choice.cross_entropy_weight:
             terms["cross_entropy"] = choice.cross_entropy_weight * losses.cross_entropy_loss(
-                logits, codes[torch.from_numpy(cells)]
+                logits, codes[torch.from_numpy(rows)]
             )
         if choice.clustering_weight:
             terms["clustering"] = choice.clustering_weight * losses.clustering_loss(

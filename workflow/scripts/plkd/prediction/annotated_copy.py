@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, open_cells
 from plkd.io.stores import modality_group, open_hdf5, open_store, readable
+from plkd.io.to_hdf5 import copy_to_hdf5
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.annotation import (
     KEY_ADDED,
@@ -110,6 +111,7 @@ def annotate_file(
     with open_cells(query, reading) as cells, ExitStack() as files:
         if output is not None:
             _require_output(cells, output, labels_only)
+            further.require_groups(cells.obs)
         given = as_model_input(cells, model)
         pieces = predict_pieces(
             given,
@@ -271,6 +273,12 @@ def _copy(cells: CellFile, output: Path) -> None:
     if f".{cells.reader}" == output.suffix and _has_columns(cells):
         copy_file(cells.path, output)
         return
+    if cells.reader == "zarr":
+        with open_store(cells.path, cells.reading.modality) as store:
+            if "encoding-type" in store.attrs:
+                with hdf5_file(output) as file:
+                    copy_to_hdf5(store, file)
+                return
     if cells.reader == "h5mu":
         logger.info(
             "of '%s' the copy holds the labelled modality alone; a name that ends in .h5mu keeps "

@@ -168,7 +168,7 @@ def predict_cells(
     device
         A torch device.
     chunk_cells
-        Cells in memory at a time.
+        Cells of a piece, at least 2,048; each worker has one in memory.
     minimum_overlap
         Smallest share of the model's genes that the query must have.
     provenance

@@ -162,6 +162,11 @@ class TrainingSettings:
     clip_gradient: float | None = _setting(
         None, "Largest norm of the gradient; null: no limit.", exclusiveMinimum=0
     )
+    precision: Literal["fp32", "bf16"] = _setting(
+        "fp32",
+        "In what matrices are multiplied: single precision, or bfloat16 (torch's autocast), for "
+        "GPUs that are faster in it. Weights and losses are in single precision either way.",
+    )
 
 
 @dataclass(frozen=True)

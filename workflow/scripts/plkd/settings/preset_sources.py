@@ -44,8 +44,8 @@ SOURCES: dict[str, dict[str, list[str]]] = {
         ],
         "text silent; authors' tutorial": [f"{model}.batch_size" for model in _TRAINING],
         "text silent; ours": [
-            *(f"{model}.sampling" for model in _TRAINING), "validation_fraction", "alpha",
-            "background_cells",
+            *(f"{model}.{name}" for model in _TRAINING for name in ("sampling", "precision")),
+            "validation_fraction", "alpha", "background_cells",
         ],
         "ours: without norms and residuals the weights run away": [
             "teacher_training.clip_gradient"
@@ -63,7 +63,9 @@ SOURCES: dict[str, dict[str, list[str]]] = {
             *(f"{loss}.{field.name}" for loss in ("teacher_loss", "student_loss")
               for field in dataclasses.fields(getattr(PRESETS["paper"], loss))),
         ],
-        "ours": ["alpha", "background_cells"],
+        "ours": [
+            "alpha", "background_cells", *(f"{model}.precision" for model in _TRAINING)
+        ],
     },
     "default": {
         "as the paper": [
@@ -89,7 +91,7 @@ SOURCES: dict[str, dict[str, list[str]]] = {
         "ours: the usual choice": [
             *(f"{model}.{name}" for model in _TRAINING
               for name in ("batch_size", "optimiser", "weight_decay", "momentum", "schedule",
-                           "final_learning_rate")),
+                           "final_learning_rate", "precision")),
             "teacher_training.learning_rate", "jury.folds", "jury.max_cells",
             "validation_fraction", "alpha", "background_cells",
         ],

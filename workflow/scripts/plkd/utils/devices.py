@@ -9,6 +9,7 @@ import joblib
 import torch
 
 from plkd.errors import InputError
+from plkd.utils.processes import started_by_torchrun
 
 _WORTH_A_PROCESS = 2000  # cells
 
@@ -64,8 +65,9 @@ def one_thread_each() -> Iterator[int]:
 def processes_for(n_cells: int, device: str) -> int:
     """How many processes are worth starting for trainings on so many cells.
 
-    One for a GPU, which they would share, and for small data: each loads torch anew.
+    One for a GPU, which they would share, for small data, because each loads torch anew, and where
+    there are several already.
     """
-    if device != "cpu" or n_cells < _WORTH_A_PROCESS:
+    if device != "cpu" or n_cells < _WORTH_A_PROCESS or started_by_torchrun():
         return 1
     return joblib.cpu_count()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,23 +19,31 @@ logger = logging.getLogger("plkd")
 def start_logging(log_file: str | Path | None = None) -> None:
     """Send messages of the library to standard error, or to `log_file` and warnings to both.
 
-    Errors are in the file alone: the pipeline shows them from there, once.
+    Errors are in the file alone: the pipeline shows them from there, once. Of several processes of
+    a training the first one logs; the others add their errors.
     """
+    follows = follows_another()
     terminal = logging.StreamHandler(sys.stderr)
     handlers: list[logging.Handler] = [terminal]
     if log_file is not None:
         terminal.addFilter(lambda record: record.levelno == logging.WARNING)
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        Path(log_file).unlink(missing_ok=True)
+        if not follows:
+            Path(log_file).unlink(missing_ok=True)
         # appending, because a program that is called may write there as well
         handlers.append(_LogFile(log_file, mode="a", encoding="utf-8"))
     logger.handlers.clear()
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.ERROR if follows else logging.INFO)
     logger.propagate = False
     warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def follows_another() -> bool:
+    """Whether torchrun started this process beside a first one, which speaks for all."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
 class _LogFile(logging.FileHandler):

@@ -142,8 +142,17 @@ def append_tsv(
         table = table.copy(deep=False)
         for name in table.columns.difference(list(exact)):
             if pd.api.types.is_float_dtype(table[name]):
-                table[name] = table[name].map(_rounded(digits), na_action="ignore").astype(object)
+                table[name] = _texts(table[name], digits)
     table.to_csv(file, sep="\t", index=False, header=header)
+
+
+def _texts(values: pd.Series, digits: int) -> pd.Series:
+    """Numbers as :func:`_rounded` writes them, missing ones as they are; many at once."""
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if not (np.abs(numbers) < 10**digits).all():
+        return values.map(_rounded(digits), na_action="ignore").astype(object)
+    texts = (f"%.{digits}g\n" * len(numbers) % tuple(numbers.tolist())).split("\n")[:-1]
+    return pd.Series(np.array(texts, dtype=object), index=values.index)
 
 
 def _rounded(digits: int) -> Callable[[float], str]:
