@@ -93,6 +93,11 @@ def memory_mb(wildcards, input, attempt):
     return max(3000, int(8 * size_mb)) * attempt
 
 
+def streaming_memory_mb(wildcards, input, attempt):
+    """For steps that read their cells piece by piece; what cannot be read so is given more at last."""
+    return max(3000, memory_mb(wildcards, input, 1) // 8) * attempt
+
+
 ON_DISK_MB = 4000  # a training whose cells stay on disk
 
 
