@@ -21,7 +21,7 @@ help:
 	@echo "make test-paper  the whole paper on miniature twins of its data sets (half an hour)"
 	@echo "make test-kill   a run that is killed at every stage ends with the same files (minutes)"
 	@echo "make test-cluster  sets up Slurm here (Debian: slurm-wlm, munge), runs on it, loses a job and the node (minutes)"
-	@echo "make test-rivals  installs the published tools that we compare with, and tries each (minutes, 4 GB)"
+	@echo "make test-rivals  installs the published tools that we compare with, and tries each (half an hour, 10 GB)"
 	@echo "make test-oldest  unit tests with the oldest versions that pyproject.toml allows"
 	@echo "make docs     build the documentation, executing its notebooks: docs/_build/html/index.html"
 	@echo "make lint     style, types and workflow checks"

@@ -31,6 +31,14 @@ SETTINGS = {
 # The Student of the run that the tests of the workflow share learns from a jury.
 WITH_JURY = {key: value for key, value in SETTINGS.items() if key != "preset"}
 
+# Methods that cannot run in that run, and how the reason begins.
+LACKING = {
+    "tosica": "folder not provided",
+    "scgpt": "weights not provided",
+    "actinn": "out of time",
+    "xgboost": "its environment 'xgboost' could not be installed",
+}
+
 
 @dataclass
 class Project:

@@ -97,11 +97,11 @@ def measure(point: Mapping[str, Any], seed: int, preset: str, folder: Path) -> l
     seconds = time.process_time() - begin
     sides = {}
     for role, cells in (("reference", reference), ("query", query)):
-        network, X, kept = as_model_sees(cells, model, "label")  # that of the query stays
+        network, X, batches, kept = as_model_sees(cells, model, "label", "batch")
         genes = pd.DataFrame(index=network.genes)
         sides[role] = ad.AnnData(X, obs=pd.DataFrame({"label": kept}), var=genes)
     truth = sides["query"].obs["label"].to_numpy()
-    probabilities, _ = network.predict(sides["query"].X)
+    probabilities, _ = network.predict(sides["query"].X, batches)  # those of the query stay
     labels = np.asarray(network.labels)[probabilities.argmax(axis=1)]
     found = [{"method": "student", "seconds": seconds, **scores(labels, truth)}]
     found[0]["confidence"] = float(probabilities.max(axis=1).mean())

@@ -61,10 +61,11 @@ def measure(
     reference = reference[labels.isin(present).to_numpy()].copy()
     options: dict[str, Any] = {"preset": preset, "seed": seed, "progress": False}
     model = plkd.train(reference, "cell_type", batch_key="batch", query=query, **options)
-    _, known, codes = as_model_sees(reference, model)
+    _, known, _, codes = as_model_sees(reference, model)
     simple = fit_logistic_regression(known, pd.Index(present).get_indexer(codes), len(present))
-    student, cells, truth = as_model_sees(query, model)
-    probabilities, _ = student.predict(cells)
+    batch_key = "batch" if "batch" in query.obs else None
+    student, cells, batches, truth = as_model_sees(query, model, batch_key=batch_key)
+    probabilities, _ = student.predict(cells, batches)
     distance = student.distance(cells)
     table = predictions_of(student, list(map(str, range(len(truth)))), probabilities, distance)
     seen = np.isin(truth, present)
@@ -84,13 +85,16 @@ def measure(
 
 
 def as_model_sees(
-    cells: ad.AnnData, model: plkd.Model, labels_key: str = "cell_type"
-) -> tuple[TrainedNetwork, sparse.csr_matrix, NDArray[np.object_]]:
-    """Give the Student as it labels these cells, the cells in its genes, and their labels."""
-    with model_input(cells, model.require("student")) as given:
-        rows, chunks = zip(*given.chunks(), strict=True)
-    labels = cells.obs[labels_key].astype(str).to_numpy(dtype=object)
-    return given.network, sparse.vstack(chunks, format="csr"), labels[np.concatenate(rows)]
+    cells: ad.AnnData,
+    model: plkd.Model,
+    labels_key: str = "cell_type",
+    batch_key: str | None = None,
+) -> tuple[TrainedNetwork, sparse.csr_matrix, NDArray[np.str_], NDArray[np.object_]]:
+    """Give the Student as it labels these cells; the cells in its genes, batches and labels."""
+    with model_input(cells, model.require("student"), batch_key=batch_key) as given:
+        parts, chunks = zip(*given.chunks(), strict=True)
+    labels, rows = cells.obs[labels_key].astype(str).to_numpy(dtype=object), np.concatenate(parts)
+    return given.network, sparse.vstack(chunks, format="csr"), given.batches[rows], labels[rows]
 
 
 def compare(

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from plkd.cli import main
 from plkd.errors import InputError
+from plkd.io import stores
 from plkd.model.reference import Reference
 from plkd.model.trained_model import Model
 from plkd.model.trained_network import TrainedNetwork
@@ -88,7 +89,7 @@ def test_chunks_do_not_change_the_result(model: TrainedNetwork, query: Path) -> 
     np.testing.assert_allclose(whole.embedding, parts.embedding, rtol=1e-3, atol=1e-4)
 
 
-def test_neither_pieces_nor_workers_change_a_byte(
+def test_neither_pieces_nor_workers_nor_format_change_a_byte(
     trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict, "_BLOCK", 16)
@@ -126,8 +127,28 @@ def test_neither_pieces_nor_workers_change_a_byte(
         for name, values in of_all.obsm.items():
             np.testing.assert_array_equal(np.asarray(copy.obsm[name]), np.asarray(values))
         assert list(copy.obsm["plkd_probabilities"].index) == list(cells.obs_names)
+    monkeypatch.setattr(stores, "HELD_VALUES", 1500)  # several scans
+    monkeypatch.setattr(stores, "SCANNED_VALUES", 700)
+    for form in (sparse.csc_matrix, np.asarray):
+        again = cells.copy()
+        again.X = form(X.toarray())
+        name = "columns.h5ad" if form is sparse.csc_matrix else "dense.zarr"
+        again.write_h5ad(tmp_path / name) if "h5ad" in name else again.write_zarr(tmp_path / name)
+        here = tmp_path / form.__name__
+        annotated_copy.annotate_file(
+            student,
+            tmp_path / name,
+            here / "copy.h5ad",
+            table=here / "labels.tsv",
+            further=further,
+            progress=False,
+        )
+        assert (here / "labels.tsv").read_bytes() == (tmp_path / "1" / "labels.tsv").read_bytes()
+        copy = ad.read_h5ad(here / "copy.h5ad")
+        np.testing.assert_array_equal(sparse.csr_matrix(copy.X).toarray(), X.toarray())
+        np.testing.assert_array_equal(copy.obsm["X_plkd"], of_all.obsm["X_plkd"])
     assert len(seen) == 1
-    assert pq.ParquetFile(here / "labels.parquet").metadata.num_row_groups == 3
+    assert pq.ParquetFile(tmp_path / "1" / "labels.parquet").metadata.num_row_groups == 3
 
 
 @pytest.mark.parametrize("suffix", ["h5ad", "csv"])
@@ -415,7 +436,7 @@ def test_probabilities_sets_and_provenance_of_a_copy(
     uns = copy.uns["plkd"]
     assert set(uns) == {
         *("version", "model", "labels", "gene_overlap", "unknown_above", "alpha"),
-        *("target_sum", "scale", "seed", "depth", "temperature"),
+        *("target_sum", "scale", "seed", "depth", "temperature", "moved_by"),
     }
     assert list(uns["labels"]) == student.labels
     assert (uns["model"], uns["seed"], uns["target_sum"]) == ("student", 0, 1e4)

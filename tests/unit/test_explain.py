@@ -98,10 +98,10 @@ def test_every_cell_is_predicted_once(folder, query, monkeypatch):
     predicted = []
     predict = TrainedNetwork.predict
 
-    def counted(self, cells, **options):
+    def counted(self, cells, *batches, **options):
         if self.kind == "student":
             predicted.append(cells.shape[0])
-        return predict(self, cells, **options)
+        return predict(self, cells, *batches, **options)
 
     monkeypatch.setattr(TrainedNetwork, "predict", counted)
     monkeypatch.setattr(model_input, "adapt", lambda *given: Adaptation())

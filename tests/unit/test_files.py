@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import anndata as ad
 import numpy as np
@@ -28,7 +29,15 @@ from plkd.io.h5ad_writer import chunked_h5ad
 from plkd.model.resume import save_progress
 from plkd.prediction.predict import write_embedding
 from plkd.prediction.table import prediction_table, write_predictions
-from plkd.utils.files import intact, read_json, scratch_folder, whole_file, whole_folder, write_json
+from plkd.utils.files import (
+    copy_file,
+    intact,
+    read_json,
+    scratch_folder,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 from plkd.utils.hdf5 import hdf5_file, write_h5ad
 from plkd.utils.logs import logger, run_script, start_logging
 from plkd.utils.tables import write_tsv
@@ -117,6 +126,22 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
     WRITERS[name](path)  # there is room again
     assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("of_system", ["as it is", "fails", "copies nothing", "is not there"])
+def test_a_copy_is_whole_whatever_the_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_system: str
+) -> None:
+    (tmp_path / "old").write_bytes(bytes(range(256)) * 1000)
+    (tmp_path / "new").write_bytes(b"what was there before " * 20_000)
+    answers = {"fails": OSError("another disk"), "copies nothing": 0}
+    if of_system in answers:
+        of_file = Mock(side_effect=[answers[of_system]])
+        monkeypatch.setattr(os, "copy_file_range", of_file, raising=False)
+    if of_system == "is not there":
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    copy_file(tmp_path / "old", tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == (tmp_path / "old").read_bytes()
 
 
 def test_what_is_known_to_be_needed_is_asked_for_first(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import plkd
 from plkd.cli import main
 from plkd.errors import InputError
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.groups import HETEROGENEOUS, clusters_of, vote
 from plkd.prediction.label_tree import LabelTree
 from simulated import make_cells
@@ -210,7 +211,9 @@ def test_an_anndata_gets_the_columns_that_are_asked_for(query: ad.AnnData) -> No
     assert (narrowest == named).all()
 
 
-def test_the_command_writes_what_python_adds(query: ad.AnnData, tmp_path: Path) -> None:
+def test_the_command_writes_what_python_adds(
+    query: ad.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     query.write_h5ad(tmp_path / "query.h5ad")
     trained_model().save(tmp_path / "model")
     (tmp_path / "tree.yaml").write_text(
@@ -230,6 +233,8 @@ def test_the_command_writes_what_python_adds(query: ad.AnnData, tmp_path: Path) 
             np.testing.assert_allclose(written[name], query.obs[name], atol=1e-6)
         else:
             assert (written[name].astype(str) == query.obs[name].astype(str)).all(), name
-    assert main([*given_, "--groups", "louvain"]) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainedNetwork, "predict", lambda *_, **__: pytest.fail("work began"))
+        assert main([*given_, "--groups", "louvain"]) == 1
     assert main([*given_, "--groups", "leiden", "--cluster"]) == 1
     assert main([*given_, "--top-labels", "0"]) == 1

@@ -57,6 +57,18 @@ def test_numbers_for_people_have_four_digits_and_whole_ones_all_of_theirs(tmp_pa
     np.testing.assert_array_equal(found["same"], numbers)
 
 
+@given(st.lists(st.floats(-9999, 9999, width=32), max_size=20), st.booleans())
+@settings(max_examples=30)
+def test_many_numbers_are_written_as_each_alone(tmp_path_factory, numbers, large):
+    numbers = [*numbers, 0.5, float("nan"), *([12345.6, 2e9, 1e300] if large else [])]
+    path = tmp_path_factory.mktemp("table") / "t.tsv"
+    write_tsv(pd.DataFrame({"x": numbers, "end": "."}), path)
+    for value, text in zip(numbers, path.read_text().splitlines()[1:], strict=True):
+        whole = np.isfinite(value) and (float(value).is_integer() or abs(value) >= 10_000)
+        expected = f"{value:.0f}" if whole and abs(value) < 1e15 else f"{value:.4g}"
+        assert text == ("" if np.isnan(value) else expected) + "\t."
+
+
 def test_only_what_is_asked_for_is_read(tmp_path):
     write_tsv(a_table(), tmp_path / "t.tsv", digits=EXACT)
     assert list(read_tsv(tmp_path / "t.tsv", {"n": int})) == ["n"]

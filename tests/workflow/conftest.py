@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from project import REPOSITORY, WITH_JURY, Project, copy_workflow, make_project
+from project import LACKING, REPOSITORY, WITH_JURY, Project, copy_workflow, make_project
 
 # Labels that are no text.
 NUMBERS = {
@@ -27,16 +27,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was run to the end, with a copy of the workflow that tests may change.
 
     Its labels are numbers, its Student learns from a jury, and every simple method of the registry
-    was run, and one that cannot run. Tests of it are of the group `finished`, so that it is made
-    once.
+    was run, and some that lack something. Tests of it are of the group `finished`, so that it is
+    made once.
     """
     root = tmp_path_factory.mktemp("finished")
     copy = copy_workflow(root / "workflow_copy")
     project = make_project(root / "project", copy)
     methods = pd.read_csv(REPOSITORY / "config" / "methods.tsv", sep="\t", index_col="id")
     simple = list(methods.index[methods["kind"] == "baseline"])
-    methods = [*simple, "tosica"]  # whose code is not there
-    project.configure(NUMBERS, methods=methods, variants={"default": WITH_JURY})
+    lock = copy / "envs" / "methods" / "xgboost.lock"
+    lock.write_text("--no-index\nxgboost-cpu==0\n")  # cannot be installed
+    project.configure(
+        NUMBERS,
+        methods=[*simple, *LACKING],
+        limits={"methods": {"actinn": {"seconds": 0.01}}},
+        variants={"default": WITH_JURY},
+    )
     finished = project.snakemake()
     assert finished.returncode == 0, finished.stdout
     return project

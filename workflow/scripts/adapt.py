@@ -1,6 +1,5 @@
 """See how much less the cells of a query say than the reference's, once for all its parts."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 def main(snakemake) -> None:
     model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
     _, seen = model_for_prepared(model, PreparedCells.read(snakemake.input.query))
-    write_json(snakemake.output[0], asdict(seen))
+    write_json(snakemake.output[0], seen.to_dict())
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main(snakemake) -> None:
     chosen = sample_per_label(
         attributed.codes, snakemake.params.interpretation["tested_cells"], seed
     )
-    cells = attributed.cells[chosen]
+    cells = attributed.entered[chosen]
     background = background_of(model)
     of_teacher = teacher.predict(cells)[0].argmax(axis=1)
     curves = pd.concat(

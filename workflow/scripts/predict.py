@@ -39,7 +39,7 @@ def main(snakemake) -> None:
         predictions, embedding = predict_prepared(
             model,
             query,
-            adaptation=Adaptation(**read_json(snakemake.input.adaptation, made_by="adapt")),
+            adaptation=Adaptation.from_dict(read_json(snakemake.input.adaptation, made_by="adapt")),
             rows=parts_of(query.n_cells, n_parts)[number - 1],
             device=device,
         )

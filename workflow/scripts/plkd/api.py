@@ -172,6 +172,7 @@ def annotate(
     label_tree: str | Path | Mapping[str, list[str]] | None = None,
     level: float = LEVEL,
     top_labels: int = 1,
+    batch_key: str | None = None,
     copy: bool = False,
     inplace: bool = True,
     layer: str | None = None,
@@ -217,6 +218,10 @@ def annotate(
         Probability that a name of the tree must reach, above 0.5.
     top_labels
         So many labels of every cell: ``plkd_label_2``, ``plkd_confidence_2``, ..
+    batch_key
+        Column of obs with the batches of the cells (donors, samples). A model whose reference has
+        shown that it helps moves every batch onto the reference by itself; without a column all
+        cells are one batch.
     copy
         Leave the AnnData as it is and return an annotated copy.
     inplace
@@ -231,7 +236,7 @@ def annotate(
     device
         auto, cpu, cuda, cuda:1, ..
     chunk_cells
-        Cells in memory at a time.
+        Cells of a piece, at least 2,048; each worker has one in memory.
     progress
         Show a progress bar.
 
@@ -251,6 +256,7 @@ def annotate(
     network = trained.require("student")
     reading = _with(reading, layer=layer, scale=scale)
     options: dict[str, Any] = {
+        "batch_key": batch_key,
         "provenance": provenance_of(trained),
         "device": choose_device(device),
         "chunk_cells": chunk_cells,
@@ -382,6 +388,7 @@ def explain(
     cell: str | None = None,
     label: str | None = None,
     obs: tuple[str, str] | None = None,
+    batch_key: str | None = None,
     layer: str | None = None,
     scale: str | None = None,
     reading: ReadingOptions = AS_IT_IS,
@@ -401,6 +408,8 @@ def explain(
         a label: the cells that the model gives it; or
     obs
         a column of obs and a value.
+    batch_key
+        As for :func:`annotate`.
     layer
         Layer with the values, instead of X; short for ``reading``.
     scale
@@ -422,6 +431,7 @@ def explain(
         cell=cell,
         label=label,
         obs=obs,
+        batch_key=batch_key,
         seed=seed,
         reading=_with(reading, layer=layer, scale=scale),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plkd.cli.options import (
     Commands,
+    add_batch,
     add_command,
     add_device,
     add_json,
@@ -85,7 +86,7 @@ def add(commands: Commands) -> None:
     )
     add_device(command)
     command.add_argument(
-        "--chunk-size", type=int, default=4096, metavar="N", help="cells in memory at a time"
+        "--chunk-size", type=int, default=4096, metavar="N", help="cells of a piece, at least 2,048"
     )
     command.add_argument(
         "--workers",
@@ -94,6 +95,7 @@ def add(commands: Commands) -> None:
         help="threads that read and label cells side by side; the results are the same (default: "
         "one for each core, or what OMP_NUM_THREADS says)",
     )
+    add_batch(command)
     add_reading(command)
     add_progress(command)
     add_json(command, "the labels with their numbers of cells")
@@ -153,6 +155,7 @@ def run(options: argparse.Namespace) -> None:
         device=device,
         chunk_cells=options.chunk_size,
         workers=options.workers,
+        batch_key=options.batch,
         key_added=options.key_added,
         provenance=provenance_of(model),
         progress=shows_progress(options),

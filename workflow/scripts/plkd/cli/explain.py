@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plkd.cli.options import (
     Commands,
+    add_batch,
     add_command,
     add_json,
     add_reading,
@@ -41,6 +42,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--table", type=Path, metavar="OUT.tsv", help="all genes and pathways")
     command.add_argument("--top", type=int, default=10, metavar="N", help="genes to print")
+    add_batch(command)
     add_reading(command)
     add_json(command, "all genes and pathways, instead of the text,")
     command.set_defaults(run=run)
@@ -76,6 +78,7 @@ def run(options: argparse.Namespace) -> None:
         cell=options.cell,
         label=options.label,
         obs=obs,
+        batch_key=options.batch,
         reading=reading_of(options),
     )
     if options.json:

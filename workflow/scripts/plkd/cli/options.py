@@ -74,6 +74,16 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..")
 
 
+def add_batch(command: argparse.ArgumentParser) -> None:
+    """Add the column of batches of a query; it stands in ``options.batch``."""
+    command.add_argument(
+        "--batch",
+        metavar="COLUMN",
+        help="column of obs with the batches (donors, samples), each of which is compared with "
+        "the reference by itself",
+    )
+
+
 def add_reading(command: argparse.ArgumentParser) -> None:
     """Add the options that say how to read a file of cells."""
     group = command.add_argument_group("how to read the cells")

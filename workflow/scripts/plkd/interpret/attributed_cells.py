@@ -39,6 +39,8 @@ class AttributedCells:
         Mean logit of the background, float64 array (labels,).
     error
         Error of additivity of every cell, float64 array (cells,).
+    entering
+        The cells as they enter the networks, moved onto the reference; None: as they are.
     """
 
     cell_ids: np.ndarray
@@ -50,6 +52,12 @@ class AttributedCells:
     background_mean: np.ndarray
     base: np.ndarray
     error: np.ndarray
+    entering: sparse.csr_matrix | None = None
+
+    @property
+    def entered(self) -> sparse.csr_matrix:
+        """What entered the networks, CSR float32 (cells, genes)."""
+        return self.cells if self.entering is None else self.entering
 
     def save(self, path: str | Path) -> None:
         """Write everything into one packed ``.npz``, whole or not at all."""
@@ -66,6 +74,8 @@ class AttributedCells:
             "base_logits": self.base,
             "additivity_error": self.error,
         }
+        if self.entering is not None:
+            arrays["entering"] = self.entering.toarray()
         with whole_file(path) as temporary:
             np.savez_compressed(temporary, **arrays)
 
@@ -93,6 +103,7 @@ class AttributedCells:
                 background_mean=file["background_mean"],
                 base=file["base_logits"],
                 error=file["additivity_error"],
+                entering=sparse.csr_matrix(file["entering"]) if "entering" in file else None,
             )
             sizes = (len(read.cell_ids), len(read.genes)), (len(read.codes), read.error.size)
             if sizes != (shape, (shape[0], shape[0])) or read.background_mean.size != shape[1]:

@@ -25,6 +25,8 @@ class ChosenCells:
         Names, (cells,).
     cells
         Log-normalised expression, CSR float32 (cells, genes), genes in the model's order.
+    entering
+        The same as it enters the networks: moved onto the reference, if it is.
     probabilities
         What the Student says of them, float32 (cells, labels).
     n_meant
@@ -35,6 +37,7 @@ class ChosenCells:
 
     cell_ids: NDArray[np.str_]
     cells: sparse.csr_matrix
+    entering: sparse.csr_matrix
     probabilities: NDArray[np.float32]
     n_meant: int
     about: str
@@ -87,10 +90,16 @@ def choose_cells(
     if not measured.all():
         about += f" (without {np.count_nonzero(~measured):,} cells that have no counts)"
     drawn, matrix = drawn[measured], matrix[measured]
+    batches = cells.batches[rows[drawn]]
+    if probabilities is None:
+        said = cells.network.predict(matrix, batches)[0]
+    else:
+        said = probabilities[drawn]
     return ChosenCells(
         cells.obs.index[rows[drawn]].to_numpy(dtype=str),
         matrix,
-        cells.network.predict(matrix)[0] if probabilities is None else probabilities[drawn],
+        cells.network.entering(matrix, batches),
+        said,
         len(rows),
         about,
     )
@@ -102,7 +111,7 @@ def _labelled(cells: ModelInput, label: str) -> tuple[NDArray[np.intp], NDArray[
     if label in student.labels:
         code = student.labels.index(label)
         for rows, part in cells.chunks():
-            probabilities = student.predict(part)[0]
+            probabilities = student.predict(part, cells.batches[rows])[0]
             members = probabilities.argmax(axis=1) == code
             found.append(rows[members])
             said.append(probabilities[members])

@@ -97,6 +97,7 @@ def explain_file(
     cell: str | None = None,
     label: str | None = None,
     obs: tuple[str, str] | None = None,
+    batch_key: str | None = None,
     seed: int = 0,
     reading: ReadingOptions = AS_IT_IS,
 ) -> Explanation:
@@ -115,6 +116,8 @@ def explain_file(
         a label: the cells that the Student gives it; or
     obs
         a column of the cells' table and a value.
+    batch_key
+        Column of obs with the batches, see :func:`plkd.prediction.model_input.model_input`.
     seed
         Seed by which :data:`MOST_CELLS` cells of a larger group are drawn.
     reading
@@ -127,7 +130,7 @@ def explain_file(
     """
     background_of(model)
     student = model.require("student")
-    with model_input(query, student, reading) as cells:
+    with model_input(query, student, reading, batch_key=batch_key) as cells:
         chosen = choose_cells(cells, cell=cell, label=label, obs=obs, most=MOST_CELLS, seed=seed)
     return explain_cells(model, chosen)
 
@@ -139,7 +142,8 @@ def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
     labels = probabilities.argmax(axis=1)
     code = int(np.bincount(labels).argmax())  # the first of equals
     share = float((labels == code).mean())
-    cells, probabilities = cells[labels == code], probabilities[labels == code]
+    cells, entering = cells[labels == code], chosen.entering[labels == code]
+    probabilities = probabilities[labels == code]
     mean = probabilities.mean(axis=0)
     other = int(np.argsort(-np.where(np.arange(len(mean)) == code, -1.0, mean), kind="stable")[0])
     table = predictions_of(
@@ -154,7 +158,7 @@ def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
         for name in np.asarray(student.labels)[np.argsort(-mean, kind="stable")]
     }
     targets = np.tile([code, other], (cells.shape[0], 1))
-    found = attribute_genes(student, cells, background, targets, progress=False)
+    found = attribute_genes(student, entering, background, targets, progress=False)
     contribution = found.values.mean(axis=0, dtype=np.float64)
     genes = pd.DataFrame(
         {
@@ -169,7 +173,7 @@ def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
     order = np.argsort(-genes["against_runner_up"].abs().to_numpy(), kind="stable")
     pathways, teacher_label = None, None
     if model.teacher is not None:
-        pathways, teacher_label = _pathways(model.teacher, background, cells)
+        pathways, teacher_label = _pathways(model.teacher, background, entering)
     return Explanation(
         about=chosen.about,
         label=student.labels[code],
@@ -194,6 +198,7 @@ def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
             background_mean=background.mean().astype(np.float32),
             base=found.base,
             error=found.error[:, 0],
+            entering=entering,
         ),
     )
 

@@ -13,6 +13,7 @@ from plkd.interpret.explainers import Explainer, attribute_labels
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.background import Background
 from plkd.model.trained_model import Model
+from plkd.prediction.predict import model_for_prepared
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger
 
@@ -86,9 +87,11 @@ def attribute_query(
             f"the predictions have the label '{predictions['label'].iloc[rows[codes < 0][0]]}', "
             "which the model does not know: give the predictions of this model."
         )
+    network = model_for_prepared(model.require("student"), cells)[0]
+    entering = network.entering(chosen, cells.batches[rows])
     found = attribute_labels(
-        model.require("student"),
-        chosen,
+        network,
+        entering,
         background,
         codes[:, None],
         explainer=explainer,
@@ -106,4 +109,5 @@ def attribute_query(
         background_mean=background.mean().astype(np.float32),
         base=found.base,
         error=found.error[:, 0],
+        entering=None if network.offsets is None else entering,
     )

@@ -10,25 +10,35 @@ Prediction sets are as large as held-out cells of the reference want them, and n
 have to be to hold the true label as often as they promise if the network's own probabilities on
 the query are right: where it is less sure than it was of held-out cells, sets grow.
 
+Before that, where held-out batches of the reference were labelled better for it, the cells of every
+batch of the query are moved onto the reference (:mod:`plkd.model.alignment`).
+
 All cells of another study lie further out. A reference of several batches knows by how much, one of
 a single batch has to take it from the query's own nearest cells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import log_softmax
 
+from plkd.model.alignment import ONE_BATCH, Offsets, find_offsets, probabilities_of
 from plkd.model.background import Background
 from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.logs import logger
+from plkd.utils.text import listed
 
 SAMPLE = 2000
 """Cells of a query that are looked at."""
+
+OF_EVERY_BATCH = 200
+"""Cells of a batch that are looked at, however many batches there are."""
 
 _BLOCKS = 20  # in which they lie together: a compressed file is read in part
 _DRAWS = 5  # thinned copies of every remembered cell
@@ -50,12 +60,15 @@ class Adaptation:
         By which the cells lie further from the reference than its own, at least 1.
     conformal_threshold
         Below which that of the prediction sets must not be.
+    offsets
+        By how much the cells of its batches are moved; None: they are not.
     """
 
     depth: float = 1.0
     temperature: float = 1.0
     distance: float = 1.0
     conformal_threshold: float = 0.0
+    offsets: Offsets | None = None
 
     def of(self, network: TrainedNetwork) -> TrainedNetwork:
         """The network, its confidence lowered, its sets larger, its limit of the unknown out."""
@@ -68,20 +81,51 @@ class Adaptation:
             temperature=temperature,
             conformal_threshold=max(calibration.conformal_threshold, self.conformal_threshold),
         )
-        return replace(network, calibration=calibration, novelty=novelty)
+        return replace(network, calibration=calibration, novelty=novelty, offsets=self.offsets)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; :meth:`from_dict` reads it."""
+        moved = None if self.offsets is None else self.offsets.to_dict()
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "offsets": moved
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Adaptation:
+        """Rebuild from what :meth:`to_dict` gave."""
+        moved = content["offsets"]
+        return cls(**{**content, "offsets": None if moved is None else Offsets.from_dict(moved)})
 
 
-def rows_to_look_at(n_cells: int) -> NDArray[np.intp]:
-    """Ascending places of at most :data:`SAMPLE` cells, in blocks spread over a query."""
-    if n_cells <= SAMPLE:
-        return np.arange(n_cells)
-    size = SAMPLE // _BLOCKS
-    starts = np.linspace(0, n_cells - size, _BLOCKS).astype(np.intp)
+def rows_to_look_at(network: TrainedNetwork, batches: NDArray[np.str_]) -> NDArray[np.intp]:
+    """Ascending places of some cells of a query, in blocks spread over it.
+
+    They are at most :data:`SAMPLE`; if batches are to be moved, of every batch an equal share of
+    them, and no fewer than :data:`OF_EVERY_BATCH` if it has them.
+    """
+    if not network.largest_offset or not len(batches):
+        return _spread(len(batches), SAMPLE)
+    names, codes = np.unique(batches, return_inverse=True)
+    most = max(SAMPLE // len(names), OF_EVERY_BATCH)
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.searchsorted(codes[order], np.arange(1, len(names))))
+    return np.sort(np.concatenate([part[_spread(len(part), most)] for part in parts]))
+
+
+def _spread(n_all: int, n_cells: int) -> NDArray[np.intp]:
+    """About `n_cells` ascending places of `n_all`, in blocks."""
+    if n_all <= n_cells:
+        return np.arange(n_all)
+    size = n_cells // _BLOCKS
+    starts = np.linspace(0, n_all - size, _BLOCKS).astype(np.intp)
     return np.unique(starts[:, None] + np.arange(size))
 
 
 def adapt(
-    network: TrainedNetwork, cells: sparse.csr_matrix, measured: NDArray[np.bool_]
+    network: TrainedNetwork,
+    cells: sparse.csr_matrix,
+    measured: NDArray[np.bool_],
+    batches: NDArray[np.str_] | None = None,
 ) -> Adaptation:
     """See how much less the cells of a query say.
 
@@ -93,23 +137,61 @@ def adapt(
         Some of them, log-normalised, CSR (cells, genes), genes that were not measured filled in.
     measured
         Which genes the query has, (genes,).
+    batches
+        Of these cells, (cells,); None: they are all of one.
     """
-    found = _worse(network, cells, measured)
+    if batches is None:
+        batches = np.full(cells.shape[0], ONE_BATCH)
+    offsets = _offsets(network, cells, batches)
+    network = replace(network, offsets=offsets)
+    found = replace(_worse(network, cells, measured, batches), offsets=offsets)
     if not cells.shape[0]:
         return found
-    said = found.of(network).predict(cells)[0]
+    said = found.of(network).predict(cells, batches)[0]
     return replace(found, conformal_threshold=_threshold(said, network.calibration.alpha))
 
 
+def _offsets(
+    network: TrainedNetwork, cells: sparse.csr_matrix, batches: NDArray[np.str_]
+) -> Offsets | None:
+    """By how much the batches of a query lie off the reference; None if they are not moved."""
+    largest, background = network.largest_offset, network.background
+    if not largest or background is None or not cells.shape[0]:
+        return None
+    say = probabilities_of(
+        lambda x: network.network(x)[0], network.calibration.temperature, network.device
+    )
+    offsets = find_offsets(say, background.label_means, cells, batches, largest)
+    lengths = np.linalg.norm(offsets.values, axis=1)
+    logger.info(
+        "%s moved onto the reference, by %.1f (mean over batches); %.1f would be allowed",
+        "the cells are" if len(lengths) == 1 else f"the cells of {len(lengths)} batches are each",
+        *(offsets.mean_length, largest),
+    )
+    far = [
+        name for name, one in zip(offsets.batches, lengths, strict=True) if one > 0.999 * largest
+    ]
+    if far:
+        logger.warning(
+            "%s further from the reference than its own batches from one another, so the labels "
+            "there deserve a look",
+            f"batches lie ({listed(far)})" if any(far) else "the query lies",
+        )
+    return offsets
+
+
 def _worse(
-    network: TrainedNetwork, cells: sparse.csr_matrix, measured: NDArray[np.bool_]
+    network: TrainedNetwork,
+    cells: sparse.csr_matrix,
+    measured: NDArray[np.bool_],
+    batches: NDArray[np.str_],
 ) -> Adaptation:
     """As :func:`adapt`, but for the prediction sets."""
     further = _further_out(network, cells)
     background = network.background
     if background is None or not network.settings.background_cells or not cells.shape[0]:
         return Adaptation(distance=further)
-    weights = _like_the_query(background, network.predict(cells)[0].argmax(axis=1))
+    weights = _like_the_query(background, network.predict(cells, batches)[0].argmax(axis=1))
     counts = _Counts.of(background.cells)
     shown = float(cells[:, measured].getnnz(axis=1).mean())
     depth = _depth(counts.counts[:, measured], weights, shown)

@@ -83,6 +83,11 @@ def _expectation(model: Model) -> Iterator[str]:
     yield from (
         f"- {forecast.on_lost_label(one, evidence)}" for one in forecast.lost_labels(evidence)
     )
+    if evidence.get("largest_offset"):
+        yield (
+            "- Held-out batches were labelled better once they were moved onto the others, so the "
+            "batches of a query are moved too: name their column (`--batch`)."
+        )
     shift = evidence.get("shift")
     if shift is not None:
         how = "another batch" if is_other_batch(shift) > 0 else "the same sample"

@@ -9,7 +9,7 @@ others, so that every cell of the reference says how far a Student can be truste
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from scipy.special import log_softmax
 from torch import nn
 
 from plkd.errors import InputError
+from plkd.model.alignment import Offsets, farthest_allowed, find_offsets, probabilities_of
 from plkd.model.calibration import fit_temperature
 from plkd.model.distillation import distil, soft_labels
 from plkd.model.folds import Folds, make_folds
+from plkd.model.gene_weights import label_means
 from plkd.model.jury import (
     ACROSS_STUDIES,
     MEMBERS,
@@ -75,6 +77,10 @@ class CrossFit:
     shift
         How far the query lies from the reference (:func:`plkd.model.shift.measure_shift`); None
         without a query.
+    largest_offset
+        How far the cells of a batch may be moved onto the reference (:mod:`plkd.model.alignment`);
+        0 if held-out batches are not labelled better for it. If they are, `logits` and `members`
+        are of cells that were moved.
     """
 
     jurors: dict[str, Juror]
@@ -84,6 +90,7 @@ class CrossFit:
     members: pd.DataFrame
     labels: pd.DataFrame
     shift: float | None = None
+    largest_offset: float = 0.0
 
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all; :func:`load_cross_fit` reads it."""
@@ -97,6 +104,7 @@ class CrossFit:
         about = {
             "by": self.folds.by,
             "shift": self.shift,
+            "largest_offset": self.largest_offset,
             "jurors": {name: [one.temperature, one.weight] for name, one in self.jurors.items()},
             "members": self.members.to_dict("list"),
             "labels": self.labels.to_dict("list"),
@@ -115,6 +123,7 @@ class CrossFit:
             "folds": int(self.folds.of_cell.max()) + 1,
             "cells": len(self.rows),
             "shift": self.shift,
+            "largest_offset": self.largest_offset,
             "members": _records(self.members),
             "labels": _records(self.labels),
         }
@@ -135,6 +144,9 @@ def cross_fit(
     Where batches were held out their evidence decides. Cells of one batch cannot say what holds
     across batches: their evidence counts as far as the query is of the same sample, and else, or
     without a query, what is right across studies.
+
+    Whole batches are judged twice, as they are and moved onto the others: what makes their true
+    labels more likely is what is done with the batches of a query.
 
     Parameters
     ----------
@@ -158,7 +170,8 @@ def cross_fit(
     taking_part = reference.take(rows)
     folds = make_folds(taking_part, settings.jury.folds, seed)
     n_folds = len(np.unique(folds.of_cell))
-    bar = ProgressBar(total=2 * n_folds + 1, desc="cross-fitting", unit="fit", disable=not progress)
+    n_steps = 2 * n_folds + 1 + (n_folds if _can_be_moved(folds, taking_part) else 0)
+    bar = ProgressBar(total=n_steps, desc="cross-fitting", unit="fit", disable=not progress)
     with bar, Parallel(n_jobs, return_as="generator") as parallel:
 
         def each(function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
@@ -170,11 +183,20 @@ def cross_fit(
         *fitted, (whole, _) = each(
             _fit_fold, [(taking_part, *fold) for fold in [*folds, everything]]
         )
-        logits = {name: _nothing(taking_part) for name in MEMBERS}
-        for (fit, held_out), (_, said) in zip(folds, fitted, strict=True):
-            for name in MEMBERS:
-                logits[name][np.ix_(held_out, np.unique(taking_part.codes[fit]))] = said[name]
-        temperatures, evidence = _evidence(logits, taking_part)
+        logits = _together([said for _, said in fitted], taking_part, folds)
+        temperatures, evidence, likelihood = _evidence(logits, taking_part)
+        largest_offset = 0.0
+        if _can_be_moved(folds, taking_part):
+            to_move = [
+                (taking_part, *fold, _jurors(members, temperatures, evidence))
+                for fold, (members, _) in zip(folds, fitted, strict=True)
+            ]
+            moved, offsets = zip(*each(_moved_fold, to_move), strict=True)
+            after = _together(moved, taking_part, folds)
+            better = _evidence(after, taking_part)
+            if _more_likely(better[2], likelihood):
+                logits, (temperatures, evidence, _) = after, better
+                largest_offset = farthest_allowed(offsets)
         prior = np.array([ACROSS_STUDIES.get(name, 0.0) for name in MEMBERS])
         shift = None
         if query is not None:
@@ -188,7 +210,7 @@ def cross_fit(
             weights = away * prior + (1 - away) * evidence
         of_student = _nothing(taking_part)
         jobs = [
-            (taking_part, *fold, _jurors(members, temperatures, weights))
+            (taking_part, *fold, _jurors(members, temperatures, weights), largest_offset > 0)
             for fold, (members, _) in zip(folds, fitted, strict=True)
         ]
         for (fit, held_out), said in zip(folds, each(_student_of_fold, jobs), strict=True):
@@ -198,9 +220,9 @@ def cross_fit(
     table["temperature"] = [*temperatures, np.nan]
     table["weight"] = [*weights, np.nan]
     labels = _scores_of_labels(of_student, taking_part)
-    _report(table, labels, folds, shift)
+    _report(table, labels, folds, shift, largest_offset)
     jurors = _jurors(whole, temperatures, weights)
-    return CrossFit(jurors, rows, folds, of_student, table, labels, shift)
+    return CrossFit(jurors, rows, folds, of_student, table, labels, shift, largest_offset)
 
 
 def _fit_fold(
@@ -219,7 +241,7 @@ def _fit_fold(
     }
 
 
-def _student_of_fold(
+def _moved_fold(
     reference: Reference,
     fit: NDArray[np.intp],
     held_out: NDArray[np.intp],
@@ -227,12 +249,86 @@ def _student_of_fold(
     settings: Settings,
     seed: int,
     device: str,
+) -> tuple[dict[str, NDArray[np.float32]], Offsets]:
+    """What members say of held-out cells that are moved to those that they were fitted on."""
+    cells, batches = reference.cells[held_out], _batch_names(reference, held_out)
+    means = _label_means(reference.only(fit)[0])
+    offsets = find_offsets(
+        probabilities_of(Jury(jurors, device), device=device), means, cells, batches
+    )
+    return {
+        name: soft_labels(one.member, cells, offsets=offsets, batches=batches).numpy()
+        for name, one in jurors.items()
+    }, offsets
+
+
+def _student_of_fold(
+    reference: Reference,
+    fit: NDArray[np.intp],
+    held_out: NDArray[np.intp],
+    jurors: dict[str, Juror],
+    moves: bool,
+    settings: Settings,
+    seed: int,
+    device: str,
 ) -> NDArray[np.float32]:
-    """What a Student that learns from these jurors and cells says of others."""
+    """What a Student that learns from these jurors and cells says of others, which are moved."""
     jury = Jury(jurors, device)
     part, _ = reference.only(fit)
     student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False)
-    return soft_labels(NetworkMember(student.network), reference.cells[held_out]).numpy()
+    say, cells = NetworkMember(student.network), reference.cells[held_out]
+    if not moves:
+        return soft_labels(say, cells).numpy()
+    batches = _batch_names(reference, held_out)
+    offsets = find_offsets(
+        probabilities_of(say, device=student.device), _label_means(part), cells, batches
+    )
+    return soft_labels(say, cells, offsets=offsets, batches=batches).numpy()
+
+
+def _label_means(reference: Reference) -> NDArray[np.float64]:
+    return label_means(reference.cells, reference.codes, len(reference.labels))[0]
+
+
+def _batch_names(reference: Reference, rows: NDArray[np.intp]) -> NDArray[np.str_]:
+    """Batches of some cells, as text."""
+    assert reference.batches is not None  # else no whole batches are held out
+    return reference.batches[rows].astype(str)
+
+
+def _together(
+    said: Sequence[dict[str, NDArray[np.float32]]], reference: Reference, folds: Folds
+) -> dict[str, NDArray[np.float32]]:
+    """What members of every fold say of its held-out cells, (cells, labels) of every member."""
+    logits = {name: _nothing(reference) for name in MEMBERS}
+    for (fit, held_out), of_fold in zip(folds, said, strict=True):
+        labels = np.unique(reference.codes[fit])
+        for name in MEMBERS:
+            logits[name][np.ix_(held_out, labels)] = of_fold[name]
+    return logits
+
+
+def _can_be_moved(folds: Folds, reference: Reference) -> bool:
+    """Whether held-out batches can say if they should be moved.
+
+    Of two batches a fold has learnt from one alone, onto which the other is moved, oddities and
+    all; the final models know both.
+    """
+    if folds.by == "cell" or reference.batches is None:
+        return False
+    return len(np.unique(reference.batches)) >= _FEWEST_BATCHES
+
+
+_FEWEST_BATCHES = 3
+
+
+def _more_likely(after: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
+    """Whether the true labels of held-out cells have become more likely, beyond chance."""
+    gain = after - before
+    return bool(gain.mean() > _ERRORS * gain.std() / max(len(gain), 1) ** 0.5)
+
+
+_ERRORS = 2.0
 
 
 def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -271,7 +367,9 @@ def load_cross_fit(path: str | Path, reference: Reference, settings: Settings) -
             "and run the pipeline again, rule cross_fit makes it anew."
         ) from error
     folds = Folds(of_cell, about["by"])
-    return CrossFit(jurors, rows, folds, logits, members, labels, about["shift"])
+    return CrossFit(
+        jurors, rows, folds, logits, members, labels, about["shift"], about["largest_offset"]
+    )
 
 
 def _nothing(reference: Reference) -> NDArray[np.float32]:
@@ -284,18 +382,19 @@ _UNSEEN = -1e4
 
 def _evidence(
     logits: dict[str, NDArray[np.float32]], reference: Reference
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Temperatures and weights of the members by what they said of held-out cells.
 
-    Cells whose label no other fold has say nothing. A label counts by the root of the root of its
-    size less than it has cells: rare labels are heard, and do not drown out the others.
+    And the log-likelihood of these cells' labels under the mixture, each by its importance. Cells
+    whose label no other fold has say nothing. A label counts by the root of the root of its size
+    less than it has cells: rare labels are heard, and do not drown out the others.
     """
     codes = reference.codes
     known = _known(logits[NETWORK], codes)
     importance = np.bincount(codes)[codes][known] ** _RARE_COUNT_MORE
     uniform = np.full(len(MEMBERS), 1 / len(MEMBERS))
     if not known.any():
-        return np.ones(len(MEMBERS)), uniform
+        return np.ones(len(MEMBERS)), uniform, np.empty(0)
     chosen = {name: logits[name][known].astype(np.float64) for name in MEMBERS}
     truth, weight = torch.from_numpy(codes[known]), torch.from_numpy(importance)
     temperatures = np.array(
@@ -309,7 +408,9 @@ def _evidence(
             for name, temperature in zip(MEMBERS, temperatures, strict=True)
         ]
     )
-    return temperatures, weigh(of_truth.clip(min=_LEAST_LIKELY), importance)
+    weights = weigh(of_truth.clip(min=_LEAST_LIKELY), importance)
+    likelihood = np.log(weights @ of_truth.clip(min=_LEAST_LIKELY)) * importance
+    return temperatures, weights, likelihood
 
 
 _RARE_COUNT_MORE = -0.25
@@ -374,7 +475,13 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]
 
 
-def _report(table: pd.DataFrame, labels: pd.DataFrame, folds: Folds, shift: float | None) -> None:
+def _report(
+    table: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: Folds,
+    shift: float | None,
+    largest_offset: float,
+) -> None:
     held_out = "whole batches" if folds.by == "batch" else "cells"
     by_name = table.set_index("member")
     student = by_name.loc["student"]
@@ -404,6 +511,8 @@ def _report(table: pd.DataFrame, labels: pd.DataFrame, folds: Folds, shift: floa
             "one sample)",
             shift,
         )
+    if largest_offset:
+        logger.info("held-out batches are labelled better if they are moved onto the others")
     heard = by_name["weight"].dropna().sort_values(ascending=False)
     logger.info(
         "the Student learns from: %s",

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from plkd.io import blocks
 from plkd.io.blocks import Cells, chunks_of
 from plkd.model import losses
+from plkd.model.alignment import Offsets
 from plkd.model.loop import Objective, Training, gene_weights
 from plkd.model.reference import Reference
 from plkd.model.student import Student
-from plkd.model.trained_network import TrainedNetwork, dense_batch
+from plkd.model.trained_network import TrainedNetwork, moved_batch
 from plkd.settings.models import Settings
 
 SoftLabels = Callable[[Tensor], Tensor]
@@ -87,18 +89,28 @@ def _hard_label_objective(reference: Reference, device: str) -> Objective:
     return objective
 
 
-def soft_labels(teach: SoftLabels, cells: Cells, device: str = "cpu") -> Tensor:
+def soft_labels(
+    teach: SoftLabels,
+    cells: Cells,
+    device: str = "cpu",
+    *,
+    offsets: Offsets | None = None,
+    batches: NDArray[np.str_] | None = None,
+) -> Tensor:
     """What is said of cells, logits (cells, labels), on the CPU; computed on a device.
 
     Of more cells than a window holds they are logarithms of probabilities in half the bytes, whose
-    error is a two-thousandth of each.
+    error is a two-thousandth of each. Of cells of batches, (cells,), their offsets are taken off.
     """
     many = cells.shape[0] > blocks.WINDOW_CELLS
     parts = []
-    for _, chunk in chunks_of(cells):
+    for rows, chunk in chunks_of(cells):
         for start in range(0, chunk.shape[0], _CELLS):
+            some = slice(start, start + _CELLS)
+            moves = offsets.codes(batches[rows][some]) if offsets and batches is not None else None
+            x = moved_batch(chunk[some], offsets, moves, device)
             with torch.inference_mode():
-                said = teach(dense_batch(chunk[start : start + _CELLS], device)).cpu()
+                said = teach(x).cpu()
             parts.append(said.log_softmax(dim=1).half() if many else said)
     return torch.cat(parts).clone()
 

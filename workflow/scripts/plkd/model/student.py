@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -73,11 +75,21 @@ class Student(nn.Module):
         """Logits (cells, labels) and last hidden layer (cells, width) from x (cells, genes)."""
         return self._from_sums(self.blocks[0].linear(x * self.input_scale))
 
-    def of_sparse(self, cells: sparse.csr_matrix) -> tuple[Tensor, Tensor]:
-        """As :meth:`forward` of float32 CSR (cells, genes), from what is not zero, on the CPU."""
+    def of_sparse(
+        self,
+        cells: sparse.csr_matrix,
+        offsets: NDArray[np.float32] | None = None,
+        codes: NDArray[np.intp] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward` of float32 CSR (cells, genes), from what is not zero, on the CPU.
+
+        Of some cells, by codes (cells,), offsets (batches, genes) are taken off.
+        """
         first = self.blocks[0].linear
         weight = (first.weight * self.input_scale).T.contiguous()
         sums = torch.from_numpy(cells @ weight.numpy())
+        if offsets is not None and codes is not None:
+            sums -= torch.from_numpy(offsets @ weight.numpy())[torch.from_numpy(codes)]
         return self._from_sums(sums.add_(first.bias))
 
     def _from_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:

@@ -111,7 +111,11 @@ class Model:
             "genes": self.genes,
             "normalisation": dataclasses.asdict(self.normalisation),
             "networks": {
-                kind: {"calibration": dataclasses.asdict(one.calibration), "tokens": one.tokens}
+                kind: {
+                    "calibration": dataclasses.asdict(one.calibration),
+                    "tokens": one.tokens,
+                    "largest_offset": one.largest_offset,
+                }
                 for kind, one in self.networks.items()
             },
             "settings": self.settings.to_dict(),
@@ -235,6 +239,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             normalisation,
             novelty,
             background,
+            about.get("largest_offset", 0.0),  # older models move nothing
         )
 
     return Model(

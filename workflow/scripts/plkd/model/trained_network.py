@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from plkd.errors import InputError
 from plkd.io.normalisation import TARGET_SUM
+from plkd.model.alignment import Offsets
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
 from plkd.model.novelty import Novelty
@@ -72,6 +73,11 @@ class TrainedNetwork:
         held out: by their confidence.
     background
         What is remembered of the reference's cells; Teacher and Student have the same.
+    largest_offset
+        How far the cells of a batch may be moved onto the reference; 0 if held-out batches of the
+        reference were not labelled better for it.
+    offsets
+        By how much they are, of the batches of a query; None: nothing was looked at yet.
     """
 
     network: Teacher | Student
@@ -83,10 +89,14 @@ class TrainedNetwork:
     normalisation: Normalisation = field(default_factory=Normalisation)
     novelty: Novelty | None = None
     background: Background | None = None
+    largest_offset: float = 0.0
+    offsets: Offsets | None = None
 
     def __post_init__(self) -> None:
-        """Whoever uses the network, it predicts: without dropout."""
+        """Whoever uses the network, it predicts: without dropout. Refuse what cannot be."""
         self.network.eval()
+        if not (math.isfinite(self.largest_offset) and self.largest_offset >= 0):
+            raise ValueError(f"largest_offset = {self.largest_offset}: expected at least 0")
 
     @property
     def kind(self) -> Kind:
@@ -112,10 +122,22 @@ class TrainedNetwork:
         return replace(self, network=copy.deepcopy(self.network).to(device))
 
     def logits(
-        self, cells: sparse.csr_matrix, *, batch_size: int = 2048
+        self,
+        cells: sparse.csr_matrix,
+        batches: NDArray[np.str_] | None = None,
+        *,
+        batch_size: int = 2048,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and embeddings of cells, see :func:`outputs`."""
-        return outputs(self.network, cells, batch_size=batch_size)
+        return outputs(self.network, cells, self.offsets, batches, batch_size=batch_size)
+
+    def entering(
+        self, cells: sparse.csr_matrix, batches: NDArray[np.str_] | None
+    ) -> sparse.csr_matrix:
+        """A few cells of a query as they enter the network: moved onto the reference."""
+        if self.offsets is None or batches is None:
+            return cells
+        return self.offsets.moved(cells, batches)
 
     def filled(self, cells: sparse.csr_matrix, measured: NDArray[np.bool_]) -> sparse.csr_matrix:
         """Cells (cells, genes) whose genes that were not measured (genes,) are filled in.
@@ -129,7 +151,11 @@ class TrainedNetwork:
         return None if self.novelty is None else self.novelty.distance(cells)
 
     def predict(
-        self, cells: sparse.csr_matrix, *, batch_size: int = 2048
+        self,
+        cells: sparse.csr_matrix,
+        batches: NDArray[np.str_] | None = None,
+        *,
+        batch_size: int = 2048,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated probabilities and embeddings of cells.
 
@@ -137,6 +163,9 @@ class TrainedNetwork:
         ----------
         cells
             Log-normalised expression, CSR of shape (cells, genes), genes in the model's order.
+        batches
+            Names of their batches, (cells,), of a query whose `offsets` are known; None: the cells
+            are taken as they are.
         batch_size
             Cells made dense at a time.
 
@@ -161,7 +190,7 @@ class TrainedNetwork:
         probabilities = np.empty((n_cells, len(self.labels)), dtype=np.float32)
         embeddings = np.empty((n_cells, self.network.classifier.in_features), dtype=np.float32)
         start = 0
-        for logits, embedded in self.logits(cells, batch_size=batch_size):
+        for logits, embedded in self.logits(cells, batches, batch_size=batch_size):
             stop = start + len(logits)
             probabilities[start:stop] = self.calibration.probabilities(logits).numpy()
             embeddings[start:stop] = embedded.numpy()
@@ -175,7 +204,12 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def outputs(
-    network: nn.Module, cells: sparse.csr_matrix, *, batch_size: int = 2048
+    network: nn.Module,
+    cells: sparse.csr_matrix,
+    offsets: Offsets | None = None,
+    batches: NDArray[np.str_] | None = None,
+    *,
+    batch_size: int = 2048,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and embeddings, batch by batch, on the CPU; computed where the network is.
 
@@ -185,19 +219,39 @@ def outputs(
         A Teacher or Student, which is set to predict (no dropout).
     cells
         Log-normalised expression, CSR of shape (cells, genes), genes in the network's order.
+    offsets, batches
+        What is taken off cells of these batches (cells,); None: nothing.
     batch_size
         Cells made dense at a time.
     """
     network.eval()
     device = device_of(network)
     for start in range(0, cells.shape[0], batch_size):
-        batch = cells[start : start + batch_size]
+        rows = slice(start, start + batch_size)
+        batch = cells[rows]
+        moves = None if offsets is None or batches is None else offsets.codes(batches[rows])
         with torch.inference_mode():  # not around the yield: it would reach into the caller
             if isinstance(network, Student) and device.type == "cpu":
-                logits, embedding = network.of_sparse(batch.astype(np.float32, copy=False))
+                few = batch.astype(np.float32, copy=False)
+                logits, embedding = network.of_sparse(
+                    few, None if offsets is None else offsets.rows, moves
+                )
             else:
-                logits, embedding = network(dense_batch(batch, device))
+                logits, embedding = network(moved_batch(batch, offsets, moves, device))
         yield logits.float().cpu(), embedding.float().cpu()
+
+
+def moved_batch(
+    cells: sparse.csr_matrix,
+    offsets: Offsets | None,
+    codes: NDArray[np.intp] | None,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """As :func:`dense_batch`, of cells whose batches' offsets (their codes) are taken off."""
+    x = dense_batch(cells, device)
+    if offsets is None or codes is None:
+        return x
+    return x - torch.from_numpy(offsets.rows[codes]).to(device)
 
 
 def dense_batch(cells: sparse.csr_matrix, device: str | torch.device = "cpu") -> Tensor:

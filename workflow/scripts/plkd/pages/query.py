@@ -16,6 +16,7 @@ from plkd.interpret.explain import Explanation, explain_cells
 from plkd.interpret.sampling import sample_per_label
 from plkd.model.forecast import lost_labels
 from plkd.model.trained_model import Model
+from plkd.model.trained_network import TrainedNetwork
 from plkd.pages.palette import colours
 from plkd.pages.remarks import DOUBTFUL
 from plkd.prediction.summary import label_table
@@ -43,6 +44,10 @@ class CellsOfModel(Protocol):
     def measured(self) -> NDArray[np.bool_]:
         """Which genes of the model they have, (genes,)."""
 
+    @property
+    def batches(self) -> NDArray[np.str_]:
+        """Names of their batches, (cells,)."""
+
     def chunks(self) -> Iterator[tuple[NDArray[np.intp], sparse.csr_matrix]]:
         """Yield (rows, log-normalised cells)."""
 
@@ -60,6 +65,8 @@ class LabelledQuery:
         What it is called.
     cells
         Its cells as the model takes them.
+    network
+        The Student as it labels them.
     rows
         Ascending rows of the labelled cells there, (labelled cells,).
     table
@@ -76,6 +83,7 @@ class LabelledQuery:
 
     name: str
     cells: CellsOfModel
+    network: TrainedNetwork
     rows: NDArray[np.intp]
     table: pd.DataFrame
     places: NDArray[np.float32]
@@ -162,6 +170,7 @@ def _explanations(
     names = query.table["label"].to_numpy(dtype=object)[known]
     chosen = known[sample_per_label(names, EXPLAINED_CELLS, seed)]
     cells = query.cells.take(query.rows[chosen])
+    entering = query.network.entering(cells, query.cells.batches[query.rows[chosen]])
     probabilities = label_probabilities(query.table.iloc[chosen])
     chosen_names = query.table["label"].to_numpy(dtype=object)[chosen]
     sizes = pd.Series(names).value_counts()
@@ -171,7 +180,14 @@ def _explanations(
         ids = query.table["cell_id"].to_numpy(dtype=str)[chosen[members]]
         found[str(label)] = explain_cells(
             model,
-            ChosenCells(ids, cells[members], probabilities[members], int(sizes[label]), str(label)),
+            ChosenCells(
+                ids,
+                cells[members],
+                entering[members],
+                probabilities[members],
+                int(sizes[label]),
+                str(label),
+            ),
         )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from plkd.evaluation.tables import read_truth
 from plkd.io.cells import CellSource, open_cells
 from plkd.io.stores import open_store
 from plkd.model.trained_model import Model
-from plkd.pages.query import CellsOfModel, LabelledQuery
+from plkd.pages.query import LabelledQuery
 from plkd.prediction.annotated_copy import KEY_ADDED
-from plkd.prediction.model_input import as_model_input
-from plkd.prediction.predict import PredictedCells, predict_input
+from plkd.prediction.model_input import ModelInput, as_model_input
+from plkd.prediction.predict import PredictedCells, model_for_prepared, predict_input
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.preparation.side import NO_MODEL_GENES
@@ -82,7 +83,7 @@ def label_file(
     wanted = [key for key in (batch_key, truth_key) if key is not None]
     student = model.require("student")
     with open_cells(query, reading, obs_columns=wanted) as cells:
-        given = as_model_input(cells, student)
+        given = as_model_input(cells, student, batch_key=batch_key)
         batches = _column(given.obs, batch_key, "not known", given.name)
         truth = _column(given.obs, truth_key, "", given.name)
         predicted = predict_input(given, device=device, progress=progress)
@@ -93,6 +94,7 @@ def label_file(
         yield LabelledQuery(
             name="the query" if isinstance(query, ad.AnnData) else Path(query).name,
             cells=given,
+            network=given.network,
             rows=rows,
             table=predicted.table,
             places=_all_placed(places, predicted.embedding),
@@ -145,6 +147,7 @@ def of_run(
     return LabelledQuery(
         name=name,
         cells=cells,
+        network=model_for_prepared(model.require("student"), cells)[0],
         rows=rows,
         table=whole.table,
         places=_all_placed(places, whole.embedding),
@@ -174,7 +177,7 @@ def _map_of(
 
 
 def _new_map(
-    cells: CellsOfModel,
+    cells: ModelInput,
     rows: NDArray[np.intp],
     model: Model,
     embedding: NDArray[np.float32],
@@ -188,7 +191,8 @@ def _new_map(
         return places
     space = embedding[chosen]
     if model.teacher is not None:
-        space = model.teacher.predict(cells.take(rows[chosen]))[1]
+        teacher = replace(model.teacher, offsets=cells.network.offsets)
+        space = teacher.predict(cells.take(rows[chosen]), cells.batches[rows[chosen]])[1]
     places[chosen] = umap_coordinates(space, seed)
     return places
 

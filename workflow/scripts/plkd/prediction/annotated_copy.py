@@ -65,6 +65,7 @@ def annotate_file(
     table: str | Path | None = None,
     labels_only: bool = False,
     also: Callable[[pd.DataFrame], None] | None = None,
+    batch_key: str | None = None,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
     workers: int | None = None,
@@ -81,7 +82,7 @@ def annotate_file(
 
     Parameters
     ----------
-    model, query, device, chunk_cells, provenance, progress, reading
+    model, query, batch_key, device, chunk_cells, provenance, progress, reading
         As for :func:`plkd.prediction.predict.predict_cells`.
     output
         The annotated copy, see :func:`write_annotated`.
@@ -108,10 +109,12 @@ def annotate_file(
         As those functions, and if `output` is the query itself.
     """
     summary = LabelSummary()
-    with open_cells(query, reading) as cells, ExitStack() as files:
+    named = [] if batch_key is None else [batch_key]
+    with open_cells(query, reading, obs_columns=named) as cells, ExitStack() as files:
         if output is not None:
             _require_output(cells, output, labels_only)
-        given = as_model_input(cells, model)
+            further.require_groups(cells.obs)
+        given = as_model_input(cells, model, batch_key=batch_key)
         pieces = predict_pieces(
             given,
             device=device,

@@ -124,12 +124,22 @@ class FurtherLabels:
         columns["group_agreement"] = voted["group_agreement"].to_numpy(dtype=np.float32)
         return columns
 
-    def _groups(self, obs: pd.DataFrame) -> Any:
-        if self.groups not in obs:
+    def require_groups(self, obs: pd.DataFrame) -> None:
+        """Refuse cells that have no column of the groups.
+
+        Raises
+        ------
+        InputError
+            With the columns that there are.
+        """
+        if self.groups is not None and self.groups not in obs:
             raise InputError(
                 f"obs has no column '{self.groups}' with groups of cells; its columns are: "
                 f"{', '.join(map(str, obs.columns)) or 'none'}. Name one, or ask for clusters."
             )
+
+    def _groups(self, obs: pd.DataFrame) -> Any:
+        self.require_groups(obs)
         values = obs[self.groups]
         return values.astype(str).where(values.notna(), None).to_numpy(dtype=object)
 

@@ -20,6 +20,7 @@ from plkd.io.scale import MatrixScale
 from plkd.io.stores import Pieces
 from plkd.io.symbols import advice_on_names, with_symbols_of_file
 from plkd.model.adaptation import adapt, rows_to_look_at
+from plkd.model.alignment import ONE_BATCH
 from plkd.model.trained_network import TrainedNetwork
 from plkd.preparation.side import NO_COUNTS, NO_MODEL_GENES, OTHER_SCALE
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
@@ -43,11 +44,14 @@ class ModelInput:
         Which genes of the model the cells have.
     depth
         At which share of their counts cells of the reference would be like these, at most 1.
+    batches
+        Names of the cells' batches, (cells,); they are all of one unless a column says otherwise.
     """
 
     network: TrainedNetwork
     overlap: GeneOverlap
     depth: float
+    batches: NDArray[np.str_]
     _cells: CellFile
     _columns: NDArray[np.intp]
 
@@ -58,12 +62,14 @@ class ModelInput:
         overlap: GeneOverlap,
         cells: CellFile,
         columns: NDArray[np.intp],
+        batch_key: str | None = None,
     ) -> ModelInput:
         """Cells for a network, after a look at some of them."""
-        given = cls(network, overlap, 1.0, cells, columns)
-        rows = rows_to_look_at(cells.n_cells)
-        _, some = given.brought(rows, cells.take(rows))
-        found = adapt(network, some, given.measured)
+        batches = _batches(cells, batch_key)
+        given = cls(network, overlap, 1.0, batches, cells, columns)
+        rows = rows_to_look_at(network, batches)
+        rows, some = given.brought(rows, cells.take(rows))
+        found = adapt(network, some, given.measured, batches[rows])
         return replace(given, network=found.of(network), depth=found.depth)
 
     @property
@@ -155,6 +161,7 @@ def model_input(
     model: TrainedNetwork,
     reading: ReadingOptions = AS_IT_IS,
     *,
+    batch_key: str | None = None,
     minimum_overlap: float = MINIMUM_OVERLAP,
 ) -> Iterator[ModelInput]:
     """Open cells as they come, counts or logged, genes in any order, for a model.
@@ -169,6 +176,9 @@ def model_input(
         Whose genes and normalisation the cells are brought to.
     reading
         How to read the query.
+    batch_key
+        Column of obs with the batches, which are moved onto the reference one by one where its own
+        batches ask for it; None: all cells are of one.
     minimum_overlap
         Smallest share of the model's genes that the cells must have.
 
@@ -178,12 +188,17 @@ def model_input(
         If the cells cannot be read or brought to log1p, there are none, or they have too few of the
         model's genes.
     """
-    with open_cells(query, reading) as cells:
-        yield as_model_input(cells, model, minimum_overlap=minimum_overlap)
+    named = [] if batch_key is None else [batch_key]
+    with open_cells(query, reading, obs_columns=named) as cells:
+        yield as_model_input(cells, model, batch_key=batch_key, minimum_overlap=minimum_overlap)
 
 
 def as_model_input(
-    cells: CellFile, model: TrainedNetwork, *, minimum_overlap: float = MINIMUM_OVERLAP
+    cells: CellFile,
+    model: TrainedNetwork,
+    *,
+    batch_key: str | None = None,
+    minimum_overlap: float = MINIMUM_OVERLAP,
 ) -> ModelInput:
     """As :func:`model_input`, of cells that are open already."""
     if cells.n_cells == 0:
@@ -198,7 +213,19 @@ def as_model_input(
     cells.require_usable(cells.scale)
     for text in cells.scale.doubts():
         logger.warning("'%s': %s", cells.path, text)
-    return ModelInput.of(model, overlap, cells, columns)
+    return ModelInput.of(model, overlap, cells, columns, batch_key)
+
+
+def _batches(cells: CellFile, batch_key: str | None) -> NDArray[np.str_]:
+    """Names of the cells' batches, (cells,)."""
+    if batch_key is None:
+        return np.full(cells.n_cells, ONE_BATCH)
+    if batch_key not in cells.obs:
+        raise InputError(
+            f"'{cells.path}': obs has no column '{batch_key}' with the batches of the cells; its "
+            f"columns are: {', '.join(map(str, cells.obs.columns)) or 'none'}."
+        )
+    return cells.obs[batch_key].astype(str).to_numpy(dtype=str)
 
 
 def _check_overlap(

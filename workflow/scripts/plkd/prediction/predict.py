@@ -149,6 +149,7 @@ def predict_cells(
     query: CellSource,
     reading: ReadingOptions = AS_IT_IS,
     *,
+    batch_key: str | None = None,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
     minimum_overlap: float = MINIMUM_OVERLAP,
@@ -165,10 +166,13 @@ def predict_cells(
         File or folder of cells, or an AnnData, which is not changed.
     reading
         How to read the query.
+    batch_key
+        Column of obs with the batches of the cells, see
+        :func:`plkd.prediction.model_input.model_input`.
     device
         A torch device.
     chunk_cells
-        Cells in memory at a time.
+        Cells of a piece, at least 2,048; each worker has one in memory.
     minimum_overlap
         Smallest share of the model's genes that the query must have.
     provenance
@@ -182,10 +186,12 @@ def predict_cells(
         If the query cannot be read, its values cannot be normalised, it has no cells with counts,
         or too few of the model's genes.
     """
-    with open_cells(query, reading) as cells:
+    named = [] if batch_key is None else [batch_key]
+    with open_cells(query, reading, obs_columns=named) as cells:
         return predict_opened(
             model,
             cells,
+            batch_key=batch_key,
             device=device,
             chunk_cells=chunk_cells,
             minimum_overlap=minimum_overlap,
@@ -198,6 +204,7 @@ def predict_opened(
     model: TrainedNetwork,
     cells: CellFile,
     *,
+    batch_key: str | None = None,
     device: str = "cpu",
     chunk_cells: int = CHUNK_CELLS,
     minimum_overlap: float = MINIMUM_OVERLAP,
@@ -206,7 +213,7 @@ def predict_opened(
 ) -> PredictedCells:
     """As :func:`predict_cells`, of cells that are open already."""
     return predict_input(
-        as_model_input(cells, model, minimum_overlap=minimum_overlap),
+        as_model_input(cells, model, batch_key=batch_key, minimum_overlap=minimum_overlap),
         device=device,
         chunk_cells=chunk_cells,
         provenance=provenance,
@@ -263,7 +270,7 @@ def predict_pieces(
             left_out = pd.DataFrame(
                 {"source_row": without, "cell_id": ids[without], "reason": reasons}
             )
-        said = _Said.of_rows(network, here, cells)
+        said = _Said.of_rows(network, here, cells, given.batches[here])
         table = said.table(network, unique_ids[here])
         return PredictedCells(table, said.embedding, here, ids[here], left_out, about)
 
@@ -354,11 +361,10 @@ def model_for_prepared(
     model: TrainedNetwork, cells: PreparedCells
 ) -> tuple[TrainedNetwork, Adaptation]:
     """Give the network as it labels a prepared query, and what was seen in the query."""
-    found = adapt(
-        model,
-        model.filled(cells.take(rows_to_look_at(cells.n_cells)), cells.measured),
-        cells.measured,
-    )
+    batches = cells.batches
+    rows = rows_to_look_at(model, batches)
+    some = model.filled(cells.take(rows), cells.measured)
+    found = adapt(model, some, cells.measured, batches[rows])
     return found.of(model), found
 
 
@@ -405,9 +411,10 @@ def about_labels(
     -------
     dict
         `version`, `model` (student or teacher), `labels` in the order of the probabilities,
-        `gene_overlap`, `depth`, `temperature` (by which logits were divided), `unknown_above` (the
-        score of flagged cells; 1 if none can be), `alpha`, `target_sum` (of the normalisation
-        before log1p), `scale`, and the provenance.
+        `gene_overlap`, `depth`, `moved_by` (how far batches were moved onto the reference, the
+        mean of their offsets' lengths), `temperature` (by which logits were divided),
+        `unknown_above` (the score of flagged cells; 1 if none can be), `alpha`, `target_sum` (of
+        the normalisation before log1p), `scale`, and the provenance.
     """
     return {
         "version": __version__,
@@ -415,6 +422,7 @@ def about_labels(
         "labels": np.array(model.labels, dtype=object),
         "gene_overlap": float(gene_overlap),
         "depth": float(depth),
+        "moved_by": 0.0 if model.offsets is None else model.offsets.mean_length,
         "temperature": model.calibration.temperature,
         "unknown_above": model.unknown_above,
         "alpha": model.calibration.alpha,
@@ -494,22 +502,30 @@ class _Said:
     distance: NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, model: TrainedNetwork, cells: sparse.csr_matrix) -> _Said:
-        return cls(*model.predict(cells), model.distance(cells))
+    def of(
+        cls, model: TrainedNetwork, cells: sparse.csr_matrix, batches: NDArray[np.str_]
+    ) -> _Said:
+        return cls(*model.predict(cells, batches), model.distance(cells))
 
     @classmethod
     def of_rows(
-        cls, model: TrainedNetwork, rows: NDArray[np.intp], cells: sparse.csr_matrix
+        cls,
+        model: TrainedNetwork,
+        rows: NDArray[np.intp],
+        cells: sparse.csr_matrix,
+        batches: NDArray[np.str_],
     ) -> _Said:
         """Of cells in ascending rows of a file, block by block."""
         starts = np.unique(np.searchsorted(rows, rows - rows % _BLOCK))
-        blocks = [cells[a:b] for a, b in pairwise([*starts.tolist(), len(rows)])]
-        return cls.joined(model, (cls.of(model, block) for block in blocks), len(rows))
+        blocks = [slice(a, b) for a, b in pairwise([*starts.tolist(), len(rows)])]
+        said = (cls.of(model, cells[block], batches[block]) for block in blocks)
+        return cls.joined(model, said, len(rows))
 
     @classmethod
     def joined(cls, model: TrainedNetwork, pieces: Iterable[_Said], n_cells: int) -> _Said:
         """Of so many cells at once; the pieces need not all be there at one time."""
-        like = cls.of(model, sparse.csr_matrix((0, len(model.genes)), dtype=np.float32))
+        nothing = sparse.csr_matrix((0, len(model.genes)), dtype=np.float32)
+        like = cls.of(model, nothing, np.empty(0, dtype=str))
         distance = None if like.distance is None else _with_rows(like.distance, n_cells)
         whole = cls(
             _with_rows(like.probabilities, n_cells), _with_rows(like.embedding, n_cells), distance
@@ -548,11 +564,11 @@ def _of_prepared(
 ) -> _Said:
     """What is said of prepared cells, once `filled` has seen to genes not measured."""
     n_cells = rows.stop - rows.start
-    wanted = np.zeros(cells.n_cells, dtype=bool)
+    wanted, batches = np.zeros(cells.n_cells, dtype=bool), cells.batches
     wanted[rows] = True
 
     def say(places: NDArray[np.intp], X: sparse.csr_matrix) -> _Said:
-        return _Said.of_rows(model, places, filled(X))
+        return _Said.of_rows(model, places, filled(X), batches[places])
 
     with cells.pieces(wanted=wanted) as pieces:
         return _Said.joined(model, _in_pieces(say, pieces, n_cells, progress), n_cells)

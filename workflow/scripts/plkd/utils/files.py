@@ -199,7 +199,8 @@ def copy_file(source: str | Path, target: str | Path) -> None:
     with open(source, "rb") as old, open(target, "wb") as new, suppress(OSError, AttributeError):
         while os.copy_file_range(old.fileno(), new.fileno(), _AT_ONCE):
             pass
-        return
+        if os.fstat(new.fileno()).st_size == os.fstat(old.fileno()).st_size:
+            return
     shutil.copyfile(source, target)  # other systems, or from one disk to another
 
 
