@@ -29,6 +29,7 @@ def test_a_finished_model_labels_a_file(tmp_path: Path, labels_only: bool) -> No
         )
     )
     expected = plkd.annotate(cells, model, inplace=False, progress=False)
+    assert isinstance(expected, pd.DataFrame)
     table = pd.read_csv(tmp_path / "labels.tsv", sep="\t")
     assert table["cell_id"].tolist() == list(cells.obs_names)
     assert table["label"].tolist() == expected["label"].tolist()

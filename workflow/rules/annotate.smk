@@ -84,7 +84,7 @@ rule map_cells:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=memory_mb,
+        mem_mb=map_memory_mb,
     params:
         code=code("map_cells.py"),
     script:

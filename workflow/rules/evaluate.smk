@@ -59,7 +59,7 @@ rule true_labels:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=light_memory_mb,
     params:
         code=code("true_labels.py"),
     script:
@@ -102,7 +102,7 @@ rule evaluate:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=light_memory_mb,
     params:
         dataset="{dataset}",
         variant="{variant}",
@@ -136,7 +136,7 @@ rule evaluate_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=light_memory_mb,
     params:
         code=code("evaluate_figures.py"),
     script:
@@ -169,7 +169,7 @@ rule embedding_figure:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=memory_mb,
+        mem_mb=map_memory_mb,
     params:
         code=code("embedding_figure.py"),
     script:
@@ -226,7 +226,7 @@ rule predicted_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=map_memory_mb,
     params:
         code=code("predicted_figures.py"),
     script:

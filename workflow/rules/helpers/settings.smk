@@ -103,6 +103,16 @@ def memory_mb(wildcards, input, attempt):
     return int(LIBRARIES_MB + 8 * size_mb(input)) * attempt
 
 
+def light_memory_mb(wildcards, input, attempt):
+    """As `memory_mb`, for steps without a model."""
+    return int(LIBRARIES_MB / 2 + 8 * size_mb(input)) * attempt
+
+
+def map_memory_mb(wildcards, input, attempt):
+    """For maps of cells and their neighbours, which take most beside what is read of a cell."""
+    return int(LIBRARIES_MB + 30 * size_mb(input)) * attempt
+
+
 def streaming_memory_mb(wildcards, input, attempt):
     """For steps that read cells piece by piece; files that cannot be read so are given more at last."""
     return int(LIBRARIES_MB + size_mb(input)) * attempt
