@@ -20,7 +20,7 @@ rule prepare:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=prepare_memory_mb,
     params:
         dataset=prepared_dataset,
         code=code("prepare.py"),

@@ -118,6 +118,12 @@ def streaming_memory_mb(wildcards, input, attempt):
     return int(LIBRARIES_MB + size_mb(input)) * attempt
 
 
+def prepare_memory_mb(wildcards, input, attempt):
+    """Formats that are read piece by piece, and others."""
+    streamed = all(str(path).endswith((".h5ad", ".h5mu", ".zarr")) for path in input)
+    return (streaming_memory_mb if streamed else memory_mb)(wildcards, input, attempt)
+
+
 ON_DISK_MB = 4000  # a training whose cells stay on disk
 
 
