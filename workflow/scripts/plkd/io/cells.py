@@ -137,6 +137,13 @@ class CellFile:
         """Table of the cells, its index the cell ids."""
         return self._source.obs
 
+    def pack_names(self) -> None:
+        """Hold the names of the cells as Arrow does, in a fifth of the memory.
+
+        For who needs them a few at a time; :attr:`obs` has them as before.
+        """
+        self.obs.index = self.obs.index.astype("string[pyarrow]")
+
     @property
     def genes(self) -> list[str]:
         """Clean, unique gene names: the columns of every chunk."""

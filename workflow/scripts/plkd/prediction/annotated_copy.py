@@ -111,6 +111,7 @@ def annotate_file(
     summary = LabelSummary()
     named = [] if batch_key is None else [batch_key]
     with open_cells(query, reading, obs_columns=named) as cells, ExitStack() as files:
+        cells.pack_names()
         if output is not None:
             _require_output(cells, output, labels_only)
             further.require_groups(cells.obs)
@@ -159,7 +160,8 @@ def _annotated_file(
     needs = 0 if labels_only else _least_size(cells, output)
     with whole_file(output, needs=needs) as temporary:
         if labels_only:
-            write_h5ad(ad.AnnData(obs=pd.DataFrame(index=cells.obs.index)), temporary)
+            names = cells.obs.index.astype(object)
+            write_h5ad(ad.AnnData(obs=pd.DataFrame(index=names)), temporary)
         else:
             _copy(cells, temporary)
         group = _modality(cells) if temporary.suffix == ".h5mu" else None
@@ -387,7 +389,7 @@ class _Added:
         names = table.attrs["_index"]
         del table[names]
         index = obs[obs.attrs["_index"]]
-        if index.attrs.get("encoding-type") == "string-array":
+        if index.attrs.get("encoding-type") in ("string-array", "nullable-string-array"):
             table[names] = index  # a second name for the same texts
         else:
             write_elem(table, names, read_elem(index).astype(str))

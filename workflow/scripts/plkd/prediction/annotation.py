@@ -188,6 +188,8 @@ def whole_columns(
     columns[f"{key}_label_or_unassigned"] = assigned.cat.set_categories(
         list(dict.fromkeys([*names, UNASSIGNED]))
     )
+    if not further.has_groups:
+        return columns
     labelled = label.notna().to_numpy()
     of_groups = further.of_groups(
         assigned[labelled].astype(object).to_numpy(),

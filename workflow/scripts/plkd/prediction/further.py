@@ -58,6 +58,11 @@ class FurtherLabels:
         if self.top < 1:
             raise InputError(f"{self.top} labels of a cell: give at least 1.")
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether groups of cells get a label."""
+        return self.cluster or self.groups is not None
+
     def of_cells(self, table: pd.DataFrame, unassigned: str) -> Mapping[str, Any]:
         """Columns by the end of their names, one value per labelled cell; not those of groups.
 
@@ -97,7 +102,7 @@ class FurtherLabels:
     def of_groups(
         self, labels: Any, obs: pd.DataFrame, embedding: Callable[[], Any]
     ) -> Mapping[str, Any]:
-        """Columns of the groups, as :meth:`of_cells`; none if none are asked for.
+        """Columns of the groups, as :meth:`of_cells`, where :attr:`has_groups`.
 
         Parameters
         ----------
@@ -113,8 +118,6 @@ class FurtherLabels:
         InputError
             If `obs` has no column of the groups.
         """
-        if not self.cluster and self.groups is None:
-            return {}
         groups = clusters_of(embedding()) if self.cluster else self._groups(obs)
         columns = {CLUSTER: groups} if self.cluster else {}
         voted = vote(groups, labels, self.least_agreement)

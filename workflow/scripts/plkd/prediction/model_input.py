@@ -219,7 +219,7 @@ def as_model_input(
 def _batches(cells: CellFile, batch_key: str | None) -> NDArray[np.str_]:
     """Names of the cells' batches, (cells,)."""
     if batch_key is None:
-        return np.full(cells.n_cells, ONE_BATCH)
+        return np.broadcast_to(np.array(ONE_BATCH), cells.n_cells)
     if batch_key not in cells.obs:
         raise InputError(
             f"'{cells.path}': obs has no column '{batch_key}' with the batches of the cells; its "

@@ -250,8 +250,8 @@ def predict_pieces(
     Nothing but the names of the cells grows with their number. Parameters and errors are those of
     :func:`predict_cells`; that no cell has counts is found at the end.
     """
-    ids = np.asarray(given.obs.index, dtype=object)
-    unique_ids = unique_cell_ids(given.obs.index, given.name)
+    names = given.obs.index
+    unique_names = unique_cell_ids(names, given.name)
     about = about_labels(
         given.network,
         gene_overlap=given.overlap.share,
@@ -261,6 +261,9 @@ def predict_pieces(
     )
     network = given.network.to(device)
 
+    def texts(some: pd.Index) -> NDArray[np.object_]:
+        return np.asarray(some, dtype=object)
+
     def label(rows: NDArray[np.intp], X: sparse.csr_matrix) -> PredictedCells:
         here, cells = given.brought(rows, X)
         without = np.setdiff1d(rows, here, assume_unique=True)
@@ -268,11 +271,11 @@ def predict_pieces(
         if len(without):
             reasons = given.reasons(without, X[without - rows[0]])
             left_out = pd.DataFrame(
-                {"source_row": without, "cell_id": ids[without], "reason": reasons}
+                {"source_row": without, "cell_id": texts(names[without]), "reason": reasons}
             )
         said = _Said.of_rows(network, here, cells, given.batches[here])
-        table = said.table(network, unique_ids[here])
-        return PredictedCells(table, said.embedding, here, ids[here], left_out, about)
+        table = said.table(network, unique_names[here])
+        return PredictedCells(table, said.embedding, here, texts(names[here]), left_out, about)
 
     left_out: Counter[str] = Counter()
     odd: list[str] = []
