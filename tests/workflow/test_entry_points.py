@@ -144,13 +144,17 @@ def jobs(
     """Jobs of every rule of the workflow."""
     project = make_project(tmp_path_factory.mktemp("project"))
     lists = {"markers": {"url": "markers.gmt"}, "known_pathways": {"url": "markers.gmt"}}
-    project.configure({**lists, "spatial": True}, seeds=[0, 1])
+    finished = {"models": {"a": "results/simulated/default/seed0/model"}}
+    finished["queries"] = {"b": "query.h5ad"}
+    project.configure({**lists, "spatial": True}, seeds=[0, 1], annotate_only=finished)
     found = planned_jobs(paper) + planned_jobs(project.snakemake("-n"))
+    found += planned_jobs(project.snakemake("-n", "--", "annotate_only"))
     listed = snakemake(
         "--list-rules", "-s", str(project.workflow / "Snakefile"), folder=project.folder
     )
     rules = set(re.findall(r"^\w+$", listed.stdout, flags=re.MULTILINE))
     named_targets = {"all", "default", "labels", "interpretation", "benchmark", "paper_plan"}
+    named_targets |= {"annotate_only", "robustness"}
     assert {job["rule"] for job in found} | named_targets >= rules > {"assemble", "stability"}
     return found
 

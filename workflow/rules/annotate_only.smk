@@ -1,18 +1,9 @@
 # Finished models, each of which labels all of many files: nothing is prepared or trained.
 
-FINISHED = config["annotate_only"]["models"]
-QUERIES = config["annotate_only"]["queries"]
-
 
 wildcard_constraints:
     finished="|".join(map(re.escape, FINISHED)) or "none",
     query="|".join(map(re.escape, QUERIES)) or "none",
-
-
-def finished_model(wildcards):
-    """What labels cells: a folder that is there, or one that this workflow makes."""
-    files = model_files(beside(FINISHED[wildcards.finished]), "student")
-    return part_of(files, ("model", "student", "background"))
 
 
 # Every file labelled by every model.

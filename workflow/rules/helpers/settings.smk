@@ -159,3 +159,14 @@ GPUS = 1 if config["device"].startswith("cuda") else None
 
 def gpus_of_method(wildcards):
     return GPUS if METHODS["device"][wildcards.method] == "gpu" else None
+
+
+# Finished models and what they label.
+FINISHED = config["annotate_only"]["models"]
+QUERIES = config["annotate_only"]["queries"]
+
+
+def finished_model(wildcards):
+    """What labels cells: a folder that is there, or one that this workflow makes."""
+    files = model_files(beside(FINISHED[wildcards.finished]), "student")
+    return part_of(files, ("model", "student", "background"))
