@@ -51,9 +51,9 @@ OTHERWISE = (
     Otherwise("gigabytes of downloads", r"(--configfile config/paper\.yaml)", r"\1 -n"),
     Otherwise("a run of many minutes", r"(--configfile (?:config|sim)/\w+\.yaml)", r"\1 -n"),
     Otherwise("an hour", r"^(python tests/benchmarks/unknown_types\.py) .*", r"\1 --help"),
-    Otherwise("minutes", r"^(python tests/benchmarks/gpu\.py)$", r"\1 --help"),
+    Otherwise("minutes", r"^(python tests/benchmarks/\w+\.py)$", r"\1 --help"),
     Otherwise("there may be no GPUs", r"-node 4 (-m plkd .*) cuda$", rf"-node 2 \1 cpu {_SHORT}"),
-    Otherwise("a plan is enough", r"(--configfile FILE)", r"\1 -n"),
+    Otherwise("a plan is enough", r"(--configfile (?:FILE|my_queries\.yaml))", r"\1 -n"),
     # a command that is named in a sentence, without its arguments
     Otherwise("named, not called", r"^(plkd [\w-]+)( --[\w-]+)?$", r"\1 --help"),
 )

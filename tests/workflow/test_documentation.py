@@ -80,6 +80,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cluster = blocks_in(REPOSITORY / "docs" / "how_to" / "cluster.md", "yaml")
     (partitions,) = [text for text in cluster if text.startswith("# partitions.yaml")]
     (folder / "partitions.yaml").write_text(partitions)
+    write_queries(folder)
     scored = yaml.safe_load(my_data)
     scored["datasets"][0]["query"]["labels_key"] = "cell_type"
     (folder / "FILE").write_text(yaml.safe_dump(scored))
@@ -92,6 +93,19 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "FOLDER" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "FOLDER" / name).touch()
     return folder
+
+
+def write_queries(folder: Path) -> None:
+    """Write the configuration of finished models and queries, and what it names, empty."""
+    many = blocks_in(REPOSITORY / "docs" / "how_to" / "many_queries.md", "yaml")
+    (text,) = [block for block in many if block.startswith("annotate_only:")]
+    (folder / "my_queries.yaml").write_text(text)
+    named = yaml.safe_load(text)["annotate_only"]
+    files = ("model.json", "student.safetensors", "background.safetensors")
+    models = [f"{place}/{name}" for place in named["models"].values() for name in files]
+    for name in [*named["queries"].values(), *models]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
 
 
 def write_command(path: Path) -> None:

@@ -30,6 +30,22 @@ def test_dry_run_from_the_root_lists_every_stage(tmp_path: Path) -> None:
     assert "profiles/default" in dry_run.stdout  # the workflow's own profile is used
 
 
+def test_finished_models_label_all_queries_without_training(tmp_path: Path) -> None:
+    for name in ("one.h5ad", "two.h5ad", "model/model.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("student", "background"):
+        (tmp_path / "model" / f"{name}.safetensors").touch()
+    queries = {name: f"{name}.h5ad" for name in ("one", "two")}
+    content = {"annotate_only": {"models": {"a": "model", "b": "model"}, "queries": queries}}
+    (tmp_path / "my_queries.yaml").write_text(yaml.safe_dump(content))
+    dry_run = snakemake(
+        "-n", "-s", str(REPOSITORY / "Snakefile"), "--configfile", "my_queries.yaml",
+        "--", "annotate_only", folder=tmp_path,
+    )  # fmt: skip
+    assert planned_rules(dry_run) == {"annotate_only": 1, "label_query": 4, "total": 5}
+
+
 @pytest.mark.parametrize("entry", ["Snakefile", "workflow/Snakefile"])
 def test_dry_run_from_another_folder(tmp_path: Path, entry: str) -> None:
     dry_run = snakemake("-n", "-s", str(REPOSITORY / entry), folder=tmp_path)

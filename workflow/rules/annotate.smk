@@ -24,7 +24,7 @@ rule predict:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=streaming_memory_mb,
         gpu=GPUS,
     params:
         device=config["device"],
@@ -47,7 +47,7 @@ rule adapt:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=streaming_memory_mb,
     params:
         code=code("adapt.py"),
     script:
@@ -84,7 +84,7 @@ rule map_cells:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=memory_mb,
+        mem_mb=map_memory_mb,
     params:
         code=code("map_cells.py"),
     script:

@@ -70,7 +70,7 @@ rule key_genes:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=800,
     params:
         interpretation=explaining("student_genes"),
         code=code("key_genes.py"),
@@ -144,7 +144,7 @@ rule marker_recovery:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=800,
     params:
         item="gene",
         code=code("marker_recovery.py"),
@@ -184,7 +184,7 @@ rule pathway_recovery:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=800,
     params:
         item="pathway",
         code=code("marker_recovery.py"),
@@ -218,7 +218,7 @@ rule stability:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=800,
     params:
         code=code("stability.py"),
     script:

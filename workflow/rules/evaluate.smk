@@ -59,7 +59,7 @@ rule true_labels:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=light_memory_mb,
     params:
         code=code("true_labels.py"),
     script:
@@ -102,7 +102,7 @@ rule evaluate:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=light_memory_mb,
     params:
         dataset="{dataset}",
         variant="{variant}",
@@ -136,7 +136,7 @@ rule evaluate_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=light_memory_mb,
     params:
         code=code("evaluate_figures.py"),
     script:
@@ -169,7 +169,7 @@ rule embedding_figure:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=memory_mb,
+        mem_mb=map_memory_mb,
     params:
         code=code("embedding_figure.py"),
     script:
@@ -226,7 +226,7 @@ rule predicted_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=map_memory_mb,
     params:
         code=code("predicted_figures.py"),
     script:
@@ -247,7 +247,7 @@ rule plot_history:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=500,
     params:
         code=code("plot_history.py"),
     script:
@@ -306,7 +306,7 @@ rule benchmark_table:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=800,
     params:
         runs=run_names(EVALUATED),
         outcomes=[names for names, _ in outcomes()],
@@ -339,7 +339,7 @@ rule spatial_figure:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory_mb,
     params:
         code=code("spatial_figure.py"),
     script:

@@ -64,7 +64,7 @@ rule spatial_scores:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory_mb,
     params:
         code=code("spatial_scores.py"),
     script:

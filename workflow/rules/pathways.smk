@@ -77,7 +77,7 @@ rule networks:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=1200,
     params:
         interpretation=explaining("genes_per_pathway", "embedding", "chance"),
         code=code("networks.py"),

@@ -20,7 +20,7 @@ rule prepare:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=prepare_memory_mb,
     params:
         dataset=prepared_dataset,
         code=code("prepare.py"),
@@ -50,7 +50,7 @@ rule mask:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=light_memory_mb,
     params:
         mask=mask_of,
         code=code("mask.py"),
@@ -74,7 +74,7 @@ rule expected_counts:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=350,
     params:
         expected=expected_counts_of,
         code=code("expected_counts.py"),
@@ -100,7 +100,7 @@ rule counts_table:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=350,
     params:
         about={
             name: part_of(dataset, ("paper_name", "organism", "description"))

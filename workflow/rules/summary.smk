@@ -46,7 +46,7 @@ rule html_report:
         None
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=500,
     params:
         command=report_command,
     shell:

@@ -17,6 +17,7 @@ rule teacher:
     threads: TRAINING_PROCESSES  # one each: a step is too small for two to gain anything
     resources:
         mem_mb=training_memory_mb,
+        runtime=training_minutes,
         gpu=GPUS and TRAINING_PROCESSES,
     params:
         settings=teacher_settings,

@@ -80,17 +80,48 @@ def mask_of(wildcards):
     return VARIANTS[wildcards.variant]["mask"]
 
 
-def memory_mb(wildcards, input, attempt):
-    """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more.
+LIBRARIES_MB = 1200  # of which steps with few cells take up to two thirds
+
+
+def size_mb(input):
+    """Size of a job's inputs.
 
     Of a group of steps that goes to a cluster as one job, the files that it makes itself are not there
     yet: small ones, beside the cells that it reads.
     """
     try:
-        size_mb = input.size_mb  # wherever they are stored
+        return input.size_mb  # wherever they are stored
     except WorkflowError:
-        size_mb = sum(os.path.getsize(path) for path in input if os.path.exists(path)) / 1e6
-    return max(3000, int(8 * size_mb)) * attempt
+        return sum(os.path.getsize(path) for path in input if os.path.exists(path)) / 1e6
+
+
+def memory_mb(wildcards, input, attempt):
+    """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more.
+
+    What steps take is measured by tests/benchmarks/resources.py.
+    """
+    return int(LIBRARIES_MB + 8 * size_mb(input)) * attempt
+
+
+def light_memory_mb(wildcards, input, attempt):
+    """As `memory_mb`, for steps without a model."""
+    return int(LIBRARIES_MB / 2 + 8 * size_mb(input)) * attempt
+
+
+def map_memory_mb(wildcards, input, attempt):
+    """For maps of cells and their neighbours, which take most beside what is read of a cell."""
+    return int(LIBRARIES_MB + 30 * size_mb(input)) * attempt
+
+
+def streaming_memory_mb(wildcards, input, attempt):
+    """For steps that read cells piece by piece; files that cannot be read so are given more at last."""
+    return int(LIBRARIES_MB + size_mb(input)) * attempt
+
+
+def prepare_memory_mb(wildcards, input, attempt):
+    """Formats that are read piece by piece, and others."""
+    streamed = all(str(path).endswith((".h5ad", ".h5mu", ".zarr")) for path in input)
+    return (streaming_memory_mb if streamed else memory_mb)(wildcards, input, attempt)
 
 
 ON_DISK_MB = 4000  # a training whose cells stay on disk
@@ -104,6 +135,13 @@ def cross_fitting_memory_mb(wildcards, input, attempt):
 
 def training_memory_mb(wildcards, input, attempt):
     return TRAINING_PROCESSES * cross_fitting_memory_mb(wildcards, input, attempt)
+
+
+def training_minutes(wildcards, input, attempt):
+    """An hour, and four times what the epochs over a large reference take on one core."""
+    settings = VARIANTS[wildcards.variant]
+    epochs = max(settings[f"{kind}_training"]["epochs"] for kind in ("teacher", "student"))
+    return int(60 + 0.007 * epochs * size_mb(input)) * attempt
 
 
 TRAINING_PROCESSES = int(config["training"]["processes"])

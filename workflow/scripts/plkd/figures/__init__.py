@@ -30,6 +30,7 @@ __getattr__, __dir__ = lazy_names(
         "plot_predicted": "plkd.figures.predicted:plot_predicted",
         "plot_ranks": "plkd.figures.choice:plot_ranks",
         "plot_recovery": "plkd.figures.key_genes:plot_recovery",
+        "plot_robustness": "plkd.figures.robustness:plot_robustness",
         "plot_slides": "plkd.figures.spatial:plot_slides",
         "plot_stability": "plkd.figures.key_genes:plot_stability",
         "plot_top_genes": "plkd.figures.attribution:plot_top_genes",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from plkd.figures.pathways import plot_attention, plot_label_pathways
     from plkd.figures.per_label import plot_per_label
     from plkd.figures.predicted import plot_markers, plot_predicted
+    from plkd.figures.robustness import plot_robustness
     from plkd.figures.spatial import plot_slides, plot_truth_above
     from plkd.figures.style import save_figure
 
@@ -82,6 +84,7 @@ __all__ = [
     "plot_predicted",
     "plot_ranks",
     "plot_recovery",
+    "plot_robustness",
     "plot_slides",
     "plot_stability",
     "plot_top_genes",
