@@ -356,7 +356,7 @@ def perturbed_datasets(datasets, levels):
     """What is made of data sets by making them harder: its content, and what was done, by its name."""
     contents, about = {}, {}
     for (base, content), (kind, shares) in product(datasets.items(), levels.items()):
-        for share in shares:
+        for share in map(float, shares):
             name = f"{base}.{kind}.{share:g}"
             contents[name] = {
                 **copy.deepcopy(content),

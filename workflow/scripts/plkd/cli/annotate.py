@@ -86,7 +86,7 @@ def add(commands: Commands) -> None:
     )
     add_device(command)
     command.add_argument(
-        "--chunk-size", type=int, default=4096, metavar="N", help="cells of a piece, at least 2,048"
+        "--chunk-size", type=int, default=2048, metavar="N", help="cells of a piece, at least 2,048"
     )
     command.add_argument(
         "--workers",
