@@ -170,7 +170,7 @@ def test_every_job_says_what_it_needs(jobs: list[dict[str, str]]) -> None:
 def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None:
     readers = {job["rule"] for job in jobs if "truth.parquet" in job.get("input", "")}
     evaluating = {"true_labels", "evaluate", "evaluate_figures", "embedding_figure"}
-    evaluating |= {"integration", "omics", "spatial_scores"}
+    evaluating |= {"integration", "omics", "spatial_scores", "perturb"}
     assert "evaluate" in readers
     drawn = {"spatial_figure", "query_page", "predicted_figures"}  # beside what was said
     asked = {"summary", "default"}  # that every output is there; of them the scores alone are read
