@@ -407,7 +407,7 @@ def test_attributed_query_and_its_file(tmp_path: Path) -> None:
     names = [f"cell{i}" for i in range(30)]
     cells = ad.AnnData(
         expression,
-        obs=pd.DataFrame(index=names),
+        obs=pd.DataFrame({"batch": "one"}, index=names),
         var=pd.DataFrame({"in_query": True}, index=model.genes),
     )
     cells.write_h5ad(tmp_path / "query.h5ad")

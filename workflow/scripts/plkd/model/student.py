@@ -73,7 +73,10 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (cells, labels) and last hidden layer (cells, width) from x (cells, genes)."""
-        return self._from_sums(self.blocks[0].linear(x * self.input_scale))
+        scaled = x * self.input_scale
+        if not len(self.blocks):
+            return self.classifier(scaled), scaled
+        return self._from_sums(self.blocks[0].linear(scaled))
 
     def of_sparse(
         self,
@@ -85,6 +88,11 @@ class Student(nn.Module):
 
         Of some cells, by codes (cells,), offsets (batches, genes) are taken off.
         """
+        if not len(self.blocks):  # nothing to sum up before
+            dense = cells.toarray()
+            if offsets is not None:
+                dense -= offsets[codes]
+            return self.forward(torch.from_numpy(dense))
         first = self.blocks[0].linear
         weight = (first.weight * self.input_scale).T.contiguous()
         sums = torch.from_numpy(cells @ weight.numpy())
