@@ -631,10 +631,10 @@ def test_the_size_of_a_chunk_does_not_matter(
     split = {"query_fraction": 0.25, "seed": 3}
     cells = log_cp10k(reference) if stored == "log1p" else reference
     expected = bench(cells, split=split)
-    real = plkd.io.cells.row_chunks
+    real = plkd.io.cells.row_pieces
     monkeypatch.setattr(
         plkd.io.cells,
-        "row_chunks",
+        "row_pieces",
         lambda matrix, path, _, *others: real(matrix, path, 13, *others),
     )
     done = bench(cells, split=split)
@@ -713,7 +713,8 @@ def test_one_file_is_read_once(
         query_settings={"keep": {"batch": ["d2"]}},
     )
     # What is large: a sample for either side, then three passes for both.
-    assert decoded == [slice(0, 240)] * (1 if small else 5)
+    assert decoded[-3:] == [slice(0, 240)] * (1 if small else 3)
+    assert len(decoded) == (1 if small else 5)
     assert (done.reference.n_obs, done.query.n_obs) == (120, 120)
     assert done.report["warnings"] == []
     done = bench(path, path, query_settings={"keep": {"batch": ["d2"]}})
