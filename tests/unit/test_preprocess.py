@@ -713,7 +713,7 @@ def test_one_file_is_read_once(
         query_settings={"keep": {"batch": ["d2"]}},
     )
     # What is large: a sample for either side, then three passes for both.
-    assert decoded[-3:] == [slice(0, 240)] * (1 if small else 3)
+    assert decoded.count(slice(0, 240)) == (1 if small else 3)
     assert len(decoded) == (1 if small else 5)
     assert (done.reference.n_obs, done.query.n_obs) == (120, 120)
     assert done.report["warnings"] == []
