@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -190,17 +190,6 @@ class Step:
         self.log = [str(log)] if log else []
 
 
-@pytest.fixture
-def quiet_logger() -> Iterator[None]:
-    handlers = list(logger.handlers), logger.propagate, logger.level
-    yield
-    for handler in logger.handlers:
-        handler.close()
-    logger.handlers[:], logger.propagate, level = handlers
-    logger.setLevel(level)
-
-
-@pytest.mark.usefixtures("quiet_logger")
 def test_a_script_on_a_full_disk_says_it_in_its_log(tmp_path: Path) -> None:
     def main(step: Step) -> None:
         (tmp_path / "anywhere.txt").write_bytes(NOISE.tobytes())
@@ -212,7 +201,6 @@ def test_a_script_on_a_full_disk_says_it_in_its_log(tmp_path: Path) -> None:
     assert "cannot be written (file too large): make room on its disk" in log
 
 
-@pytest.mark.usefixtures("quiet_logger")
 def test_what_the_log_has_no_room_for_is_said_in_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
