@@ -6,14 +6,18 @@ No package is installed here: the scripts are written by the tests and run by th
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import exchange
@@ -116,6 +120,33 @@ def test_time_and_memory_are_limits_of_all_that_is_started(tmp_path):
     eating = measured(started.format(hungry), tmp_path, memory_mb=300)
     assert eating.reason == "out of memory: more than 300 MB"
     assert eating.peak_mb > 300
+
+
+def test_a_program_ends_with_the_one_that_measures_it(tmp_path):
+    """Killed by a signal that cannot be caught, as Snakemake's jobs are."""
+    pid = tmp_path / "pid"
+    program = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    measuring = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from plkd.pipeline.measured import run_measured; "
+            "run_measured([sys.executable, '-c', sys.argv[1]], seconds=60, memory_mb=9e9, "
+            "log=sys.argv[2])",
+            program,
+            str(tmp_path / "log"),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    end = time.monotonic() + 30
+    while not (pid.exists() and pid.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    program_id = int(pid.read_text())
+    measuring.kill()
+    measuring.wait()
+    while psutil.pid_exists(program_id) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(program_id)
 
 
 def test_processor_time_is_counted(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -73,6 +75,7 @@ def run_measured(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=folder, env=environment,
             start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )  # fmt: skip
         try:
             watched = psutil.Process(process.pid)
@@ -94,6 +97,18 @@ def run_measured(
     if not reason and process.returncode:
         reason = f"failed: {_last_line(log) or how_it_ended(process.returncode)}"
     return Cost(reason, time.monotonic() - start, max(cpu, waited), peak)
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill this program when the one that started it is killed.
+
+    It is in a session of its own, which a signal to that of its parent does not reach; it would
+    write on into files that the next run makes anew.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def machine() -> str:
