@@ -28,7 +28,7 @@ from torch import nn
 from plkd.errors import InputError
 from plkd.model.alignment import Offsets, farthest_allowed, find_offsets, probabilities_of
 from plkd.model.calibration import fit_temperature
-from plkd.model.distillation import distil, soft_labels
+from plkd.model.distillation import SoftLabels, distil, soft_labels
 from plkd.model.folds import Folds, make_folds
 from plkd.model.gene_weights import label_means
 from plkd.model.jury import (
@@ -251,15 +251,11 @@ def _moved_fold(
     device: str,
 ) -> tuple[dict[str, NDArray[np.float32]], Offsets]:
     """What members say of held-out cells that are moved to those that they were fitted on."""
-    cells, batches = reference.cells[held_out], _batch_names(reference, held_out)
-    means = _label_means(reference.only(fit)[0])
-    offsets = find_offsets(
-        probabilities_of(Jury(jurors, device), device=device), means, cells, batches
-    )
-    return {
-        name: soft_labels(one.member, cells, offsets=offsets, batches=batches).numpy()
-        for name, one in jurors.items()
-    }, offsets
+    part, _ = reference.only(fit)
+    moved = _moved_onto(part, Jury(jurors, device), reference, held_out, device)
+    cells = reference.cells[held_out]
+    said = {name: soft_labels(one.member, cells, **moved).numpy() for name, one in jurors.items()}
+    return said, moved["offsets"]
 
 
 def _student_of_fold(
@@ -277,17 +273,23 @@ def _student_of_fold(
     part, _ = reference.only(fit)
     student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False)
     say, cells = NetworkMember(student.network), reference.cells[held_out]
-    if not moves:
-        return soft_labels(say, cells).numpy()
+    moved = _moved_onto(part, say, reference, held_out, student.device) if moves else {}
+    return soft_labels(say, cells, **moved).numpy()
+
+
+def _moved_onto(
+    part: Reference,
+    say: SoftLabels,
+    reference: Reference,
+    held_out: NDArray[np.intp],
+    device: str | torch.device,
+) -> dict[str, Any]:
+    """Offsets and batches of held-out cells, for :func:`soft_labels`, by a model of a part."""
     batches = _batch_names(reference, held_out)
-    offsets = find_offsets(
-        probabilities_of(say, device=student.device), _label_means(part), cells, batches
-    )
-    return soft_labels(say, cells, offsets=offsets, batches=batches).numpy()
-
-
-def _label_means(reference: Reference) -> NDArray[np.float64]:
-    return label_means(reference.cells, reference.codes, len(reference.labels))[0]
+    means, _ = label_means(part.cells, part.codes, len(part.labels))
+    said = probabilities_of(say, device=device)
+    offsets = find_offsets(said, means, reference.cells[held_out], batches)
+    return {"offsets": offsets, "batches": batches}
 
 
 def _batch_names(reference: Reference, rows: NDArray[np.intp]) -> NDArray[np.str_]:
