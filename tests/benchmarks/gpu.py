@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1]), str(HERE.parents[2] / "workflow/scripts")]
 
 from measuring import Table, as_text, peak_memory, processor  # noqa: E402
-from speed import GENES, PATHWAYS, make_reference, make_side  # noqa: E402
+from speed import GENES, PATHWAYS, make_reference, make_side, training_step  # noqa: E402
 
 from dense_teacher import DenseTeacher  # noqa: E402
 from plkd.model import losses  # noqa: E402
@@ -44,20 +44,13 @@ def outputs(network: nn.Module, x: Tensor, precision: str) -> tuple[Tensor, Tens
 
 def make_step(side: str, batch: int, precision: str, device: str) -> Callable[[], None]:
     network = make_side(side, inference=False).to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     reference = make_reference(batch)
     labels = torch.from_numpy(reference.codes).to(device)
 
-    def step() -> None:
-        logits, embedding = outputs(network, dense_batch(reference.cells, device), precision)
-        loss = losses.cross_entropy_loss(logits, labels) + losses.clustering_loss(
-            embedding, logits, assignments="softmax", kernel="median"
-        )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+    def of_batch() -> tuple[Tensor, Tensor]:
+        return outputs(network, dense_batch(reference.cells, device), precision)
 
-    return step
+    return training_step(network, of_batch, labels)
 
 
 def wait_for(device: str) -> None:

@@ -102,6 +102,15 @@ def make_work(side: str, batch: int, *, inference: bool) -> Callable[[], None]:
 
     if inference:
         return torch.inference_mode()(lambda: (outputs(), None)[1])
+    return training_step(network, outputs, labels)
+
+
+def training_step(
+    network: nn.Module,
+    outputs: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    labels: torch.Tensor,
+) -> Callable[[], None]:
+    """One step with L1, L2 and AdamW on what `outputs` gives: logits and embeddings of a batch."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
