@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plkd.pipeline.fingerprint import code_fingerprint, reachable_modules
+from plkd.pipeline.fingerprint import Sources, code_fingerprint, reachable_modules
 from project import REPOSITORY
 
 SOURCES = {
@@ -55,8 +55,8 @@ class Tree:
         path = self.folder / name
         return path if path.is_file() else None
 
-    def fingerprint(self) -> str:
-        return code_fingerprint("script.py", self.locate)
+    def fingerprint(self, sources: Sources | None = None) -> str:
+        return code_fingerprint("script.py", self.locate, sources)
 
 
 @pytest.fixture
@@ -130,6 +130,31 @@ def test_code_that_moves_between_modules_counts(tree):
     tree.write("plkd/second.py", SOURCES["plkd/package/inner.py"])
     tree.write("plkd/package/inner.py", SOURCES["plkd/second.py"])
     assert tree.fingerprint() != before
+
+
+def test_what_was_read_is_remembered_and_never_taken_for_something_else(tree, tmp_path):
+    place = tmp_path / "cache" / "sources.json"
+    first = Sources(place)
+    before = tree.fingerprint(first)
+    assert before == tree.fingerprint()
+    first.remember()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plkd.pipeline.fingerprint.ast.parse", None)  # nothing is read anew
+        assert tree.fingerprint(Sources(place)) == before
+    tree.write("plkd/second.py", "def two():\n    return 3\n")
+    changed = tree.fingerprint()
+    assert changed != before
+    assert tree.fingerprint(Sources(place)) == changed
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 1}', b"\xff", None])
+def test_a_damaged_memory_is_read_over(tree, tmp_path, content):
+    place = tmp_path / "sources.json"
+    place.mkdir() if content is None else place.write_bytes(content)
+    sources = Sources(place)
+    assert tree.fingerprint(sources) == tree.fingerprint()
+    sources.remember()
+    assert [path.name for path in tmp_path.glob("sources.json.*")] == []
 
 
 def test_imports_relative_to_a_module_are_followed(tree):

@@ -69,6 +69,7 @@ sys.path.insert(0, str(locate("plkd/__init__.py").parents[1]))
 spec = spec_from_file_location("fingerprint", locate("plkd/pipeline/fingerprint.py"))
 fingerprint = module_from_spec(spec)
 spec.loader.exec_module(fingerprint)
+SOURCE_TEXTS = fingerprint.Sources(fingerprint.place_of_sources())
 for module in (
     "pipeline/configuration",
     "pipeline/console",
@@ -77,9 +78,9 @@ for module in (
     "settings/datasets",
     "settings/presets",
 ):
-    fingerprint.reachable_modules(f"plkd/{module}.py", locate)
+    fingerprint.reachable_modules(f"plkd/{module}.py", locate, SOURCE_TEXTS)
     locate(f"plkd/{module.split('/')[0]}/__init__.py")
-fingerprint.reachable_modules("plkd/__init__.py", locate)
+fingerprint.reachable_modules("plkd/__init__.py", locate, SOURCE_TEXTS)
 
 from plkd.errors import InputError
 from plkd.pipeline.configuration import markup_in, suggestion, violation
@@ -138,7 +139,7 @@ def shown(path, item, category, caption, **options):
 
 def code(script):
     """Parameter of a rule that changes when the library code behind its script does."""
-    return fingerprint.code_fingerprint(script, locate)
+    return fingerprint.code_fingerprint(script, locate, SOURCE_TEXTS)
 
 
 # A run that a person watches: a line for each step; everything goes into the file in .snakemake/log.

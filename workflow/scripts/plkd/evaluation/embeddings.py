@@ -14,6 +14,7 @@ from plkd.errors import InputError
 from plkd.evaluation.metrics import embedding_metrics
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import intact
+from plkd.utils.neighbours import add_neighbours
 from plkd.utils.tables import Columns, read_tsv
 from plkd.utils.text import listed
 
@@ -121,9 +122,7 @@ def umap_coordinates(embedding: NDArray[np.float32], seed: int) -> NDArray[np.fl
 
     adata = ad.AnnData(obs=pd.DataFrame(index=np.arange(len(embedding)).astype(str)))
     adata.obsm["X_emb"] = embedding
-    sc.pp.neighbors(
-        adata, n_neighbors=min(15, len(embedding) - 1), use_rep="X_emb", random_state=seed
-    )
+    add_neighbours(adata, "X_emb", seed)
     sc.tl.umap(adata, random_state=seed)
     return np.asarray(adata.obsm["X_umap"], dtype=np.float32)
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from plkd.errors import InputError
 from plkd.prediction.table import label_names, label_probabilities, prediction_sets
+from plkd.utils.neighbours import add_neighbours
 
 ABUNDANCE_GROUPS = ("high", "medium", "low")
 N_BINS = 15
@@ -290,7 +291,6 @@ def embedding_metrics(
     """
     import anndata as ad
     import matplotlib
-    import scanpy as sc
 
     with matplotlib.rc_context():  # importing scib enlarges the fonts of all later figures
         from scib.metrics import graph_connectivity, silhouette, silhouette_batch
@@ -319,9 +319,7 @@ def embedding_metrics(
                 silhouette_batch(adata, "batch", "label", "X_emb", verbose=False)
             )
         if n_cells > 2:
-            sc.pp.neighbors(
-                adata, n_neighbors=min(15, n_cells - 1), use_rep="X_emb", random_state=seed
-            )
+            add_neighbours(adata, "X_emb", seed, weighted=False)
             scores["graph_connectivity"] = float(graph_connectivity(adata, "label"))
     return {"n_cells": float(n_cells), **scores}
 

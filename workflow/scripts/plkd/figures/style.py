@@ -107,11 +107,19 @@ def palette(n: int) -> list[str]:
 
 
 def save_figure(figure: Figure, png_path: str | Path, pdf_path: str | Path) -> None:
-    """Write a figure as PNG and as PDF, each whole or not at all, without dates inside."""
+    """Write a figure as PNG and as PDF, each whole or not at all, without dates inside.
+
+    It is laid out once, which takes as long as drawing it, and so both files show the same.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    inside = figure.get_tightbbox().padded(_SETTINGS["savefig.pad_inches"])
     with whole_file(png_path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", bbox_inches=inside)
     with whole_file(pdf_path) as temporary:
-        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
+        figure.savefig(
+            temporary, format="pdf", bbox_inches=inside, metadata={"CreationDate": None}
+        )
 
 
 def _blend(colour: str, other: str, share: float) -> str:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +23,73 @@ Locate = Callable[[str], Path | None]
 """Path of a source file relative to the folder of the scripts -> where it lies, or None."""
 
 
-def code_fingerprint(script: str, locate: Locate) -> str:
+class _Import(NamedTuple):
+    """`import module`, or `from module import names` with a number of leading dots."""
+
+    level: int
+    module: str
+    names: list[str]
+
+
+class _Read(NamedTuple):
+    """What matters of a source text: what it imports, and a digest of what it does."""
+
+    imports: list[_Import]
+    meaning: str
+
+
+class Sources:
+    """What was read of source texts, remembered from one start of Snakemake to the next.
+
+    Reading them takes longer than all else that Snakemake does before it starts, and every job of
+    a cluster starts it anew. A text is known by its content, so that what is remembered is true.
+
+    Parameters
+    ----------
+    path
+        Where it is remembered; None: nowhere.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._own = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).digest()
+        self._known: dict[str, _Read] = {}
+        self._used: dict[str, _Read] = {}
+        if path is not None:
+            # absent, damaged, or not readable: it is read anew
+            with suppress(OSError, ValueError, TypeError, AttributeError):
+                self._known = {
+                    key: _Read([_Import(*one) for one in imports], str(meaning))
+                    for key, (imports, meaning) in json.loads(path.read_text("utf-8")).items()
+                }
+
+    def read(self, source: str) -> _Read:
+        """What matters of a source text."""
+        key = hashlib.sha256(self._own + source.encode()).hexdigest()
+        if key not in self._used:
+            self._used[key] = self._known[key] if key in self._known else _read(source)
+        return self._used[key]
+
+    def remember(self) -> None:
+        """Write what was read, for the next start; a folder that cannot be written to is left."""
+        if self._path is None or self._used.keys() <= self._known.keys():
+            return
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._used), "utf-8")
+            temporary.replace(self._path)
+        with suppress(OSError):
+            temporary.unlink()  # where it could not replace
+
+
+def place_of_sources() -> Path:
+    """Where what was read of source texts is remembered: in the user's folder for caches."""
+    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(folder).expanduser() / "plkd" / "sources.json"
+
+
+def code_fingerprint(script: str, locate: Locate, sources: Sources | None = None) -> str:
     """Fingerprint of the library modules that `script` imports, directly or through others.
 
     Parameters
@@ -29,29 +98,36 @@ def code_fingerprint(script: str, locate: Locate) -> str:
         File name of the script, relative to the folder of the scripts.
     locate
         Finds a source file by its path relative to that folder.
+    sources
+        Reads them; scripts share most modules, and so should share this.
 
     Returns
     -------
     str
         Twelve hexadecimal digits.
     """
+    sources = sources or Sources()
     digest = hashlib.sha256()
-    for name, source in sorted(reachable_modules(script, locate).items()):
+    for name, source in sorted(reachable_modules(script, locate, sources).items()):
         digest.update(name.encode())
-        digest.update(_read(source).meaning)
+        digest.update(sources.read(source).meaning.encode())
     return digest.hexdigest()[:12]
 
 
-def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
+def reachable_modules(
+    script: str, locate: Locate, sources: Sources | None = None
+) -> dict[str, str]:
     """Source text by relative path of every library file that `script` reaches, itself not
     included."""
+    sources = sources or Sources()
     start = locate(script)
     if start is None:
         raise FileNotFoundError(f"there is no script '{script}'")
     found: dict[str, str] = {}
     waiting = [(script, start.read_text(encoding="utf-8"))]
     while waiting:
-        for module in _imported_modules(*waiting.pop()):
+        path, source = waiting.pop()
+        for module in _imported_modules(path, sources.read(source).imports):
             for path, place in _files_of(module, locate):
                 if path not in found:
                     found[path] = place.read_text(encoding="utf-8")
@@ -59,18 +135,15 @@ def reachable_modules(script: str, locate: Locate) -> dict[str, str]:
     return found
 
 
-def _imported_modules(path: str, source: str) -> set[str]:
+def _imported_modules(path: str, imports: list[_Import]) -> set[str]:
     """Dotted names under ``plkd`` that could be modules; names of functions simply find no file."""
     names: set[str] = set()
     packages = path.split("/")[:-1]
-    for node in _read(source).imports:
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        else:
-            around = packages[: len(packages) + 1 - node.level] if node.level else []
-            module = ".".join([*around, *filter(None, [node.module])])
-            names.update(f"{module}.{alias.name}" for alias in node.names)
-            names.add(module)
+    for one in imports:
+        around = packages[: len(packages) + 1 - one.level] if one.level else []
+        module = ".".join([*around, *filter(None, [one.module])])
+        names.update(f"{module}.{name}" for name in one.names)
+        names.add(module)
     return {name for name in names if name == "plkd" or name.startswith("plkd.")}
 
 
@@ -90,18 +163,15 @@ def _files_of(module: str, locate: Locate) -> Iterator[tuple[str, Path]]:
         yield f"{stem}/__init__.py", place
 
 
-class _Read(NamedTuple):
-    """What matters of a source text."""
-
-    imports: list[ast.Import | ast.ImportFrom]
-    meaning: bytes
-
-
-@cache  # scripts share most modules
 def _read(source: str) -> _Read:
     tree = what_runs(source)
-    found = [one for one in _statements(tree) if isinstance(one, ast.Import | ast.ImportFrom)]
-    return _Read(found, ast.dump(tree).encode())
+    imports: list[_Import] = []
+    for one in _statements(tree):
+        if isinstance(one, ast.Import):
+            imports += [_Import(0, alias.name, []) for alias in one.names]
+        elif isinstance(one, ast.ImportFrom):
+            imports.append(_Import(one.level, one.module or "", [name.name for name in one.names]))
+    return _Read(imports, hashlib.sha256(ast.dump(tree).encode()).hexdigest())
 
 
 def what_runs(source: str) -> ast.Module:

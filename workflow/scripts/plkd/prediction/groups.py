@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from plkd.utils.neighbours import add_neighbours
+
 HETEROGENEOUS = "heterogeneous"
 """Label of a group in which no label is frequent enough."""
 LEAST_AGREEMENT = 0.5
 """Share of a group's cells that must have its label."""
-_NEIGHBOURS = 15
 
 
 def vote(
@@ -60,7 +61,6 @@ def clusters_of(embedding: NDArray[np.floating], seed: int = 0) -> NDArray[np.ob
         return np.full(n_cells, "0", dtype=object)
     cells = ad.AnnData(obs=pd.DataFrame(index=np.arange(n_cells).astype(str)))
     cells.obsm["X_emb"] = np.asarray(embedding, dtype=np.float32)
-    neighbours = min(_NEIGHBOURS, n_cells - 1)
-    sc.pp.neighbors(cells, n_neighbors=neighbours, use_rep="X_emb", random_state=seed)
+    add_neighbours(cells, "X_emb", seed)
     sc.tl.leiden(cells, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
     return cells.obs["leiden"].to_numpy(dtype=object)
