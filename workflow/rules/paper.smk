@@ -39,7 +39,11 @@ rule paper:
         ablated=ABLATED,
         variants=list(VARIANTS),
         chosen=[*MODELS, *OTHERS, *config["integration"]],
-        methods={**METHODS["name"], **INTEGRATORS["name"]},
+        methods={
+            **METHODS["name"],
+            **INTEGRATORS["name"],
+            "student_slide": "PLKD Student, on the slide",
+        },
         code=code("paper.py"),
     script:
         "../scripts/paper.py"
@@ -48,6 +52,7 @@ rule paper:
 # Figure 4: are labels right at the boundaries of regions, and as continuous as the true ones?
 rule spatial_scores:
     input:
+        **MODEL,
         predictions=predictions_of,
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",

@@ -7,8 +7,8 @@ from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
 from plkd.io.cells import open_cells
 from plkd.model.trained_model import load_model
 from plkd.prediction.annotated_copy import write_annotated
-from plkd.prediction.annotation import annotation_of
-from plkd.prediction.further import FurtherLabels
+from plkd.prediction.annotation import OnSlide, annotation_of
+from plkd.prediction.further import FurtherLabels, neighbours_on_slide
 from plkd.prediction.label_tree import LabelTree
 from plkd.prediction.predict import (
     PredictedCells,
@@ -60,10 +60,16 @@ def main(snakemake) -> None:
     source = SourceSettings.from_config(snakemake.params.source)
     umap = umap_of_query(snakemake.input.umap, predicted.table["cell_id"])
     tree = snakemake.input.get("label_tree")
+    asked = dict(snakemake.params.further)
     further = FurtherLabels(
-        tree=LabelTree.read(tree, model.labels) if tree else None, **snakemake.params.further
+        tree=LabelTree.read(tree, model.labels) if tree else None,
+        slide=neighbours_on_slide(asked.pop("slide"), network),
+        **asked,
     )
-    obs = None
+    obs = on_slide = None
+    if further.slide:
+        on_slide = OnSlide.of(prepared.require_spatial(), prepared.obs["batch"], prepared.name)
+        on_slide = on_slide.at(prepared.source_rows, predicted.rows_of_all.max() + 1)
     if further.groups is not None:
         named = [*source.obs_columns, further.groups]
         with open_cells(snakemake.input.query, source.reading, obs_columns=named) as cells:
@@ -71,7 +77,7 @@ def main(snakemake) -> None:
     write_annotated(
         snakemake.input.query,
         snakemake.output.annotated,
-        annotation_of(predicted, obsm={"umap": umap}, further=further, obs=obs),
+        annotation_of(predicted, obsm={"umap": umap}, further=further, obs=obs, on_slide=on_slide),
         source.reading,
         obs_columns=source.obs_columns,
     )

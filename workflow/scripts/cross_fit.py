@@ -23,6 +23,7 @@ def main(snakemake) -> None:
             cells.label_column,
             cells.genes,
             cells.obs["batch"],
+            cells.spatial,
         ),
         override(Settings(), snakemake.params.settings, where="settings"),
         seed=int(snakemake.wildcards.seed),

@@ -1,5 +1,6 @@
 """Score the labels of all methods in space, and draw the truth above the Student's labels."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -8,6 +9,9 @@ from plkd.evaluation.spatial import spatial_scores
 from plkd.evaluation.tables import label_counts, read_methods, read_truth
 from plkd.figures.spatial import plot_truth_above, slide_table
 from plkd.figures.style import save_figure, style
+from plkd.model.trained_model import load_model
+from plkd.prediction.further import FurtherLabels
+from plkd.prediction.table import label_names, label_probabilities
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, write_tsv
@@ -16,13 +20,37 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
+ON_SLIDE = "student_slide"
+"""Of the Student's labels, those by what is said of the cells around as well."""
+
+
+def labels_on_slide(
+    predictions: pd.DataFrame, query: PreparedCells, neighbours: int
+) -> pd.DataFrame:
+    """The predictions with the label of every cell on its slide."""
+    cells = query.in_order(predictions, "the predictions")
+    further = FurtherLabels(slide=neighbours)
+    found = further.of_slide(
+        label_probabilities(cells),
+        label_names(cells),
+        query.require_spatial(),
+        query.obs["batch"].astype(str).to_numpy(),
+    )
+    return cells.assign(label=found["slide_label"])
+
+
 def main(snakemake) -> None:
     given, names = snakemake.input, snakemake.wildcards
-    places, truth = PreparedCells.read(given.query).require_spatial(), read_truth(given.truth)
+    query, truth = PreparedCells.read(given.query), read_truth(given.truth)
+    places = query.require_spatial()
     labels = sorted(label_counts(given.reference))
+    said = read_methods(given.predictions)
+    neighbours = load_model(Path(given.model).parent).require("student").slide_neighbours
+    if neighbours:
+        said[ON_SLIDE] = labels_on_slide(said["student"], query, neighbours)
     slides = {
         method: slide_table(predictions, truth, places, labels)
-        for method, predictions in read_methods(given.predictions).items()
+        for method, predictions in said.items()
     }
     run = {name: names[name] for name in ("dataset", "variant", "seed")}
     scores = [

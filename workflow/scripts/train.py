@@ -37,6 +37,7 @@ def train(snakemake, device: str) -> Model:
         cells.label_column,
         cells.genes,
         cells.obs["batch"],
+        cells.spatial,
     )
     kind = "teacher" if snakemake.input.get("mask") else "student"
     resume_file = resume_file_in(Path(snakemake.params.resume_folder), kind)

@@ -32,8 +32,9 @@ def annotated_source(wildcards):
 
 def further_labels(wildcards):
     """What else is said of the cells; the tree comes as a file."""
-    asked = DATASETS[wildcards.dataset]["further_labels"]
-    return {key: value for key, value in asked.items() if key != "label_tree"}
+    dataset = DATASETS[wildcards.dataset]
+    asked = {key: value for key, value in dataset["further_labels"].items() if key != "label_tree"}
+    return asked | {"slide": dataset["spatial"] if asked["slide"] is None else asked["slide"]}
 
 
 def label_tree_of(wildcards):

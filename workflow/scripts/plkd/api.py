@@ -29,9 +29,9 @@ from plkd.pages.write import write_page
 from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
 from plkd.pathways.mask import build_mask
 from plkd.prediction.annotated_copy import add_annotation, annotate_file
-from plkd.prediction.annotation import KEY_ADDED, annotation_of
+from plkd.prediction.annotation import KEY_ADDED, OnSlide, annotation_of
 from plkd.prediction.cell_ontology import ids_of_labels, read_ontology, tree_above
-from plkd.prediction.further import FurtherLabels
+from plkd.prediction.further import FurtherLabels, neighbours_on_slide
 from plkd.prediction.groups import LEAST_AGREEMENT
 from plkd.prediction.label_tree import LEVEL, LabelTree
 from plkd.prediction.model_input import CHUNK_CELLS
@@ -147,7 +147,9 @@ def train(
         )
     with joined(choose_device(device)) as own_device:
         return train_model(
-            Reference.from_names(prepared.X, prepared.labels, genes, prepared.batches),
+            Reference.from_names(
+                prepared.X, prepared.labels, genes, prepared.batches, prepared.spatial
+            ),
             mask,
             settings,
             seed=seed,
@@ -172,6 +174,7 @@ def annotate(
     label_tree: str | Path | Mapping[str, list[str]] | None = None,
     level: float = LEVEL,
     top_labels: int = 1,
+    slide: bool | int = False,
     batch_key: str | None = None,
     copy: bool = False,
     inplace: bool = True,
@@ -218,6 +221,10 @@ def annotate(
         Probability that a name of the tree must reach, above 0.5.
     top_labels
         So many labels of every cell: ``plkd_label_2``, ``plkd_confidence_2``, ..
+    slide
+        Add ``plkd_slide_label`` and ``plkd_slide_confidence``: what is said of a cell and of the
+        cells around it (``obsm['spatial']``, each batch a slide) together. True asks as many as the
+        reference has shown to help, a number so many.
     batch_key
         Column of obs with the batches of the cells (donors, samples). A model whose reference has
         shown that it helps moves every batch onto the reference by itself; without a column all
@@ -270,7 +277,15 @@ def annotate(
             if isinstance(label_tree, str | Path)
             else LabelTree.of(label_tree, trained.labels)
         )
-    further = FurtherLabels(groups, cluster, least_agreement, tree, level, top_labels)
+    further = FurtherLabels(
+        groups,
+        cluster,
+        least_agreement,
+        tree,
+        level,
+        top_labels,
+        neighbours_on_slide(slide, network),
+    )
     if output is not None:
         if isinstance(query, ad.AnnData):
             raise InputError(
@@ -293,7 +308,14 @@ def annotate(
     if not (inplace and isinstance(query, ad.AnnData)):
         return predicted.table_of_all()
     cells = query.copy() if copy else query
-    add_annotation(cells, annotation_of(predicted, key_added, further=further, obs=cells.obs))
+    on_slide = None
+    if further.slide:
+        slides = None if batch_key is None else cells.obs[batch_key]
+        on_slide = OnSlide.of(cells.obsm.get("spatial"), slides, "the AnnData")
+    annotation = annotation_of(
+        predicted, key_added, further=further, obs=cells.obs, on_slide=on_slide
+    )
+    add_annotation(cells, annotation)
     return cells if copy else None
 
 

@@ -84,6 +84,16 @@ def add(commands: Commands) -> None:
     group.add_argument(
         "--top-labels", type=int, default=1, metavar="N", help="labels of every cell"
     )
+    group.add_argument(
+        "--slide",
+        type=int,
+        nargs="?",
+        const=True,
+        default=0,
+        metavar="N",
+        help="a label by what is said of a cell and of the N cells around it (obsm['spatial'], "
+        "each batch a slide); without N as many as the reference has shown to help",
+    )
     add_device(command)
     command.add_argument(
         "--chunk-size", type=int, default=2048, metavar="N", help="cells of a piece, at least 2,048"
@@ -124,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
     from plkd.io.cells import detect_reader
     from plkd.model.trained_model import load_model
     from plkd.prediction.annotated_copy import annotate_file, require_copy_name
-    from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels
+    from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels, neighbours_on_slide
     from plkd.prediction.label_tree import LabelTree
     from plkd.prediction.predict import provenance_of
     from plkd.utils.devices import choose_device
@@ -136,15 +146,21 @@ def run(options: argparse.Namespace) -> None:
     model = load_model(options.model)
     tree = options.label_tree and LabelTree.read(options.label_tree, model.labels)
     further = FurtherLabels(
-        options.groups, options.cluster, options.agreement, tree, options.level, options.top_labels
+        options.groups,
+        options.cluster,
+        options.agreement,
+        tree,
+        options.level,
+        options.top_labels,
+        neighbours_on_slide(options.slide, model.require("student")),
     )
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):
         writable_folder(path.parent)
     if options.output is None and further != NOTHING_FURTHER:
         raise InputError(
-            "groups, a label tree and further labels are columns of an annotated copy: give `-o` "
-            "too."
+            "groups, a label tree, labels on the slide and further labels are columns of an "
+            "annotated copy: give `-o` too."
         )
     summary = annotate_file(
         model.require("student"),

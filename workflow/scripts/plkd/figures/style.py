@@ -117,9 +117,7 @@ def save_figure(figure: Figure, png_path: str | Path, pdf_path: str | Path) -> N
     with whole_file(png_path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches=inside)
     with whole_file(pdf_path) as temporary:
-        figure.savefig(
-            temporary, format="pdf", bbox_inches=inside, metadata={"CreationDate": None}
-        )
+        figure.savefig(temporary, format="pdf", bbox_inches=inside, metadata={"CreationDate": None})
 
 
 def _blend(colour: str, other: str, share: float) -> str:

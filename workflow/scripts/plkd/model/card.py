@@ -88,6 +88,11 @@ def _expectation(model: Model) -> Iterator[str]:
             "- Held-out batches were labelled better once they were moved onto the others, so the "
             "batches of a query are moved too: name their column (`--batch`)."
         )
+    if evidence.get("slide_neighbours"):
+        yield (
+            f"- Its labels name regions: the {evidence['slide_neighbours']} cells around a cell on "
+            "its slide say more of its label than the cell alone (`--slide`)."
+        )
     shift = evidence.get("shift")
     if shift is not None:
         how = "another batch" if is_other_batch(shift) > 0 else "the same sample"

@@ -44,6 +44,7 @@ from plkd.model.jury import (
 )
 from plkd.model.reference import Reference
 from plkd.model.shift import is_other_batch, measure_shift
+from plkd.model.slide import find_neighbours
 from plkd.settings.models import Settings
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
@@ -81,6 +82,9 @@ class CrossFit:
         How far the cells of a batch may be moved onto the reference (:mod:`plkd.model.alignment`);
         0 if held-out batches are not labelled better for it. If they are, `logits` and `members`
         are of cells that were moved.
+    slide_neighbours
+        How many cells around a cell on its slide say more of its label than itself; 0 if none do,
+        or the cells have no places.
     """
 
     jurors: dict[str, Juror]
@@ -91,6 +95,7 @@ class CrossFit:
     labels: pd.DataFrame
     shift: float | None = None
     largest_offset: float = 0.0
+    slide_neighbours: int = 0
 
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all; :func:`load_cross_fit` reads it."""
@@ -105,6 +110,7 @@ class CrossFit:
             "by": self.folds.by,
             "shift": self.shift,
             "largest_offset": self.largest_offset,
+            "slide_neighbours": self.slide_neighbours,
             "jurors": {name: [one.temperature, one.weight] for name, one in self.jurors.items()},
             "members": self.members.to_dict("list"),
             "labels": self.labels.to_dict("list"),
@@ -124,6 +130,7 @@ class CrossFit:
             "cells": len(self.rows),
             "shift": self.shift,
             "largest_offset": self.largest_offset,
+            "slide_neighbours": self.slide_neighbours,
             "members": _records(self.members),
             "labels": _records(self.labels),
         }
@@ -215,14 +222,25 @@ def cross_fit(
         ]
         for (fit, held_out), said in zip(folds, each(_student_of_fold, jobs), strict=True):
             of_student[np.ix_(held_out, np.unique(taking_part.codes[fit]))] = said
-    found = {**logits, "student": of_student}
-    table = pd.DataFrame([_scores(name, one, taking_part) for name, one in found.items()])
+    said_by = {**logits, "student": of_student}
+    table = pd.DataFrame([_scores(name, one, taking_part) for name, one in said_by.items()])
     table["temperature"] = [*temperatures, np.nan]
     table["weight"] = [*weights, np.nan]
     labels = _scores_of_labels(of_student, taking_part)
-    _report(table, labels, folds, shift, largest_offset)
-    jurors = _jurors(whole, temperatures, weights)
-    return CrossFit(jurors, rows, folds, of_student, table, labels, shift, largest_offset)
+    around = _slide_neighbours(of_student, taking_part, len(rows) / len(reference.codes))
+    found = CrossFit(
+        _jurors(whole, temperatures, weights),
+        rows,
+        folds,
+        of_student,
+        table,
+        labels,
+        shift,
+        largest_offset,
+        around,
+    )
+    _report(found)
+    return found
 
 
 def _fit_fold(
@@ -333,6 +351,15 @@ def _more_likely(after: NDArray[np.float64], before: NDArray[np.float64]) -> boo
 _ERRORS = 2.0
 
 
+def _slide_neighbours(logits: NDArray[np.float32], reference: Reference, share: float) -> int:
+    """How many cells around a cell say more of it, where this share of a slide's cells is here."""
+    if reference.places is None:
+        return 0
+    known = _known(logits, reference.codes)
+    found = find_neighbours(logits, reference.codes, known, reference.places, reference.batches)
+    return round(found / share)
+
+
 def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether the true label of each cell was among those that its judges knew."""
     return logits[np.arange(len(codes)), codes] > _UNSEEN
@@ -369,9 +396,8 @@ def load_cross_fit(path: str | Path, reference: Reference, settings: Settings) -
             "and run the pipeline again, rule cross_fit makes it anew."
         ) from error
     folds = Folds(of_cell, about["by"])
-    return CrossFit(
-        jurors, rows, folds, logits, members, labels, about["shift"], about["largest_offset"]
-    )
+    measured = (about[name] for name in ("shift", "largest_offset", "slide_neighbours"))
+    return CrossFit(jurors, rows, folds, logits, members, labels, *measured)
 
 
 def _nothing(reference: Reference) -> NDArray[np.float32]:
@@ -477,15 +503,10 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]
 
 
-def _report(
-    table: pd.DataFrame,
-    labels: pd.DataFrame,
-    folds: Folds,
-    shift: float | None,
-    largest_offset: float,
-) -> None:
-    held_out = "whole batches" if folds.by == "batch" else "cells"
-    by_name = table.set_index("member")
+def _report(found: CrossFit) -> None:
+    labels, by = found.labels, found.folds.by
+    held_out = "whole batches" if by == "batch" else "cells"
+    by_name = found.members.set_index("member")
     student = by_name.loc["student"]
     logger.info(
         "cross-fitting (%s held out): the Student labels %.1f %% rightly, macro F1 %.3f",
@@ -498,7 +519,7 @@ def _report(
         logger.warning(
             "labels that do not carry over from the rest of the reference to held-out %s, where "
             "fewer than half of their cells are recognised: %s",
-            "batches" if folds.by == "batch" else "cells",
+            "batches" if by == "batch" else "cells",
             listed(
                 (
                     f"'{row.label}' ({row.recall:.0%}, most taken for '{row.taken_for}')"
@@ -507,14 +528,19 @@ def _report(
                 quote="",
             ),
         )
-    if shift is not None:
+    if found.shift is not None:
         logger.info(
             "query and reference are told apart with an area under the curve of %.2f (.5: cells of "
             "one sample)",
-            shift,
+            found.shift,
         )
-    if largest_offset:
+    if found.largest_offset:
         logger.info("held-out batches are labelled better if they are moved onto the others")
+    if found.slide_neighbours:
+        logger.info(
+            "the %d cells around a cell on its slide say more of its label than the cell alone",
+            found.slide_neighbours,
+        )
     heard = by_name["weight"].dropna().sort_values(ascending=False)
     logger.info(
         "the Student learns from: %s",

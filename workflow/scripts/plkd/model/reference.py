@@ -31,6 +31,8 @@ class Reference:
         Names.
     batches
         Batch of every cell, its position among the batches, int array (cells,); None for one batch.
+    places
+        Where cells of a slide are, (cells, dimensions); None for cells without places.
     """
 
     cells: Cells
@@ -38,9 +40,12 @@ class Reference:
     genes: list[str]
     labels: list[str]
     batches: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     @classmethod
-    def from_names(cls, cells: Any, labels: Any, genes: Any, batches: Any = None) -> Reference:
+    def from_names(
+        cls, cells: Any, labels: Any, genes: Any, batches: Any = None, places: Any = None
+    ) -> Reference:
         """Build from names of labels, and of batches, of shape (cells,); both are sorted by name.
 
         A categorical column keeps its names apart from the cells, which may be many. The cells are
@@ -68,12 +73,18 @@ class Reference:
             [str(g) for g in genes],
             label_names,
             None if batches is None else _coded(batches)[0],
+            None if places is None else np.asarray(places),
         )
 
     def take(self, rows: np.ndarray) -> Reference:
         """Some of the cells, under the same labels."""
-        batches = None if self.batches is None else self.batches[rows]
-        return replace(self, cells=self.cells[rows], codes=self.codes[rows], batches=batches)
+        return replace(
+            self,
+            cells=self.cells[rows],
+            codes=self.codes[rows],
+            batches=None if self.batches is None else self.batches[rows],
+            places=None if self.places is None else self.places[rows],
+        )
 
     def only(self, rows: np.ndarray) -> tuple[Reference, np.ndarray]:
         """Some of the cells under the labels that they have, and the places of these labels."""

@@ -115,6 +115,7 @@ class Model:
                     "calibration": dataclasses.asdict(one.calibration),
                     "tokens": one.tokens,
                     "largest_offset": one.largest_offset,
+                    "slide_neighbours": one.slide_neighbours,
                 }
                 for kind, one in self.networks.items()
             },
@@ -240,6 +241,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             novelty,
             background,
             about.get("largest_offset", 0.0),  # older models move nothing
+            slide_neighbours=int(about.get("slide_neighbours", 0)),
         )
 
     return Model(

@@ -236,7 +236,11 @@ def train_student(
         novelty = _novelty_of_held_out(reference, student, seed)
     student = replace(student, novelty=novelty, background=teacher.background)
     if evidence is not None:
-        student = replace(student, largest_offset=evidence.largest_offset)
+        student = replace(
+            student,
+            largest_offset=evidence.largest_offset,
+            slide_neighbours=evidence.slide_neighbours,
+        )
         model = replace(model, teacher=replace(teacher, largest_offset=evidence.largest_offset))
     _warn_if_uncalibrated(student)
     return replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.annotation import (
     KEY_ADDED,
     Annotation,
+    OnSlide,
     annotation_of_piece,
     whole_columns,
 )
@@ -126,7 +128,10 @@ def annotate_file(
         )
         annotate = write = None
         if output is not None:
-            copy = _annotated_file(cells, output, key_added, further, labels_only)
+            on_slide = None
+            if further.slide:
+                on_slide = OnSlide.of(cells.spatial, given.batches, f"'{cells.path}'")
+            copy = _annotated_file(cells, output, key_added, further, labels_only, on_slide)
             annotate = files.enter_context(copy)
         if table is not None:
             write = files.enter_context(predictions_file(table))
@@ -153,10 +158,15 @@ def _require_output(cells: CellFile, output: str | Path, labels_only: bool) -> N
 
 @contextmanager
 def _annotated_file(
-    cells: CellFile, output: str | Path, key: str, further: FurtherLabels, labels_only: bool
+    cells: CellFile,
+    output: str | Path,
+    key: str,
+    further: FurtherLabels,
+    labels_only: bool,
+    on_slide: OnSlide | None,
 ) -> Iterator[Callable[[PredictedCells], None]]:
     """Begin an annotated copy of all cells; gives what takes them piece by piece, in order."""
-    columns: list[pd.DataFrame] = []
+    pieces: list[Annotation] = []
     needs = 0 if labels_only else _least_size(cells, output)
     with whole_file(output, needs=needs) as temporary:
         if labels_only:
@@ -171,12 +181,16 @@ def _annotated_file(
             def take(piece: PredictedCells) -> None:
                 annotation = annotation_of_piece(piece, key, further=further)
                 added.put(annotation)
-                columns.append(annotation.obs)
+                name = f"{key}_probabilities"
+                kept = {name: annotation.obsm[name]} if further.slide else {}
+                pieces.append(replace(annotation, obsm=kept))
                 check()
 
             yield take
             embedding = added.obsm[f"X_{key}"]
-            added.finish(whole_columns(columns, key, further, cells.obs, lambda: embedding[...]))
+            added.finish(
+                whole_columns(pieces, further, cells.obs, lambda: embedding[...], on_slide)
+            )
 
 
 def write_annotated(
@@ -198,7 +212,8 @@ def write_annotated(
       list), ``plkd_reason`` (why a cell is unknown) and ``plkd_label_or_unassigned``, which has
       "unassigned" for unknown cells, where ``plkd_label`` has the nearest label;
     - there too, where they are asked for (:class:`plkd.prediction.further.FurtherLabels`),
-      ``plkd_label_2``, .., ``plkd_group_label``, ``plkd_tree_label`` and so on;
+      ``plkd_label_2``, .., ``plkd_group_label``, ``plkd_slide_label``, ``plkd_tree_label`` and so
+      on;
     - in `obsm` ``X_plkd`` (embedding), ``X_plkd_umap`` in the pipeline, and
       ``plkd_probabilities``, a table with a column for each label
       (:func:`plkd.prediction.annotation.column_names`);

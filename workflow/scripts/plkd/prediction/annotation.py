@@ -82,12 +82,57 @@ class Annotation:
         )
 
 
+@dataclass(frozen=True)
+class OnSlide:
+    """Where the cells of a query are.
+
+    Attributes
+    ----------
+    places
+        Of every cell, (cells, dimensions).
+    slides
+        Its slide, (cells,); None: all are on one.
+    """
+
+    places: NDArray[np.floating]
+    slides: NDArray[Any] | None = None
+
+    @classmethod
+    def of(cls, places: NDArray[np.floating] | None, slides: Any, name: str) -> OnSlide:
+        """Where the cells of a query of this name are.
+
+        Raises
+        ------
+        InputError
+            If they have no places, or a place is not a number.
+        """
+        if places is None:
+            raise InputError(
+                f"{name} has no places of its cells in obsm['spatial'], which labels on the slide "
+                "need."
+            )
+        if not np.isfinite(places).all():
+            raise InputError(f"{name}, obsm['spatial']: a place is not a finite number.")
+        return cls(places, None if slides is None else np.asarray(slides).astype(str))
+
+    def at(self, rows: NDArray[np.intp], n_cells: int) -> OnSlide:
+        """Of more cells, among which these are in these rows; of the others nothing is known."""
+        place_of = np.zeros(n_cells, dtype=np.intp)
+        place_of[rows] = np.arange(len(rows))
+        return self.some(place_of)
+
+    def some(self, chosen: NDArray[Any]) -> OnSlide:
+        """Of some of the cells, by place or by truth value."""
+        return OnSlide(self.places[chosen], None if self.slides is None else self.slides[chosen])
+
+
 def annotation_of(
     predicted: PredictedCells,
     key_added: str = KEY_ADDED,
     obsm: Mapping[str, NDArray[np.floating]] | None = None,
     further: FurtherLabels = NOTHING_FURTHER,
     obs: pd.DataFrame | None = None,
+    on_slide: OnSlide | None = None,
 ) -> Annotation:
     """Put predictions into columns, with the cells of which nothing can be said among the others.
 
@@ -107,11 +152,19 @@ def annotation_of(
         Columns to add beside the label.
     obs
         Table of all cells of the query, for the groups of `further`.
+    on_slide
+        Of all cells of the query, for the slide of `further`.
     """
     cells = annotation_of_piece(predicted, key_added, obsm, further)
     of_cells = pd.DataFrame(index=cells.rows) if obs is None else obs.iloc[cells.rows]
     embedding = cells.obsm[f"X_{key_added}"]
-    columns = whole_columns([cells.obs], key_added, further, of_cells, lambda: embedding)
+    columns = whole_columns(
+        [cells],
+        further,
+        of_cells,
+        lambda: embedding,
+        None if on_slide is None else on_slide.some(cells.rows),
+    )
     return replace(cells, obs=columns)
 
 
@@ -160,43 +213,50 @@ def annotation_of_piece(
 
 
 def whole_columns(
-    pieces: Sequence[pd.DataFrame],
-    key: str,
+    pieces: Sequence[Annotation],
     further: FurtherLabels,
     obs: pd.DataFrame,
     embedding: Callable[[], Any],
+    on_slide: OnSlide | None = None,
 ) -> pd.DataFrame:
     """Join the columns of pieces, and add what can be said of all cells alone.
 
     Parameters
     ----------
     pieces
-        :attr:`Annotation.obs` of each, from :func:`annotation_of_piece`.
-    key
-        Start of their names.
+        From :func:`annotation_of_piece`. Their arrays are looked at for labels on the slide alone.
     further
-        Its groups become columns.
+        Its groups, and labels on the slide, become columns.
     obs
         Table of the same cells, with the groups.
     embedding
         Gives that of the same cells, (cells, width).
+    on_slide
+        Where the same cells are.
     """
-    columns = pd.DataFrame({name: _joined([piece[name] for piece in pieces]) for name in pieces[0]})
+    key, tables = pieces[0].key, [piece.obs for piece in pieces]
+    columns = pd.DataFrame({name: _joined([table[name] for table in tables]) for name in tables[0]})
     label, assigned = columns[f"{key}_label"], columns[f"{key}_label_or_unassigned"]
     names = label.cat.categories[np.isin(label.cat.categories, label.unique())]
     columns[f"{key}_label"] = label.cat.set_categories(names)
     columns[f"{key}_label_or_unassigned"] = assigned.cat.set_categories(
         list(dict.fromkeys([*names, UNASSIGNED]))
     )
-    if not further.has_groups:
-        return columns
     labelled = label.notna().to_numpy()
-    of_groups = further.of_groups(
-        assigned[labelled].astype(object).to_numpy(),
-        obs[labelled],
-        lambda: embedding()[labelled],
-    )
-    for name, values in of_groups.items():
+    added: dict[str, Any] = {}
+    if further.has_groups:
+        added |= further.of_groups(
+            assigned[labelled].astype(object).to_numpy(),
+            obs[labelled],
+            lambda: embedding()[labelled],
+        )
+    if further.slide and on_slide is not None:
+        said = np.concatenate([np.asarray(piece.obsm[f"{key}_probabilities"]) for piece in pieces])
+        where = on_slide.some(labelled)
+        added |= further.of_slide(
+            said[labelled], pieces[0].uns["labels"], where.places, where.slides
+        )
+    for name, values in added.items():
         if values.dtype == object:
             columns[f"{key}_{name}"] = _texts(values, labelled)
         else:

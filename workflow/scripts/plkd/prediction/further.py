@@ -1,18 +1,22 @@
-"""What else can be said of labelled cells: next labels, the label of their group, a wider name."""
+"""What else can be said of labelled cells: next labels, a wider name, what is said around them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from plkd.errors import InputError
+from plkd.model.slide import smoothed
+from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.groups import LEAST_AGREEMENT, clusters_of, vote
 from plkd.prediction.label_tree import LEVEL, LabelTree
 from plkd.prediction.table import label_names, label_probabilities
+from plkd.utils.logs import logger
 
 CLUSTER = "cluster"
 """Column of clusters that are made here."""
@@ -36,6 +40,8 @@ class FurtherLabels:
         Probability that a name of the tree must reach.
     top
         So many labels of every cell, with their probabilities.
+    slide
+        How many cells around a cell on its slide have a say in its label; 0: none.
     """
 
     groups: str | None = None
@@ -44,6 +50,7 @@ class FurtherLabels:
     tree: LabelTree | None = None
     level: float = LEVEL
     top: int = 1
+    slide: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -57,11 +64,38 @@ class FurtherLabels:
             self.tree.back_off(np.zeros((0, len(self.tree.labels))), self.level)
         if self.top < 1:
             raise InputError(f"{self.top} labels of a cell: give at least 1.")
+        if self.slide < 0:
+            raise InputError(f"{self.slide} cells around a cell: give at least 1.")
 
     @property
     def has_groups(self) -> bool:
         """Whether groups of cells get a label."""
         return self.cluster or self.groups is not None
+
+    def of_slide(
+        self,
+        probabilities: NDArray[np.floating],
+        names: Sequence[str],
+        places: NDArray[np.floating],
+        slides: NDArray[np.generic] | None,
+    ) -> Mapping[str, Any]:
+        """Columns of the labels on the slide, as :meth:`of_cells`, where :attr:`slide` asks for it.
+
+        Parameters
+        ----------
+        probabilities
+            Of every labelled cell, (cells, labels).
+        names
+            Of the labels.
+        places, slides
+            Where these cells are, (cells, dimensions), and on which slide, (cells,).
+        """
+        around = smoothed(probabilities, places, slides, self.slide)
+        best = around.argmax(axis=1)
+        return {
+            "slide_label": np.asarray(names, dtype=object)[best],
+            "slide_confidence": np.take_along_axis(around, best[:, None], axis=1)[:, 0],
+        }
 
     def of_cells(self, table: pd.DataFrame, unassigned: str) -> Mapping[str, Any]:
         """Columns by the end of their names, one value per labelled cell; not those of groups.
@@ -148,3 +182,20 @@ class FurtherLabels:
 
 
 NOTHING_FURTHER = FurtherLabels()
+
+
+def neighbours_on_slide(asked: bool | int, network: TrainedNetwork) -> int:
+    """How many cells around a cell have a say: as many as are asked for, or as the model knows.
+
+    A model whose reference had no places, or whose labels are not those of regions, knows of none:
+    that is logged, and 0 is given.
+    """
+    if asked is not True:
+        return int(asked)
+    if not network.slide_neighbours:
+        logger.warning(
+            "the model's reference does not show that labels are those of the cells around, so "
+            "there are no labels on the slide; say how many cells around a cell have a say, if "
+            "they shall"
+        )
+    return network.slide_neighbours
