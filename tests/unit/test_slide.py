@@ -11,7 +11,7 @@ from scipy import sparse
 import plkd
 from plkd.cli import main
 from plkd.errors import InputError
-from plkd.model.slide import NEIGHBOURS, find_neighbours, smoothed
+from plkd.model.slide import NEIGHBOURS, Surroundings, find_surroundings, smoothed
 
 RNG = np.random.default_rng(0)
 
@@ -58,12 +58,26 @@ def on_a_grid(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_regions_are_told_from_kinds_of_cells():
     for kind, expected in (("stripes", NEIGHBOURS), ("scattered", [0])):
         logits, codes, places = on_a_grid(kind)
-        assert find_neighbours(logits, codes, np.ones(900, dtype=bool), places, None) in expected
+        found = find_surroundings(logits, codes, np.ones(900, dtype=bool), places, None)
+        assert found.neighbours in expected
 
 
 def test_without_a_label_that_was_known_nothing_is_found():
     logits, codes, places = on_a_grid("stripes")
-    assert find_neighbours(logits, codes, np.zeros(900, dtype=bool), places, None) == 0
+    nothing = np.zeros(900, dtype=bool)
+    assert find_surroundings(logits, codes, nothing, places, None) == Surroundings()
+
+
+def test_the_confidence_of_many_is_that_of_their_labels():
+    logits, codes, places = on_a_grid("stripes")
+    found = find_surroundings(logits, codes, np.ones(900, dtype=bool), places, None)
+    alone = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    said = found.probabilities(alone, places, None)
+    assert said.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    accuracy, confidence = (said.argmax(axis=1) == codes).mean(), said.max(axis=1).mean()
+    assert abs(accuracy - confidence) < 0.03
+    as_they_are = smoothed(alone, places, None, found.neighbours).max(axis=1).mean()
+    assert as_they_are < accuracy - 0.1
 
 
 QUICK = {"min_steps": 150, "epochs": 1, "learning_rate": 0.005}
@@ -117,10 +131,10 @@ def query(slides: ad.AnnData) -> ad.AnnData:
 
 
 def test_the_reference_shows_whether_neighbours_help(model, query, tmp_path):
-    assert model.student.slide_neighbours in NEIGHBOURS
+    assert model.student.surroundings.neighbours in NEIGHBOURS
     assert "cells around a cell" in model.card()
     model.save(tmp_path / "model")
-    assert plkd.load(tmp_path / "model").student.slide_neighbours == model.student.slide_neighbours
+    assert plkd.load(tmp_path / "model").student.surroundings == model.student.surroundings
     plkd.annotate(query, model, slide=True, progress=False)
     truth = query.obs["region"]
     alone = (query.obs["plkd_label"] == truth).mean()
@@ -164,7 +178,7 @@ def test_a_reference_without_places_says_so(model, query, caplog):
         },
         progress=False,
     )
-    assert other.student.slide_neighbours == 0
+    assert other.student.surroundings == Surroundings()
     plkd.annotate(query, other, slide=True, progress=False)
     assert "plkd_slide_label" not in query.obs
     assert "does not show that labels are those of the cells around" in caplog.text

@@ -8,7 +8,7 @@ from plkd.io.cells import open_cells
 from plkd.model.trained_model import load_model
 from plkd.prediction.annotated_copy import write_annotated
 from plkd.prediction.annotation import OnSlide, annotation_of
-from plkd.prediction.further import FurtherLabels, neighbours_on_slide
+from plkd.prediction.further import FurtherLabels, surroundings_for
 from plkd.prediction.label_tree import LabelTree
 from plkd.prediction.predict import (
     PredictedCells,
@@ -63,11 +63,11 @@ def main(snakemake) -> None:
     asked = dict(snakemake.params.further)
     further = FurtherLabels(
         tree=LabelTree.read(tree, model.labels) if tree else None,
-        slide=neighbours_on_slide(asked.pop("slide"), network),
+        slide=surroundings_for(asked.pop("slide"), network),
         **asked,
     )
     obs = on_slide = None
-    if further.slide:
+    if further.has_slide:
         on_slide = OnSlide.of(prepared.require_spatial(), prepared.obs["batch"], prepared.name)
         on_slide = on_slide.at(prepared.source_rows, predicted.rows_of_all.max() + 1)
     if further.groups is not None:

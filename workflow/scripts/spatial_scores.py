@@ -9,6 +9,7 @@ from plkd.evaluation.spatial import spatial_scores
 from plkd.evaluation.tables import label_counts, read_methods, read_truth
 from plkd.figures.spatial import plot_truth_above, slide_table
 from plkd.figures.style import save_figure, style
+from plkd.model.slide import Surroundings
 from plkd.model.trained_model import load_model
 from plkd.prediction.further import FurtherLabels
 from plkd.prediction.table import label_names, label_probabilities
@@ -25,12 +26,11 @@ ON_SLIDE = "student_slide"
 
 
 def labels_on_slide(
-    predictions: pd.DataFrame, query: PreparedCells, neighbours: int
+    predictions: pd.DataFrame, query: PreparedCells, around: Surroundings
 ) -> pd.DataFrame:
     """The predictions with the label of every cell on its slide."""
     cells = query.in_order(predictions, "the predictions")
-    further = FurtherLabels(slide=neighbours)
-    found = further.of_slide(
+    found = FurtherLabels(slide=around).of_slide(
         label_probabilities(cells),
         label_names(cells),
         query.require_spatial(),
@@ -45,9 +45,9 @@ def main(snakemake) -> None:
     places = query.require_spatial()
     labels = sorted(label_counts(given.reference))
     said = read_methods(given.predictions)
-    neighbours = load_model(Path(given.model).parent).require("student").slide_neighbours
-    if neighbours:
-        said[ON_SLIDE] = labels_on_slide(said["student"], query, neighbours)
+    around = load_model(Path(given.model).parent).require("student").surroundings
+    if around.neighbours:
+        said[ON_SLIDE] = labels_on_slide(said["student"], query, around)
     slides = {
         method: slide_table(predictions, truth, places, labels)
         for method, predictions in said.items()

@@ -31,7 +31,7 @@ from plkd.pathways.mask import build_mask
 from plkd.prediction.annotated_copy import add_annotation, annotate_file
 from plkd.prediction.annotation import KEY_ADDED, OnSlide, annotation_of
 from plkd.prediction.cell_ontology import ids_of_labels, read_ontology, tree_above
-from plkd.prediction.further import FurtherLabels, neighbours_on_slide
+from plkd.prediction.further import FurtherLabels, surroundings_for
 from plkd.prediction.groups import LEAST_AGREEMENT
 from plkd.prediction.label_tree import LEVEL, LabelTree
 from plkd.prediction.model_input import CHUNK_CELLS
@@ -284,7 +284,7 @@ def annotate(
         tree,
         level,
         top_labels,
-        neighbours_on_slide(slide, network),
+        surroundings_for(slide, network),
     )
     if output is not None:
         if isinstance(query, ad.AnnData):
@@ -309,7 +309,7 @@ def annotate(
         return predicted.table_of_all()
     cells = query.copy() if copy else query
     on_slide = None
-    if further.slide:
+    if further.has_slide:
         slides = None if batch_key is None else cells.obs[batch_key]
         on_slide = OnSlide.of(cells.obsm.get("spatial"), slides, "the AnnData")
     annotation = annotation_of(

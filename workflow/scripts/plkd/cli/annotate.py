@@ -134,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
     from plkd.io.cells import detect_reader
     from plkd.model.trained_model import load_model
     from plkd.prediction.annotated_copy import annotate_file, require_copy_name
-    from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels, neighbours_on_slide
+    from plkd.prediction.further import NOTHING_FURTHER, FurtherLabels, surroundings_for
     from plkd.prediction.label_tree import LabelTree
     from plkd.prediction.predict import provenance_of
     from plkd.utils.devices import choose_device
@@ -152,7 +152,7 @@ def run(options: argparse.Namespace) -> None:
         tree,
         options.level,
         options.top_labels,
-        neighbours_on_slide(options.slide, model.require("student")),
+        surroundings_for(options.slide, model.require("student")),
     )
     device = choose_device(options.device)
     for path in filter(None, (options.output, options.table)):

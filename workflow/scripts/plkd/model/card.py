@@ -88,10 +88,11 @@ def _expectation(model: Model) -> Iterator[str]:
             "- Held-out batches were labelled better once they were moved onto the others, so the "
             "batches of a query are moved too: name their column (`--batch`)."
         )
-    if evidence.get("slide_neighbours"):
+    around = evidence.get("surroundings", {}).get("neighbours")
+    if around:
         yield (
-            f"- Its labels name regions: the {evidence['slide_neighbours']} cells around a cell on "
-            "its slide say more of its label than the cell alone (`--slide`)."
+            f"- Its labels name regions: the {around} cells around a cell on its slide say more of "
+            "its label than the cell alone (`--slide`)."
         )
     shift = evidence.get("shift")
     if shift is not None:

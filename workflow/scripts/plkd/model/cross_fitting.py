@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from plkd.model.jury import (
 )
 from plkd.model.reference import Reference
 from plkd.model.shift import is_other_batch, measure_shift
-from plkd.model.slide import find_neighbours
+from plkd.model.slide import ALONE, Surroundings, find_surroundings
 from plkd.settings.models import Settings
 from plkd.utils.files import whole_file
 from plkd.utils.logs import logger
@@ -82,9 +82,9 @@ class CrossFit:
         How far the cells of a batch may be moved onto the reference (:mod:`plkd.model.alignment`);
         0 if held-out batches are not labelled better for it. If they are, `logits` and `members`
         are of cells that were moved.
-    slide_neighbours
-        How many cells around a cell on its slide say more of its label than itself; 0 if none do,
-        or the cells have no places.
+    surroundings
+        How the cells around a cell on its slide have a say in its label: not at all if held-out
+        cells are labelled no better for it, or have no places.
     """
 
     jurors: dict[str, Juror]
@@ -95,7 +95,7 @@ class CrossFit:
     labels: pd.DataFrame
     shift: float | None = None
     largest_offset: float = 0.0
-    slide_neighbours: int = 0
+    surroundings: Surroundings = ALONE
 
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all; :func:`load_cross_fit` reads it."""
@@ -110,7 +110,7 @@ class CrossFit:
             "by": self.folds.by,
             "shift": self.shift,
             "largest_offset": self.largest_offset,
-            "slide_neighbours": self.slide_neighbours,
+            "surroundings": asdict(self.surroundings),
             "jurors": {name: [one.temperature, one.weight] for name, one in self.jurors.items()},
             "members": self.members.to_dict("list"),
             "labels": self.labels.to_dict("list"),
@@ -130,7 +130,7 @@ class CrossFit:
             "cells": len(self.rows),
             "shift": self.shift,
             "largest_offset": self.largest_offset,
-            "slide_neighbours": self.slide_neighbours,
+            "surroundings": asdict(self.surroundings),
             "members": _records(self.members),
             "labels": _records(self.labels),
         }
@@ -227,7 +227,7 @@ def cross_fit(
     table["temperature"] = [*temperatures, np.nan]
     table["weight"] = [*weights, np.nan]
     labels = _scores_of_labels(of_student, taking_part)
-    around = _slide_neighbours(of_student, taking_part, len(rows) / len(reference.codes))
+    around = _surroundings(of_student, taking_part, len(rows) / len(reference.codes))
     found = CrossFit(
         _jurors(whole, temperatures, weights),
         rows,
@@ -351,13 +351,13 @@ def _more_likely(after: NDArray[np.float64], before: NDArray[np.float64]) -> boo
 _ERRORS = 2.0
 
 
-def _slide_neighbours(logits: NDArray[np.float32], reference: Reference, share: float) -> int:
-    """How many cells around a cell say more of it, where this share of a slide's cells is here."""
+def _surroundings(logits: NDArray[np.float32], reference: Reference, share: float) -> Surroundings:
+    """How cells around a cell have a say, where this share of a slide's cells is here."""
     if reference.places is None:
-        return 0
+        return ALONE
     known = _known(logits, reference.codes)
-    found = find_neighbours(logits, reference.codes, known, reference.places, reference.batches)
-    return round(found / share)
+    found = find_surroundings(logits, reference.codes, known, reference.places, reference.batches)
+    return replace(found, neighbours=round(found.neighbours / share))
 
 
 def _known(logits: NDArray[np.float32], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -396,8 +396,17 @@ def load_cross_fit(path: str | Path, reference: Reference, settings: Settings) -
             "and run the pipeline again, rule cross_fit makes it anew."
         ) from error
     folds = Folds(of_cell, about["by"])
-    measured = (about[name] for name in ("shift", "largest_offset", "slide_neighbours"))
-    return CrossFit(jurors, rows, folds, logits, members, labels, *measured)
+    return CrossFit(
+        jurors,
+        rows,
+        folds,
+        logits,
+        members,
+        labels,
+        about["shift"],
+        about["largest_offset"],
+        Surroundings(**about["surroundings"]),
+    )
 
 
 def _nothing(reference: Reference) -> NDArray[np.float32]:
@@ -536,10 +545,10 @@ def _report(found: CrossFit) -> None:
         )
     if found.largest_offset:
         logger.info("held-out batches are labelled better if they are moved onto the others")
-    if found.slide_neighbours:
+    if found.surroundings.neighbours:
         logger.info(
             "the %d cells around a cell on its slide say more of its label than the cell alone",
-            found.slide_neighbours,
+            found.surroundings.neighbours,
         )
     heard = by_name["weight"].dropna().sort_values(ascending=False)
     logger.info(

@@ -6,6 +6,8 @@ kind of cell is not. Which of the two a reference has, its own held-out cells te
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +20,42 @@ NEIGHBOURS = (5, 10, 20, 40)
 
 _LEAST_LIKELY = 0.02  # a few cells whose label is wrong do not decide
 _ERRORS = 2.0
+_TINY = 1e-8
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """How the cells around a cell have a say in its label.
+
+    Attributes
+    ----------
+    neighbours
+        How many of the nearest cells on its slide count as much as itself; 0: the cell is alone.
+    temperature
+        The logarithms of the mean are divided by this: means of many are less sure than right.
+    """
+
+    neighbours: int = 0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.neighbours < 0 or not self.temperature > 0:
+            raise ValueError(f"{self}: expected neighbours of at least 0, a temperature above 0")
+
+    def probabilities(
+        self,
+        alone: NDArray[np.floating],
+        places: NDArray[np.floating],
+        slides: NDArray[np.generic] | None,
+    ) -> NDArray[np.float32]:
+        """What is said of cells and of those around them; arguments as for :func:`smoothed`."""
+        around = smoothed(alone, places, slides, self.neighbours)
+        sharper = (around / around.max(axis=1, keepdims=True)) ** (1 / self.temperature)
+        return np.asarray(sharper / sharper.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+ALONE = Surroundings()
 
 
 def smoothed(
@@ -58,14 +96,14 @@ def smoothed(
     return found
 
 
-def find_neighbours(
+def find_surroundings(
     logits: NDArray[np.floating],
     codes: NDArray[np.integer],
     known: NDArray[np.bool_],
     places: NDArray[np.floating],
     slides: NDArray[np.generic] | None,
-) -> int:
-    """How many cells around a cell make its true label most likely; 0 if none do.
+) -> Surroundings:
+    """How many cells around a cell make its true label most likely.
 
     Parameters
     ----------
@@ -80,22 +118,31 @@ def find_neighbours(
 
     Returns
     -------
-    int
-        One of :data:`NEIGHBOURS` if the labels are likelier by two standard errors than without,
-        else 0.
+    Surroundings
+        With one of :data:`NEIGHBOURS` if the labels are likelier by two standard errors than those
+        of the cells alone, else :data:`ALONE`.
     """
     if not known.any():
-        return 0
-    said = torch.from_numpy(np.asarray(logits, dtype=np.float64))
-    temperature = fit_temperature(said[known], torch.from_numpy(codes[known]))
-    alone = torch.softmax(said / temperature, dim=1).numpy()
+        return ALONE
+    truth = codes[known]
 
-    def likelihood(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
-        of_truth = probabilities[np.flatnonzero(known), codes[known]]
-        return np.log(of_truth.clip(min=_LEAST_LIKELY))
+    def sharpened(logits: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
+        """Their temperature, and the probabilities with it, (cells, labels)."""
+        said = torch.from_numpy(np.asarray(logits, dtype=np.float64))
+        temperature = fit_temperature(said[known], torch.from_numpy(truth))
+        return temperature, torch.softmax(said / temperature, dim=1).numpy()
 
-    before = likelihood(alone)
-    gains = {n: likelihood(smoothed(alone, places, slides, n)) - before for n in NEIGHBOURS}
-    best = max(gains, key=lambda n: float(gains[n].mean()))
-    gain = gains[best]
-    return best if gain.mean() > _ERRORS * gain.std() / len(gain) ** 0.5 else 0
+    def likelihood(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.log(probabilities[np.flatnonzero(known), truth].clip(min=_LEAST_LIKELY))
+
+    _, alone = sharpened(logits)
+    best, most = ALONE, likelihood(alone)
+    before = most
+    for neighbours in NEIGHBOURS:
+        around = smoothed(alone, places, slides, neighbours)
+        temperature, probabilities = sharpened(np.log(around + _TINY))
+        found = likelihood(probabilities)
+        if found.mean() > most.mean():
+            best, most = Surroundings(neighbours, temperature), found
+    gain = most - before
+    return best if gain.mean() > _ERRORS * gain.std() / len(gain) ** 0.5 else ALONE

@@ -19,6 +19,7 @@ from plkd.model.calibration import Calibration
 from plkd.model.folder import ModelFolder, read_folder, write_folder
 from plkd.model.imputation import Imputer
 from plkd.model.novelty import Novelty
+from plkd.model.slide import Surroundings
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
@@ -115,7 +116,7 @@ class Model:
                     "calibration": dataclasses.asdict(one.calibration),
                     "tokens": one.tokens,
                     "largest_offset": one.largest_offset,
-                    "slide_neighbours": one.slide_neighbours,
+                    "surroundings": dataclasses.asdict(one.surroundings),
                 }
                 for kind, one in self.networks.items()
             },
@@ -241,7 +242,7 @@ def _rebuild(content: ModelFolder, settings: Settings) -> Model:
             novelty,
             background,
             about.get("largest_offset", 0.0),  # older models move nothing
-            slide_neighbours=int(about.get("slide_neighbours", 0)),
+            surroundings=Surroundings(**about.get("surroundings", {})),
         )
 
     return Model(

@@ -20,6 +20,7 @@ from plkd.model.alignment import Offsets
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
 from plkd.model.novelty import Novelty
+from plkd.model.slide import ALONE, Surroundings
 from plkd.model.student import Student
 from plkd.model.teacher import Teacher
 from plkd.settings.models import Settings
@@ -78,8 +79,8 @@ class TrainedNetwork:
         reference were not labelled better for it.
     offsets
         By how much they are, of the batches of a query; None: nothing was looked at yet.
-    slide_neighbours
-        How many cells around a cell on its slide say more of its label than itself; 0 if none do.
+    surroundings
+        How the cells around a cell on its slide have a say in its label, if they are asked.
     """
 
     network: Teacher | Student
@@ -93,15 +94,13 @@ class TrainedNetwork:
     background: Background | None = None
     largest_offset: float = 0.0
     offsets: Offsets | None = None
-    slide_neighbours: int = 0
+    surroundings: Surroundings = ALONE
 
     def __post_init__(self) -> None:
         """Whoever uses the network, it predicts: without dropout. Refuse what cannot be."""
         self.network.eval()
         if not (math.isfinite(self.largest_offset) and self.largest_offset >= 0):
             raise ValueError(f"largest_offset = {self.largest_offset}: expected at least 0")
-        if self.slide_neighbours < 0:
-            raise ValueError(f"slide_neighbours = {self.slide_neighbours}: expected at least 0")
 
     @property
     def kind(self) -> Kind:

@@ -239,7 +239,7 @@ def train_student(
         student = replace(
             student,
             largest_offset=evidence.largest_offset,
-            slide_neighbours=evidence.slide_neighbours,
+            surroundings=evidence.surroundings,
         )
         model = replace(model, teacher=replace(teacher, largest_offset=evidence.largest_offset))
     _warn_if_uncalibrated(student)

@@ -129,7 +129,7 @@ def annotate_file(
         annotate = write = None
         if output is not None:
             on_slide = None
-            if further.slide:
+            if further.has_slide:
                 on_slide = OnSlide.of(cells.spatial, given.batches, f"'{cells.path}'")
             copy = _annotated_file(cells, output, key_added, further, labels_only, on_slide)
             annotate = files.enter_context(copy)
@@ -182,7 +182,7 @@ def _annotated_file(
                 annotation = annotation_of_piece(piece, key, further=further)
                 added.put(annotation)
                 name = f"{key}_probabilities"
-                kept = {name: annotation.obsm[name]} if further.slide else {}
+                kept = {name: annotation.obsm[name]} if further.has_slide else {}
                 pieces.append(replace(annotation, obsm=kept))
                 check()
 

@@ -250,7 +250,7 @@ def whole_columns(
             obs[labelled],
             lambda: embedding()[labelled],
         )
-    if further.slide and on_slide is not None:
+    if further.has_slide and on_slide is not None:
         said = np.concatenate([np.asarray(piece.obsm[f"{key}_probabilities"]) for piece in pieces])
         where = on_slide.some(labelled)
         added |= further.of_slide(

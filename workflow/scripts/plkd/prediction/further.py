@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plkd.errors import InputError
-from plkd.model.slide import smoothed
+from plkd.model.slide import ALONE, Surroundings
 from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.groups import LEAST_AGREEMENT, clusters_of, vote
 from plkd.prediction.label_tree import LEVEL, LabelTree
@@ -41,7 +41,7 @@ class FurtherLabels:
     top
         So many labels of every cell, with their probabilities.
     slide
-        How many cells around a cell on its slide have a say in its label; 0: none.
+        How the cells around a cell on its slide have a say in its label.
     """
 
     groups: str | None = None
@@ -50,7 +50,7 @@ class FurtherLabels:
     tree: LabelTree | None = None
     level: float = LEVEL
     top: int = 1
-    slide: int = 0
+    slide: Surroundings = ALONE
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -64,8 +64,11 @@ class FurtherLabels:
             self.tree.back_off(np.zeros((0, len(self.tree.labels))), self.level)
         if self.top < 1:
             raise InputError(f"{self.top} labels of a cell: give at least 1.")
-        if self.slide < 0:
-            raise InputError(f"{self.slide} cells around a cell: give at least 1.")
+
+    @property
+    def has_slide(self) -> bool:
+        """Whether the cells around a cell have a say in a label."""
+        return self.slide.neighbours > 0
 
     @property
     def has_groups(self) -> bool:
@@ -79,7 +82,7 @@ class FurtherLabels:
         places: NDArray[np.floating],
         slides: NDArray[np.generic] | None,
     ) -> Mapping[str, Any]:
-        """Columns of the labels on the slide, as :meth:`of_cells`, where :attr:`slide` asks for it.
+        """Columns of the labels on the slide, as :meth:`of_cells`, where :attr:`has_slide`.
 
         Parameters
         ----------
@@ -90,7 +93,7 @@ class FurtherLabels:
         places, slides
             Where these cells are, (cells, dimensions), and on which slide, (cells,).
         """
-        around = smoothed(probabilities, places, slides, self.slide)
+        around = self.slide.probabilities(probabilities, places, slides)
         best = around.argmax(axis=1)
         return {
             "slide_label": np.asarray(names, dtype=object)[best],
@@ -184,18 +187,26 @@ class FurtherLabels:
 NOTHING_FURTHER = FurtherLabels()
 
 
-def neighbours_on_slide(asked: bool | int, network: TrainedNetwork) -> int:
-    """How many cells around a cell have a say: as many as are asked for, or as the model knows.
+def surroundings_for(asked: bool | int, network: TrainedNetwork) -> Surroundings:
+    """How the cells around a cell have a say: as many as are asked for, or as the model knows.
 
     A model whose reference had no places, or whose labels are not those of regions, knows of none:
-    that is logged, and 0 is given.
+    that is logged.
+
+    Raises
+    ------
+    InputError
+        If fewer than none are asked for.
     """
+    known = network.surroundings
     if asked is not True:
-        return int(asked)
-    if not network.slide_neighbours:
+        if asked < 0:
+            raise InputError(f"{asked} cells around a cell: give at least 1.")
+        return replace(known, neighbours=int(asked))
+    if not known.neighbours:
         logger.warning(
             "the model's reference does not show that labels are those of the cells around, so "
             "there are no labels on the slide; say how many cells around a cell have a say, if "
             "they shall"
         )
-    return network.slide_neighbours
+    return known
