@@ -82,7 +82,7 @@ rule map_cells:
         "<benchmarks>/<run_name>/map_cells.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=map_memory_mb,
     params:

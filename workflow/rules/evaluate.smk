@@ -167,7 +167,7 @@ rule embedding_figure:
         "<benchmarks>/<run_name>/embedding_figure.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=map_memory_mb,
     params:

@@ -19,7 +19,6 @@ NEIGHBOURS = (5, 10, 20, 40)
 """How many cells around a cell are tried."""
 
 _LEAST_LIKELY = 0.02  # a few cells whose label is wrong do not decide
-_ERRORS = 2.0
 _TINY = 1e-8
 
 
@@ -119,12 +118,19 @@ def find_surroundings(
     Returns
     -------
     Surroundings
-        With one of :data:`NEIGHBOURS` if the labels are likelier by two standard errors than those
-        of the cells alone, else :data:`ALONE`.
+        With the fewest of :data:`NEIGHBOURS` that are within a standard error of the best, so that
+        a region which is small on another slide is kept, if the labels are likelier by two standard
+        errors than those of the cells alone, else :data:`ALONE`. The cells of a label on a slide
+        depend on each other; errors are those over such regions.
     """
     if not known.any():
         return ALONE
     truth = codes[known]
+    _, regions = np.unique(
+        np.stack([truth, np.zeros_like(truth) if slides is None else _codes(slides)[known]]),
+        axis=1,
+        return_inverse=True,
+    )
 
     def sharpened(logits: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
         """Their temperature, and the probabilities with it, (cells, labels)."""
@@ -133,16 +139,25 @@ def find_surroundings(
         return temperature, torch.softmax(said / temperature, dim=1).numpy()
 
     def likelihood(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.log(probabilities[np.flatnonzero(known), truth].clip(min=_LEAST_LIKELY))
+        """Mean logarithm of the true label's probability, (regions,)."""
+        logs = np.log(probabilities[np.flatnonzero(known), truth].clip(min=_LEAST_LIKELY))
+        return np.bincount(regions, logs) / np.bincount(regions)
 
     _, alone = sharpened(logits)
-    best, most = ALONE, likelihood(alone)
-    before = most
+    tried = {ALONE: likelihood(alone)}
     for neighbours in NEIGHBOURS:
         around = smoothed(alone, places, slides, neighbours)
         temperature, probabilities = sharpened(np.log(around + _TINY))
-        found = likelihood(probabilities)
-        if found.mean() > most.mean():
-            best, most = Surroundings(neighbours, temperature), found
-    gain = most - before
-    return best if gain.mean() > _ERRORS * gain.std() / len(gain) ** 0.5 else ALONE
+        tried[Surroundings(neighbours, temperature)] = likelihood(probabilities)
+    best = max(tried.values(), key=np.mean)
+    enough = next(one for one, found in tried.items() if _is_within(best - found, errors=1.0))
+    return ALONE if _is_within(tried[enough] - tried[ALONE], errors=2.0) else enough
+
+
+def _is_within(gain: NDArray[np.float64], *, errors: float) -> bool:
+    """Whether a gain (regions,) is no more than so many standard errors of its mean."""
+    return bool(gain.mean() <= errors * gain.std() / len(gain) ** 0.5)
+
+
+def _codes(names: NDArray[np.generic]) -> NDArray[np.intp]:
+    return np.unique(names, return_inverse=True)[1]
