@@ -159,14 +159,21 @@ def test_a_file_in_pieces_a_command_and_cells_without_counts_give_the_same(model
 def test_what_cannot_be_meant_is_refused(model, query):
     with pytest.raises(InputError, match="give at least 1"):
         plkd.annotate(query, model, slide=-1, progress=False)
+    query.obsm["spatial"][0, 1] = np.inf
+    with pytest.raises(InputError, match="a place is not a finite number"):
+        plkd.annotate(query, model, slide=5, progress=False)
     del query.obsm["spatial"]
     with pytest.raises(InputError, match=r"no places of its cells in obsm\['spatial'\]"):
         plkd.annotate(query, model, slide=5, progress=False)
 
 
-def test_a_reference_without_places_says_so(model, query, caplog):
+@pytest.mark.parametrize("places", [None, np.nan])
+def test_a_reference_without_places_says_so(query, caplog, places):
     reference = query.copy()
-    del reference.obsm["spatial"]
+    if places is None:
+        del reference.obsm["spatial"]
+    else:
+        reference.obsm["spatial"][3] = places
     other = plkd.train(
         reference,
         "region",
@@ -182,3 +189,4 @@ def test_a_reference_without_places_says_so(model, query, caplog):
     plkd.annotate(query, other, slide=True, progress=False)
     assert "plkd_slide_label" not in query.obs
     assert "does not show that labels are those of the cells around" in caplog.text
+    assert ("are not finite numbers" in caplog.text) == (places is not None)

@@ -353,10 +353,17 @@ _ERRORS = 2.0
 
 def _surroundings(logits: NDArray[np.float32], reference: Reference, share: float) -> Surroundings:
     """How cells around a cell have a say, where this share of a slide's cells is here."""
-    if reference.places is None:
+    places = reference.places
+    if places is None or not places.shape[1]:
+        return ALONE
+    if not np.isfinite(places).all():
+        logger.warning(
+            "places of the reference's cells (obsm['spatial']) are not finite numbers: what is "
+            "said of the cells around a cell is not looked at"
+        )
         return ALONE
     known = _known(logits, reference.codes)
-    found = find_surroundings(logits, reference.codes, known, reference.places, reference.batches)
+    found = find_surroundings(logits, reference.codes, known, places, reference.batches)
     return replace(found, neighbours=round(found.neighbours / share))
 
 

@@ -106,7 +106,7 @@ class OnSlide:
         InputError
             If they have no places, or a place is not a number.
         """
-        if places is None:
+        if places is None or not places.shape[1]:
             raise InputError(
                 f"{name} has no places of its cells in obsm['spatial'], which labels on the slide "
                 "need."
