@@ -82,6 +82,7 @@ rule map_cells:
         "<benchmarks>/<run_name>/map_cells.tsv"
     conda:
         "../../envs/plkd.yaml"
+    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=map_memory_mb,

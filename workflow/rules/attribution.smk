@@ -34,6 +34,7 @@ rule attribute_genes:
         "<benchmarks>/<run_name>/attribute_genes.tsv"
     conda:
         "../../envs/plkd.yaml"
+    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=memory_mb,
@@ -68,6 +69,7 @@ rule key_genes:
         "<benchmarks>/<run_name>/key_genes.tsv"
     conda:
         "../../envs/plkd.yaml"
+    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=800,

@@ -39,6 +39,7 @@ rule pathways:
         "<benchmarks>/<run_name>/pathways.tsv"
     conda:
         "../../envs/plkd.yaml"
+    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=memory_mb,
@@ -75,6 +76,7 @@ rule networks:
         "<benchmarks>/<run_name>/networks.tsv"
     conda:
         "../../envs/plkd.yaml"
+    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=1200,
