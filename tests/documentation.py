@@ -48,6 +48,11 @@ OTHERWISE = (
     Otherwise("conda may be absent", r"--sdm (conda|apptainer)", "--sdm env-modules -n"),
     Otherwise("its plugins are no part of the environment", r"--profile profiles/kubernetes", None),
     Otherwise("no such device or cluster", r"(--profile profiles/\w+)", r"\1 --sdm env-modules -n"),
+    Otherwise(
+        "gigabytes of downloads; the whole plan is tried with the next one",
+        r"(--configfile config/paper\.yaml) -- paper$",
+        r"\1 -n --config datasets='[config/datasets/pbmc.yaml]' -- paper",
+    ),
     Otherwise("gigabytes of downloads", r"(--configfile config/paper\.yaml)", r"\1 -n"),
     Otherwise("a run of many minutes", r"(--configfile (?:config|sim)/\w+\.yaml)", r"\1 -n"),
     Otherwise("an hour", r"^(python tests/benchmarks/unknown_types\.py) .*", r"\1 --help"),

@@ -33,6 +33,7 @@ from plkd.evaluation.embeddings import (
     umap_of_query,
 )
 from plkd.evaluation.tables import evaluate, label_counts, overall, summarise
+from plkd.model.slide import smoothed
 from plkd.prediction.predict import write_embedding
 from plkd.prediction.table import prediction_table, read_predictions, write_predictions
 from plkd.preparation.prepared import PreparedCells
@@ -270,6 +271,7 @@ def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
     query = ad.AnnData(sparse.hstack([query.X, more], format="csr"), obs=query.obs)
     query.var_names = genes
     query.obs["source_row"] = np.arange(query.n_obs)
+    query.obsm["spatial"] = np.random.default_rng(0).uniform(size=(query.n_obs, 2))
     query.var["in_query"] = True
     query.uns["plkd"] = {"scale": {"description": "raw counts"}}
     query.write_h5ad(tmp_path / "query.h5ad")
@@ -284,7 +286,7 @@ def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
                 "embedding": run / "teacher.h5ad",
                 "umap": tmp_path / "umap.tsv",
             },
-            params={"source": {}, "further": {"groups": "batch", "top": 2}},
+            params={"source": {}, "further": {"groups": "batch", "top": 2, "slide": 3}},
             wildcards={"dataset": "small", "variant": "default", "seed": "0"},
             output={
                 "annotated": tmp_path / "annotated.h5ad",
@@ -296,6 +298,11 @@ def test_the_annotated_copy_bears_the_map(run, prepared, metrics, tmp_path):
     np.testing.assert_array_equal(
         annotated.obsm["X_plkd_umap"], umap_of_query(tmp_path / "umap.tsv", query.obs_names)
     )
+    probabilities = annotated.obsm["plkd_probabilities"]
+    slides = query.obs["batch"].astype(str).to_numpy()
+    around = smoothed(probabilities.to_numpy(), query.obsm["spatial"], slides, 3)
+    names = np.asarray(annotated.uns["plkd"]["labels"], dtype=object)
+    assert (annotated.obs["plkd_slide_label"] == names[around.argmax(axis=1)]).all()
 
 
 def test_without_truth_the_map_bears_the_labels_of_the_student(

@@ -30,7 +30,7 @@ def planned(finished: Project, dataset: dict | None = None, **config: object) ->
         ),
         ("description", "Cells of nobody.", {"counts_table"}),
         ("organism", "mouse", {"counts_table"}),
-        ("spatial", True, {"spatial_figure"}),
+        ("spatial", True, {"annotate", "spatial_figure"}),
         ("expected", {"warning": {"cells": 7}}, {"expected_counts", "counts_table"}),
     ],
 )
