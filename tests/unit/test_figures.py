@@ -219,6 +219,21 @@ def test_slides_show_the_axes_of_the_slide_and_only_what_is_known(tmp_path):
     list(plot_slides(table.iloc[:1], ODD_NAMES[:4]))
 
 
+def test_slides_show_labels_with_the_cells_around_where_there_are_some(tmp_path):
+    table = slides(2, 5)
+    table["slide_label"] = table["true_label"].where(
+        table["agreement"] != "not in the reference", "?"
+    )
+    (figure,) = plot_slides(table, ODD_NAMES[:4])
+    saved(figure, tmp_path)
+    panels = [axes for axes in figure.axes if axes.collections and axes.get_aspect() == 1]
+    assert len(panels) == 10
+    assert panels[2].get_title("left") == "with the cells around"
+    assert {axes.get_xlabel() for axes in (panels[2], panels[7])} == {"accuracy 1.000"}
+    alone = {axes.get_xlabel() for axes in (panels[4], panels[9])}
+    assert all(text.startswith("accuracy 0") for text in alone)
+
+
 def test_history_figure_draws_whatever_columns_there_are(tmp_path):
     full = pd.DataFrame(
         {

@@ -318,6 +318,7 @@ rule benchmark_table:
 
 rule spatial_figure:
     input:
+        **MODEL,
         predictions="<run>/predictions/student.parquet",
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",

@@ -8,6 +8,8 @@ from matplotlib.backends.backend_pdf import PdfPages
 from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.spatial import plot_slides, slide_table
 from plkd.figures.style import style
+from plkd.model.trained_model import load_model
+from plkd.prediction.further import labels_on_slide
 from plkd.prediction.table import read_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import whole_file, whole_folder
@@ -18,12 +20,16 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    labels = sorted(label_counts(snakemake.input.reference))
+    given = snakemake.input
+    labels, query = sorted(label_counts(given.reference)), PreparedCells.read(given.query)
+    said = query.in_order(read_predictions(given.predictions, made_by="predict"), "the predictions")
+    network = load_model(Path(given.model).parent).require("student")
     table = slide_table(
-        read_predictions(snakemake.input.predictions, made_by="predict"),
-        read_truth(snakemake.input.truth),
-        PreparedCells.read(snakemake.input.query).require_spatial(),
+        said,
+        read_truth(given.truth),
+        query.require_spatial(),
         labels,
+        labels_on_slide(said, query, network),
     )
     with (
         style(),

@@ -9,10 +9,8 @@ from plkd.evaluation.spatial import spatial_scores
 from plkd.evaluation.tables import label_counts, read_methods, read_truth
 from plkd.figures.spatial import plot_truth_above, slide_table
 from plkd.figures.style import save_figure, style
-from plkd.model.slide import Surroundings
 from plkd.model.trained_model import load_model
-from plkd.prediction.further import FurtherLabels
-from plkd.prediction.table import label_names, label_probabilities
+from plkd.prediction.further import labels_on_slide
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, write_tsv
@@ -25,29 +23,17 @@ ON_SLIDE = "student_slide"
 """Of the Student's labels, those by what is said of the cells around as well."""
 
 
-def labels_on_slide(
-    predictions: pd.DataFrame, query: PreparedCells, around: Surroundings
-) -> pd.DataFrame:
-    """The predictions with the label of every cell on its slide."""
-    cells = query.in_order(predictions, "the predictions")
-    found = FurtherLabels(slide=around).of_slide(
-        label_probabilities(cells),
-        label_names(cells),
-        query.require_spatial(),
-        query.obs["batch"].astype(str).to_numpy(),
-    )
-    return cells.assign(label=found["slide_label"])
-
-
 def main(snakemake) -> None:
     given, names = snakemake.input, snakemake.wildcards
     query, truth = PreparedCells.read(given.query), read_truth(given.truth)
     places = query.require_spatial()
     labels = sorted(label_counts(given.reference))
     said = read_methods(given.predictions)
-    around = load_model(Path(given.model).parent).require("student").surroundings
-    if around.neighbours:
-        said[ON_SLIDE] = labels_on_slide(said["student"], query, around)
+    network = load_model(Path(given.model).parent).require("student")
+    student = query.in_order(said["student"], "the predictions")
+    around = labels_on_slide(student, query, network)
+    if around is not None:
+        said[ON_SLIDE] = student.assign(label=around)
     slides = {
         method: slide_table(predictions, truth, places, labels)
         for method, predictions in said.items()

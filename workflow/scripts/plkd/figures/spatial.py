@@ -27,6 +27,7 @@ AGREEMENT = {"right": GREY, "wrong": "#D55E00", "not in the reference": "#000000
 _TITLES = {
     "true_label": "true labels",
     "label": "Student's labels",
+    "slide_label": "with the cells around",
     "confidence": "confidence",
     "agreement": "wrong cells",
 }
@@ -37,6 +38,7 @@ def slide_table(
     truth: pd.DataFrame,
     spatial: NDArray[np.floating],
     reference_labels: Sequence[str],
+    slide_labels: NDArray[np.object_] | None = None,
 ) -> pd.DataFrame:
     """What the figure shows, one row per cell of the query.
 
@@ -50,12 +52,15 @@ def slide_table(
         Coordinates (n_cells, 2 or more), in the order of `predictions`; the first two are drawn.
     reference_labels
         Labels that the reference has.
+    slide_labels
+        Label of every cell by what is said of the cells around as well; None: there is none.
 
     Returns
     -------
     DataFrame
         ``x``, ``y``, ``slice`` (the batch), ``label``, ``confidence``, ``true_label`` (null where
-        not known) and ``agreement``: right, wrong, not in the reference, or null.
+        not known), ``agreement`` (right, wrong, not in the reference, or null) and, if given,
+        ``slide_label``.
     """
     known = truth.set_index("cell_id").loc[predictions["cell_id"]]
     true = known["label"].to_numpy(dtype=object)
@@ -66,7 +71,7 @@ def slide_table(
         "not in the reference"
     )
     agreement[~is_known] = None
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "x": spatial[:, 0],
             "y": spatial[:, 1],
@@ -77,12 +82,15 @@ def slide_table(
             "agreement": agreement,
         }
     )
+    return table if slide_labels is None else table.assign(slide_label=slide_labels)
 
 
 def plot_slides(
     cells: pd.DataFrame, reference_labels: Sequence[str], *, subtitle: str = ""
 ) -> Iterator[Figure]:
     """Draw a row per slice: true labels, the Student's, its confidence, and where it is wrong.
+
+    Where there are labels with the cells around, they stand beside the Student's.
 
     Parameters
     ----------
@@ -107,7 +115,7 @@ def plot_slides(
     slices = sorted(cells["slice"].unique())
     shown = slices[: SLICES_PER_FIGURE * MAX_FIGURES]
     known = cells["true_label"].dropna().astype(str)
-    named = {*known, *cells["label"]}
+    named = {*known, *cells["label"], *cells.get("slide_label", ())}
     unseen = sorted(set(known) - set(reference_labels))
     labels = [*reference_labels, *unseen]
     colours = label_colours(labels)
@@ -185,7 +193,9 @@ def _page(
     title: str,
     subtitle: str,
 ) -> Figure:
-    columns = list(_TITLES) if cells["true_label"].notna().any() else ["label", "confidence"]
+    columns = [name for name in _TITLES if name in cells]
+    if cells["true_label"].isna().all():
+        columns = [name for name in columns if name not in ("true_label", "agreement")]
     texts = list(legend.values())
     members = [cells[cells["slice"] == name] for name in slices]
     heights = [PANEL * _aspect(one) for one in members]
@@ -202,13 +212,16 @@ def _page(
         size = _point_size(one, heights[row])
         for axes, column in zip(grid[row], columns, strict=False):
             _draw(axes, one, column, colours, size)
-            if column in ("true_label", "label"):
+            if column in ("true_label", "label", "slide_label"):
                 _number_groups(axes, one, column, numbers)
             if row == 0:
                 axes.set_title(_TITLES[column])
         grid[row, 0].set_ylabel(f"{short(name, 26)}\n{len(one):,} cells", fontsize=8)
         if "agreement" in columns:
             grid[row, len(columns) - 1].set_xlabel(_accuracy(one), fontsize=8)
+            if "slide_label" in columns:
+                place = columns.index("slide_label")
+                grid[row, place].set_xlabel(_accuracy(one, "slide_label"), fontsize=8)
     for axes in [*grid[:, -1], *grid[-1]]:
         axes.set_axis_off()
     _add_legends(
@@ -300,11 +313,12 @@ def _dot(colour: str) -> Line2D:
     return Line2D([], [], linestyle="", marker="o", markersize=5, color=colour)
 
 
-def _accuracy(cells: pd.DataFrame) -> str:
-    counted = cells["agreement"].isin(["right", "wrong"])
-    if not counted.any():
+def _accuracy(cells: pd.DataFrame, column: str = "label") -> str:
+    """Of the labels of a column, among cells whose true label the reference has."""
+    counted = cells[cells["agreement"].isin(["right", "wrong"])]
+    if not len(counted):
         return "no cell to score"
-    return f"accuracy {(cells['agreement'][counted] == 'right').mean():.3f}"
+    return f"accuracy {(counted[column] == counted['true_label']).mean():.3f}"
 
 
 def _aspect(cells: pd.DataFrame) -> float:

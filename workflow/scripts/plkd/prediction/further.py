@@ -16,6 +16,7 @@ from plkd.model.trained_network import TrainedNetwork
 from plkd.prediction.groups import LEAST_AGREEMENT, clusters_of, vote
 from plkd.prediction.label_tree import LEVEL, LabelTree
 from plkd.prediction.table import label_names, label_probabilities
+from plkd.preparation.prepared import PreparedCells
 from plkd.utils.logs import logger
 
 CLUSTER = "cluster"
@@ -210,3 +211,34 @@ def surroundings_for(asked: bool | int, network: TrainedNetwork) -> Surroundings
             "they shall"
         )
     return known
+
+
+def labels_on_slide(
+    predictions: pd.DataFrame, query: PreparedCells, network: TrainedNetwork
+) -> NDArray[np.object_] | None:
+    """Label of every cell of a prepared query by what is said of the cells around as well.
+
+    Parameters
+    ----------
+    predictions
+        Of the query, in its order.
+    query
+        Cells with places; each batch is a slide.
+    network
+        Knows how many cells have a say; if none, there are no such labels: None.
+
+    Raises
+    ------
+    InputError
+        If the cells have no places.
+    """
+    if not network.surroundings.neighbours:
+        return None
+    found = FurtherLabels(slide=network.surroundings).of_slide(
+        label_probabilities(predictions),
+        label_names(predictions),
+        query.require_spatial(),
+        query.obs["batch"].astype(str).to_numpy(),
+    )
+    labels: NDArray[np.object_] = found["slide_label"]
+    return labels
