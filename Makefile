@@ -85,8 +85,9 @@ test-rivals: $(VENV)/.dev
 test-oldest:
 	python3.11 -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip install --quiet --disable-pip-version-check -r envs/oldest.lock \
-		-c envs/dev.lock pytest pytest-xdist hypothesis pyftpdlib
-	$(VENV)-oldest/bin/python -m pytest -n auto tests/unit
+		-c envs/dev.lock -c envs/workflow.lock pytest pytest-xdist hypothesis pyftpdlib psutil
+	$(VENV)-oldest/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(VENV)-oldest/bin/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder tests/unit
 
 $(VENV)/.docs: $(VENV)/.run envs/docs.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/docs.lock

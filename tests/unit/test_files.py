@@ -173,7 +173,7 @@ with full_disk():
         print(error)
 """
     ended = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
+from scipy.integrate import trapezoid
 from torch import Tensor
 
 from plkd.evaluation.columns import SETTING
@@ -240,7 +241,7 @@ def curve_areas(curves: pd.DataFrame) -> pd.DataFrame:
         wide = group.pivot_table(index="cell", columns="k", values="probability")
         k = wide.columns.to_numpy(dtype=float)
         values = wide.to_numpy(dtype=float)
-        areas = np.trapezoid(values, k, axis=1) / (k[-1] - k[0])
+        areas = trapezoid(values, k, axis=1) / (k[-1] - k[0])
         known = dict(zip(keys, key, strict=True))
         tables.append(pd.DataFrame({**known, "cell": wide.index, "area": areas}))
     return pd.concat(tables, ignore_index=True)

@@ -140,9 +140,10 @@ class CellFile:
     def pack_names(self) -> None:
         """Hold the names of the cells as Arrow does, in a fifth of the memory.
 
-        For who needs them a few at a time; :attr:`obs` has them as before.
+        For who needs them a few at a time; :attr:`obs` has them as before. What a file in memory
+        holds, and is written of it, stays as it is.
         """
-        self.obs.index = self.obs.index.astype("string[pyarrow]")
+        self._source.obs = self.obs.set_axis(self.obs.index.astype("string[pyarrow]"))
 
     @property
     def genes(self) -> list[str]:
