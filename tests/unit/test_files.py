@@ -173,13 +173,15 @@ with full_disk():
         print(error)
 """
     ended = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,
         check=False,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    # a warning, which some versions of libraries give, is a line and the indented one of its source
+    noise = [one for one in ended.stderr.splitlines() if "Warning" not in one and one[:2] != "  "]
+    assert (ended.returncode, noise) == (0, [])
     assert ended.stdout.count("\n") == 1
 
 
