@@ -80,9 +80,9 @@ rule map_cells:
         "<logs>/<run_name>/map_cells.log",
     benchmark:
         "<benchmarks>/<run_name>/map_cells.tsv"
+    priority: 1  # others wait for it
     conda:
         "../../envs/plkd.yaml"
-    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=map_memory_mb,

@@ -32,9 +32,9 @@ rule attribute_genes:
         "<logs>/<run_name>/attribute_genes.log",
     benchmark:
         "<benchmarks>/<run_name>/attribute_genes.tsv"
+    priority: 1  # others wait for it
     conda:
         "../../envs/plkd.yaml"
-    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=memory_mb,
@@ -67,9 +67,9 @@ rule key_genes:
         "<logs>/<run_name>/key_genes.log",
     benchmark:
         "<benchmarks>/<run_name>/key_genes.tsv"
+    priority: 1  # others wait for it
     conda:
         "../../envs/plkd.yaml"
-    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=800,

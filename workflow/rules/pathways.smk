@@ -37,9 +37,9 @@ rule pathways:
         "<logs>/<run_name>/pathways.log",
     benchmark:
         "<benchmarks>/<run_name>/pathways.tsv"
+    priority: 1  # others wait for it
     conda:
         "../../envs/plkd.yaml"
-    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=memory_mb,
@@ -74,9 +74,9 @@ rule networks:
         "<logs>/<run_name>/networks.log",
     benchmark:
         "<benchmarks>/<run_name>/networks.tsv"
+    priority: 1  # others wait for it
     conda:
         "../../envs/plkd.yaml"
-    priority: 1  # others wait for it
     threads: 1
     resources:
         mem_mb=1200,
