@@ -109,12 +109,11 @@ def slides() -> ad.AnnData:
     return cells
 
 
-@pytest.fixture(scope="module")
-def model(slides: ad.AnnData) -> plkd.Model:
+def trained(reference: ad.AnnData, batch_key: str | None = None) -> plkd.Model:
     return plkd.train(
-        slides[slides.obs["slide"] != "three"].copy(),
+        reference,
         "region",
-        batch_key="slide",
+        batch_key=batch_key,
         prepare={"n_genes": "all", "min_genes": 1, "min_cells": 1},
         overrides={
             "mask": {"kind": "dense", "n_tokens": 4},
@@ -123,6 +122,11 @@ def model(slides: ad.AnnData) -> plkd.Model:
         },
         progress=False,
     )
+
+
+@pytest.fixture(scope="module")
+def model(slides: ad.AnnData) -> plkd.Model:
+    return trained(slides[slides.obs["slide"] != "three"].copy(), "slide")
 
 
 @pytest.fixture
@@ -174,17 +178,7 @@ def test_a_reference_without_places_says_so(query, caplog, places):
         del reference.obsm["spatial"]
     else:
         reference.obsm["spatial"][3] = places
-    other = plkd.train(
-        reference,
-        "region",
-        prepare={"n_genes": "all", "min_genes": 1, "min_cells": 1},
-        overrides={
-            "mask": {"kind": "dense", "n_tokens": 4},
-            "teacher_training": QUICK,
-            "student_training": QUICK,
-        },
-        progress=False,
-    )
+    other = trained(reference)
     assert other.student.surroundings == Surroundings()
     plkd.annotate(query, other, slide=True, progress=False)
     assert "plkd_slide_label" not in query.obs
