@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,8 @@ def _annotated_file(
     on_slide: OnSlide | None,
 ) -> Iterator[Callable[[PredictedCells], None]]:
     """Begin an annotated copy of all cells; gives what takes them piece by piece, in order."""
-    pieces: list[Annotation] = []
+    columns: list[pd.DataFrame] = []
+    said: list[NDArray[np.float32]] = []  # of all cells, if there are labels on the slide
     needs = 0 if labels_only else _least_size(cells, output)
     with whole_file(output, needs=needs) as temporary:
         if labels_only:
@@ -181,16 +181,23 @@ def _annotated_file(
             def take(piece: PredictedCells) -> None:
                 annotation = annotation_of_piece(piece, key, further=further)
                 added.put(annotation)
-                name = f"{key}_probabilities"
-                kept = {name: annotation.obsm[name]} if further.has_slide else {}
-                pieces.append(replace(annotation, obsm=kept))
+                columns.append(annotation.obs)
+                if further.has_slide:
+                    said.append(np.asarray(annotation.obsm[f"{key}_probabilities"]))
                 check()
 
             yield take
             embedding = added.obsm[f"X_{key}"]
-            added.finish(
-                whole_columns(pieces, further, cells.obs, lambda: embedding[...], on_slide)
+            whole = whole_columns(
+                columns,
+                key,
+                further,
+                cells.obs,
+                lambda: embedding[...],
+                lambda: np.concatenate(said),
+                on_slide,
             )
+            added.finish(whole)
 
 
 def write_annotated(

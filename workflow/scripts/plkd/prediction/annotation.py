@@ -157,12 +157,13 @@ def annotation_of(
     """
     cells = annotation_of_piece(predicted, key_added, obsm, further)
     of_cells = pd.DataFrame(index=cells.rows) if obs is None else obs.iloc[cells.rows]
-    embedding = cells.obsm[f"X_{key_added}"]
     columns = whole_columns(
-        [cells],
+        [cells.obs],
+        key_added,
         further,
         of_cells,
-        lambda: embedding,
+        lambda: cells.obsm[f"X_{key_added}"],
+        lambda: cells.obsm[f"{key_added}_probabilities"],
         None if on_slide is None else on_slide.some(cells.rows),
     )
     return replace(cells, obs=columns)
@@ -213,10 +214,12 @@ def annotation_of_piece(
 
 
 def whole_columns(
-    pieces: Sequence[Annotation],
+    pieces: Sequence[pd.DataFrame],
+    key: str,
     further: FurtherLabels,
     obs: pd.DataFrame,
     embedding: Callable[[], Any],
+    probabilities: Callable[[], Any],
     on_slide: OnSlide | None = None,
 ) -> pd.DataFrame:
     """Join the columns of pieces, and add what can be said of all cells alone.
@@ -224,18 +227,19 @@ def whole_columns(
     Parameters
     ----------
     pieces
-        From :func:`annotation_of_piece`. Their arrays are looked at for labels on the slide alone.
+        :attr:`Annotation.obs` of each, from :func:`annotation_of_piece`.
+    key
+        Start of their names.
     further
         Its groups, and labels on the slide, become columns.
     obs
         Table of the same cells, with the groups.
-    embedding
-        Gives that of the same cells, (cells, width).
+    embedding, probabilities
+        Give those of the same cells, (cells, width) and (cells, labels), where they are needed.
     on_slide
         Where the same cells are.
     """
-    key, tables = pieces[0].key, [piece.obs for piece in pieces]
-    columns = pd.DataFrame({name: _joined([table[name] for table in tables]) for name in tables[0]})
+    columns = pd.DataFrame({name: _joined([piece[name] for piece in pieces]) for name in pieces[0]})
     label, assigned = columns[f"{key}_label"], columns[f"{key}_label_or_unassigned"]
     names = label.cat.categories[np.isin(label.cat.categories, label.unique())]
     columns[f"{key}_label"] = label.cat.set_categories(names)
@@ -251,11 +255,9 @@ def whole_columns(
             lambda: embedding()[labelled],
         )
     if further.has_slide and on_slide is not None:
-        said = np.concatenate([np.asarray(piece.obsm[f"{key}_probabilities"]) for piece in pieces])
-        where = on_slide.some(labelled)
-        added |= further.of_slide(
-            said[labelled], pieces[0].uns["labels"], where.places, where.slides
-        )
+        said, where = np.asarray(probabilities())[labelled], on_slide.some(labelled)
+        all_names = list(pieces[0][f"{key}_label"].cat.categories)
+        added |= further.of_slide(said, all_names, where.places, where.slides)
     for name, values in added.items():
         if values.dtype == object:
             columns[f"{key}_{name}"] = _texts(values, labelled)
