@@ -66,7 +66,7 @@ def measure(
     batch_key = "batch" if "batch" in query.obs else None
     student, cells, batches, truth = as_model_sees(query, model, batch_key=batch_key)
     probabilities, _ = student.predict(cells, batches)
-    distance = student.distance(cells)
+    distance = student.surprise(cells)
     table = predictions_of(student, list(map(str, range(len(truth)))), probabilities, distance)
     seen = np.isin(truth, present)
     unseen = ~seen if left_out is None else truth == left_out

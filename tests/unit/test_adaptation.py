@@ -188,7 +188,9 @@ def test_sets_never_shrink() -> None:
 
 def flagged(network, x) -> float:
     """Share of cells that the score of unknown cells flags, without their doubt."""
-    score = network.novelty.scores(network.distance(x), np.zeros(x.shape[0]))
+    new = network.new_variation is not None
+    doubt = np.zeros(x.shape[0])
+    score = network.novelty.scores(network.surprise(x), doubt, new_directions=new)
     return float((score > network.unknown_above).mean())
 
 

@@ -436,7 +436,7 @@ def test_probabilities_sets_and_provenance_of_a_copy(
     uns = copy.uns["plkd"]
     assert set(uns) == {
         *("version", "model", "labels", "gene_overlap", "unknown_above", "alpha"),
-        *("target_sum", "scale", "seed", "depth", "temperature", "moved_by"),
+        *("target_sum", "scale", "seed", "depth", "temperature", "moved_by", "new_genes"),
     }
     assert list(uns["labels"]) == student.labels
     assert (uns["model"], uns["seed"], uns["target_sum"]) == ("student", 0, 1e4)

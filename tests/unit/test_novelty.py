@@ -82,7 +82,7 @@ def test_equal_values_have_a_share_too() -> None:
 
 def test_distances_are_those_to_the_nearest_remembered_cells(novelty: Novelty) -> None:
     query = logged(make_cells(50, N_GENES, types=5, seed=2))
-    places = query.toarray() @ novelty.components - novelty.centre
+    places = (query.toarray() @ novelty.components - novelty.centre)[:, :8]
     expected = np.sort(cdist(places, novelty.cells), axis=1)[:, novelty.neighbours - 1]
     np.testing.assert_allclose(novelty.distance(query), expected, rtol=1e-4)
     parts = [novelty.distance(query[start : start + 7]) for start in range(0, 50, 7)]
@@ -162,7 +162,7 @@ def test_cells_that_are_all_the_same(value: float) -> None:
         Reference(cells, np.arange(40) % 2, list("abcde"), ["x", "y"]), in_folds(40), np.zeros(40)
     )
     np.testing.assert_allclose(found.distance(cells), 0, atol=1e-5)
-    assert (found.scores(found.distance(cells), np.zeros(40)) <= 0.95).all()
+    assert (found.scores(found.surprise(cells), np.zeros(40)) <= 0.95).all()
 
 
 # ---------------------------------------------------------------------------------------- scores
@@ -170,13 +170,13 @@ def test_cells_that_are_all_the_same(value: float) -> None:
 
 def test_a_score_is_the_share_of_held_out_cells_that_are_less_odd(novelty: Novelty) -> None:
     rng = np.random.default_rng(5)
-    distance, doubt = rng.gamma(4.0, 1.0, 500), rng.gamma(1.0, 0.1, 500)
-    score = novelty.scores(distance, doubt)
+    surprise, doubt = rng.exponential(1.0, 500), rng.gamma(1.0, 0.1, 500)
+    score = novelty.scores(surprise, doubt)
     assert score.dtype == np.float32
     assert ((score >= 0) & (score <= 1)).all()
-    for further, more in ((distance + 0.5, doubt), (distance, doubt + 0.2)):
+    for further, more in ((surprise + 0.5, doubt), (surprise, doubt + 0.2)):
         assert (novelty.scores(further, more) >= score).all()
-    far = novelty.is_far(np.array([1e3, 0.0]), np.array([0.0, 1e3]))
+    far = novelty.is_far(np.array([20.0, 0.0]), np.array([0.0, 1e3]))
     assert list(far) == [True, False]
 
 
@@ -187,7 +187,7 @@ def test_cells_like_the_reference_are_flagged_at_the_nominal_share() -> None:
     novelty = fit_novelty(reference, in_folds(1500), rng.gamma(1.0, 0.1, 1500))
     cells = make_cells(3000, N_GENES, types=6, seed=9)
     known = cells.obs["cell_type"].isin(TYPES).to_numpy()
-    score = novelty.scores(novelty.distance(logged(cells)), rng.gamma(1.0, 0.1, 3000))
+    score = novelty.scores(novelty.surprise(logged(cells)), rng.gamma(1.0, 0.1, 3000))
     assert (score[known] > 0.95).mean() == pytest.approx(0.05, abs=0.02)
     assert (score[~known] > 0.95).mean() > 0.8
     assert roc_auc_score(~known, score) > 0.95
@@ -203,12 +203,12 @@ def test_a_student_finds_unknown_cells_and_says_why() -> None:
     query = logged(make_cells(300, N_GENES, types=6, seed=4))
     probabilities, _ = student.predict(query)
     names = [str(i) for i in range(300)]
-    table = predictions_of(student, names, probabilities, student.distance(query))
+    table = predictions_of(student, names, probabilities, student.surprise(query))
     score, reason = table["unknown_score"].to_numpy(), table["reason"].to_numpy()
     np.testing.assert_array_equal(table["unknown"], score > 1 - student.calibration.alpha)
     assert set(reason) == {"", FAR, BETWEEN}
     np.testing.assert_array_equal(table["unknown"], reason != "")
-    far = student.novelty.is_far(student.distance(query), table["entropy"])
+    far = student.novelty.is_far(student.surprise(query), table["entropy"])
     np.testing.assert_array_equal(reason[table["unknown"]] == FAR, far[table["unknown"]])
 
 
@@ -252,6 +252,7 @@ def test_types_that_the_sorted_blood_cells_lack_are_found_in_pbmc_3k(real_data: 
     "wrong",
     [
         {"centre": np.zeros(3, np.float32)},
+        {"spread": np.zeros(3, np.float32)},
         {"cells": np.zeros((5, 3), np.float32)},
         {"neighbours": 0},
         {"neighbours": 401},

@@ -150,7 +150,7 @@ def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
         student,
         [str(row) for row in range(len(probabilities))],
         probabilities,
-        student.distance(cells),
+        student.surprise(cells),
     )
     sets = prediction_sets(table).to_pylist()
     inside = {

@@ -30,6 +30,7 @@ from scipy.special import log_softmax
 
 from plkd.model.alignment import ONE_BATCH, Offsets, find_offsets, probabilities_of
 from plkd.model.background import Background
+from plkd.model.new_variation import NewVariation, find_new_variation
 from plkd.model.trained_network import TrainedNetwork
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
@@ -62,6 +63,8 @@ class Adaptation:
         Below which that of the prediction sets must not be.
     offsets
         By how much the cells of its batches are moved; None: they are not.
+    new_variation
+        In which directions its cells vary and the reference does not; None: in none.
     """
 
     depth: float = 1.0
@@ -69,6 +72,7 @@ class Adaptation:
     distance: float = 1.0
     conformal_threshold: float = 0.0
     offsets: Offsets | None = None
+    new_variation: NewVariation | None = None
 
     def of(self, network: TrainedNetwork) -> TrainedNetwork:
         """The network, its confidence lowered, its sets larger, its limit of the unknown out."""
@@ -81,20 +85,34 @@ class Adaptation:
             temperature=temperature,
             conformal_threshold=max(calibration.conformal_threshold, self.conformal_threshold),
         )
-        return replace(network, calibration=calibration, novelty=novelty, offsets=self.offsets)
+        return replace(
+            network,
+            calibration=calibration,
+            novelty=novelty,
+            offsets=self.offsets,
+            new_variation=self.new_variation,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; :meth:`from_dict` reads it."""
-        moved = None if self.offsets is None else self.offsets.to_dict()
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {
-            "offsets": moved
-        }
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in _WITH_ARRAYS:
+            plain[name] = None if plain[name] is None else plain[name].to_dict()
+        return plain
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Adaptation:
         """Rebuild from what :meth:`to_dict` gave."""
-        moved = content["offsets"]
-        return cls(**{**content, "offsets": None if moved is None else Offsets.from_dict(moved)})
+        found = dict(content)
+        for name, kind in _WITH_ARRAYS.items():
+            found[name] = None if found[name] is None else kind.from_dict(found[name])
+        return cls(**found)
+
+
+_WITH_ARRAYS: dict[str, type[Offsets] | type[NewVariation]] = {
+    "offsets": Offsets,
+    "new_variation": NewVariation,
+}
 
 
 def rows_to_look_at(network: TrainedNetwork, batches: NDArray[np.str_]) -> NDArray[np.intp]:
@@ -147,8 +165,24 @@ def adapt(
     found = replace(_worse(network, cells, measured, batches), offsets=offsets)
     if not cells.shape[0]:
         return found
+    found = replace(found, new_variation=_new_variation(found.of(network), cells))
     said = found.of(network).predict(cells, batches)[0]
     return replace(found, conformal_threshold=_threshold(said, network.calibration.alpha))
+
+
+def _new_variation(network: TrainedNetwork, cells: sparse.csr_matrix) -> NewVariation | None:
+    """In which directions the query varies and the reference does not."""
+    novelty, background = network.novelty, network.background
+    if novelty is None or background is None or not network.settings.background_cells:
+        return None
+    found = find_new_variation(novelty, background.cells, cells)
+    if found is not None:
+        logger.info(
+            "the query's cells vary in ways that the reference's do not, in %s above all: cells "
+            "and groups of cells that lie out there count as odd",
+            listed(replace(network, new_variation=found).new_genes),
+        )
+    return found
 
 
 def _offsets(

@@ -60,19 +60,11 @@ class Background:
             Seed of the choice.
         """
         n_labels = len(reference.labels)
-        sizes = np.bincount(reference.codes, minlength=n_labels)
         means = label_means(reference.cells, reference.codes, n_labels)[0].astype(np.float32)
         imputer = Imputer.fit(reference, seed)
         if n_cells == 0:
             return cls(sparse.csr_matrix(means), np.arange(n_labels), means, imputer)
-        rng = np.random.default_rng([seed, 6])
-        quotas = _even_quotas(sizes, max(n_cells, n_labels))
-        order = rng.permutation(len(reference.codes))
-        chosen = np.sort(
-            np.concatenate(
-                [order[reference.codes[order] == i][:quota] for i, quota in enumerate(quotas)]
-            )
-        )
+        chosen = reference.evenly(max(n_cells, n_labels), seed)
         return cls(
             sparse.csr_matrix(reference.cells[chosen]),
             reference.codes[chosen].copy(),
@@ -90,16 +82,3 @@ class Background:
     def mean(self) -> np.ndarray:
         """Weighted mean expression of the cells, float64 array of shape (genes,)."""
         return np.asarray(self.weights @ self.cells).ravel()
-
-
-def _even_quotas(sizes: np.ndarray, total: int) -> np.ndarray:
-    """Cells to take of groups of these sizes, as even as the sizes allow; they sum to `total`."""
-    quotas = np.zeros(len(sizes), dtype=int)
-    total = min(total, int(sizes.sum()))
-    while quotas.sum() < total:
-        open_groups = np.flatnonzero(quotas < sizes)
-        left = total - int(quotas.sum())
-        each = max(left // len(open_groups), 1)
-        taken = open_groups[:left] if left < len(open_groups) else open_groups
-        quotas[taken] = np.minimum(quotas[taken] + each, sizes[taken])
-    return quotas

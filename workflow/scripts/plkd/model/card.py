@@ -123,7 +123,8 @@ def _confidence(model: Model) -> Iterator[str]:
     else:
         yield (
             f"- Unknown is a cell that lies further from {len(network.novelty.cells):,} remembered "
-            "reference cells, and is more in doubt, than all but that share of "
+            "reference cells, or out along what varies in the query alone, and is more in doubt, "
+            "than all but that share of "
             f"{len(network.novelty.surprises):,} held-out ones (score above "
             f"{network.unknown_above:.2f})."
         )

@@ -22,6 +22,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from scipy.spatial import KDTree
 from scipy.special import entr
 
+from plkd.model.directions import new_directions
 from plkd.model.reference import Reference
 
 FAR = "far from every reference cell"
@@ -29,10 +30,12 @@ BETWEEN = "between labels"
 """Why a cell is unknown."""
 
 _COMPONENTS = 8  # more of them hold batches and noise rather than types
+_ALL_COMPONENTS = 20  # beyond which what a query does is new
 _NEIGHBOURS = 6  # two thirds of them, 4, where one of three folds is held out
 _CELLS = 10_000  # remembered; a query of a million is then compared with them in half a minute
 _LEAF = 20  # of the tree, where a query is fastest
 _LEAST_HELD_OUT = 20  # of fewer cells no share of 5 % can be told
+_OTHER_STUDY = 1.75  # so much odder cells of another study are to a reference of one batch
 _OF_DOUBT = 0.25  # distance leads: a Student is often sure of a type that it does not know
 _LEAST_SPREAD = (
     0.3  # of a gene within labels, in log-normalised units: rare genes do not count more
@@ -46,9 +49,10 @@ class Novelty:
     Attributes
     ----------
     components
-        From log-normalised genes to the space where neighbours are sought, float32 (genes, width).
+        From log-normalised genes to principal components, those that explain most first, float32
+        (genes, components); neighbours are sought in the first `width` of them.
     centre
-        What is subtracted there, float32 (width,).
+        What is subtracted there, float32 (components,).
     cells
         Remembered cells of the reference in this space, float32 (remembered cells, width).
     neighbours
@@ -59,6 +63,12 @@ class Novelty:
     of_one_batch
         Whether they were held out from cells of their own batch, so that they do not tell how far
         out another batch lies.
+    spread
+        Of every gene within labels, in units of which it counts, float32 (genes,); None in models
+        that were made before new directions were sought (:mod:`plkd.model.new_variation`).
+    stretch
+        By how much further out than cells that were there others of the same sample lie along
+        directions that they seem to have of their own, at least 1.
     """
 
     components: NDArray[np.float32]
@@ -69,19 +79,33 @@ class Novelty:
     doubts: NDArray[np.float32]
     surprises: NDArray[np.float32]
     of_one_batch: bool = False
+    spread: NDArray[np.float32] | None = None
+    stretch: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
-        n_genes, width = self.components.shape
-        if not n_genes or self.centre.shape != (width,) or self.cells.shape[1:] != (width,):
+        n_genes, n_components = self.components.shape
+        if (
+            not n_genes
+            or self.centre.shape != (n_components,)
+            or self.cells.ndim != 2
+            or self.cells.shape[1] > n_components
+        ):
             raise ValueError(
                 f"components {self.components.shape}, centre {self.centre.shape}, cells "
                 f"{self.cells.shape}"
             )
+        if self.spread is not None and self.spread.shape != (n_genes,):
+            raise ValueError(f"components {self.components.shape}, spread {self.spread.shape}")
         if not 1 <= self.neighbours <= len(self.cells):
             raise ValueError(f"neighbour {self.neighbours} of {len(self.cells)} cells")
         if not len(self.distances) == len(self.doubts) == len(self.surprises) >= 1:
             raise ValueError("as many distances as doubts and surprises are needed")
+
+    def place(self, cells: sparse.csr_matrix) -> NDArray[np.float32]:
+        """Where cells (cells, genes) lie in the space where neighbours are sought."""
+        width = self.cells.shape[1]
+        return _placed(cells, self.components[:, :width], self.centre[:width])
 
     def distance(
         self, cells: sparse.csr_matrix, *, remembered: bool = False
@@ -91,17 +115,33 @@ class Novelty:
         With `remembered` they are some of these, and do not count as their own neighbours.
         """
         neighbours = min(self.neighbours + remembered, len(self.cells))
-        return _distance(self._tree, _placed(cells, self.components, self.centre), neighbours)
+        return _distance(self._tree, self.place(cells), neighbours)
+
+    def surprise(self, cells: sparse.csr_matrix) -> NDArray[np.float32]:
+        """How odd the expression of cells (cells, genes) is by their distance, (cells,).
+
+        Minus the logarithm of the share of held-out cells that lie as far out.
+        """
+        return self.surprise_at(self.place(cells)).astype(np.float32)
+
+    def surprise_at(self, places: NDArray[np.float32]) -> NDArray[np.float64]:
+        """As :meth:`surprise`, of cells that lie there, (cells, width)."""
+        return surprise_of(self.distances, _distance(self._tree, places, self.neighbours))
 
     def scores(
-        self, distance: NDArray[np.floating], doubt: NDArray[np.floating]
+        self,
+        surprise: NDArray[np.floating],
+        doubt: NDArray[np.floating],
+        *,
+        new_directions: bool = False,
     ) -> NDArray[np.float32]:
         """Share of the reference's held-out cells that are less odd than each cell.
 
         Parameters
         ----------
-        distance
-            From :meth:`distance`, (cells,).
+        surprise
+            How odd the expression of the cells is, (cells,): from :meth:`surprise` or, with
+            `new_directions`, from :meth:`plkd.model.new_variation.NewVariation.surprise`.
         doubt
             Entropy of the Student's probabilities, (cells,).
 
@@ -110,14 +150,18 @@ class Novelty:
         float32 array of shape (cells,)
             From 0 to 1; of cells like the reference's a share alpha is above 1 - alpha.
         """
-        surprise = _surprise(share_above(self.distances, distance), share_above(self.doubts, doubt))
-        return (1.0 - share_above(self.surprises, surprise)).astype(np.float32)
+        both = surprise + _OF_DOUBT * surprise_of(self.doubts, doubt)
+        if not new_directions:
+            return (1.0 - share_above(self.surprises, both)).astype(np.float32)
+        if self.of_one_batch:
+            both = both / _OTHER_STUDY
+        return (1.0 - _share_above_with_another(self.surprises, both)).astype(np.float32)
 
     def is_far(
-        self, distance: NDArray[np.floating], doubt: NDArray[np.floating]
+        self, surprise: NDArray[np.floating], doubt: NDArray[np.floating]
     ) -> NDArray[np.bool_]:
-        """Whether distance rather than doubt makes each cell odd, (cells,)."""
-        return share_above(self.distances, distance) <= share_above(self.doubts, doubt)
+        """Whether expression rather than doubt makes each cell odd, (cells,)."""
+        return np.asarray(surprise) >= surprise_of(self.doubts, doubt)
 
     @cached_property
     def _tree(self) -> KDTree:
@@ -162,7 +206,7 @@ def fit_novelty(
     for fit, held_out in folds:
         # also the components are those of the others: cells lie further out on their own
         others = reference.take(fit[remembered[fit]])
-        components, centre = _components(others)
+        components, centre = _components(others, _spread_within(others) + _LEAST_SPREAD)
         tree = KDTree(_placed(others.cells, components, centre))
         # among fewer cells the nearest are further away: as many fewer of them are looked at
         nearest = max(neighbours * len(others.codes) / int(remembered.sum()), 1.0)
@@ -170,21 +214,52 @@ def fit_novelty(
         distance[held_out] = _distance(tree, places, nearest)
     judged = np.isfinite(doubt) & np.isfinite(distance)
     distances, doubts = np.sort(distance[judged]), np.sort(doubt[judged].astype(np.float32))
-    surprises = _surprise(
-        share_above(distances, distance[judged]), share_above(doubts, doubt[judged])
-    )
+    surprises = surprise_of(distances, distance[judged])
+    surprises += _OF_DOUBT * surprise_of(doubts, doubt[judged])
     whole = reference.take(np.flatnonzero(remembered))
-    components, centre = _components(whole)
+    spread = _spread_within(whole) + _LEAST_SPREAD
+    components, centre = _components(whole, spread, _ALL_COMPONENTS)
+    places = _placed(whole.cells, components[:, :_COMPONENTS], centre[:_COMPONENTS])
     return Novelty(
         components,
         centre,
-        _placed(whole.cells, components, centre),
+        places,
         neighbours,
         distances,
         doubts,
         np.sort(surprises.astype(np.float32)),
         of_one_batch,
+        spread.astype(np.float32),
+        _stretch(whole, seed),
     )
+
+
+def _stretch(reference: Reference, seed: int) -> float:
+    """How far out cells are that are new to others of their sample, beside these; at least 1.
+
+    Whatever the batches: what sets these apart is measured on the query itself.
+    """
+    part = np.random.default_rng([seed, 12]).permutation(len(reference.codes)) % _PARTS
+    found = []
+    for i in range(_PARTS):
+        others, held_out = reference.take(part != i), reference.cells[part == i]
+        if not held_out.shape[0] or len(others.codes) < 2:
+            continue
+        spread = _spread_within(others) + _LEAST_SPREAD
+        components, _ = _components(others, spread, _ALL_COMPONENTS)
+        known = others.cells[others.evenly(_KNOWN, seed)]
+        axes = new_directions(components, spread, known, held_out[:_HELD_OUT], seed)
+        if axes.shape[1]:
+            origin = (known @ axes).mean(axis=0)
+            far = (np.linalg.norm(cells @ axes - origin, axis=1) for cells in (held_out, known))
+            ours, theirs = (float(np.quantile(lengths, 0.95)) for lengths in far)
+            found.append(ours / max(theirs, _LEAST_LENGTH))
+    return max(float(np.mean(found)), 1.0) if found else 1.0
+
+
+_PARTS = 3
+_LEAST_LENGTH = 1e-6
+_KNOWN, _HELD_OUT = 100, 2000  # as many as a model keeps, and looks at of a query
 
 
 def entropy(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -222,9 +297,26 @@ def share_above(
 _LEAST_SHARE = 1e-300  # its logarithm is finite
 
 
-def _surprise(far: NDArray[np.floating], doubtful: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Distance and doubt together, from the shares of the reference that are as odd (Fisher)."""
-    return -np.log(far) - _OF_DOUBT * np.log(doubtful)
+def surprise_of(
+    reference: NDArray[np.floating], values: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Minus the logarithm of :func:`share_above`, (values,); several are added up (Fisher)."""
+    return -np.log(share_above(reference, values))
+
+
+def _share_above_with_another(
+    surprises: NDArray[np.floating], values: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Share of ascending surprises that are as large as each value once another is added to them.
+
+    The other is that of a cell like any other, independent of the first: minus the logarithm of a
+    share between 0 and 1, so that a share exp(-x) of them is above x.
+    """
+    known = surprises.astype(np.float64)
+    place = np.searchsorted(known, values, side="left")
+    sums = np.concatenate([[-np.inf], np.logaddexp.accumulate(known)])[place]
+    share = len(known) - place + np.exp(sums - np.asarray(values, dtype=np.float64))
+    return np.maximum(share / len(known), _LEAST_SHARE)
 
 
 def _placed(
@@ -241,15 +333,16 @@ def _distance(tree: KDTree, places: NDArray[np.float32], neighbours: float) -> N
     return (found[:, 0] + (neighbours - ranks[0]) * (found[:, 1] - found[:, 0])).astype(np.float32)
 
 
-def _components(reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _components(
+    reference: Reference, spread: NDArray[np.float64], n_components: int = _COMPONENTS
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Principal components of the genes in units of their spread within labels, and the centre.
 
-    A cell counts by the root of its label's size less, so that rare labels have their say in where
-    the components point. The cells stay sparse.
+    Those that explain most come first. A cell counts by the root of its label's size less, so that
+    rare labels have their say in where the components point. The cells stay sparse.
     """
     cells, codes = reference.cells[:], reference.codes
     n_cells, n_genes = cells.shape
-    spread = _spread_within(reference) + _LEAST_SPREAD
     weight = np.bincount(codes)[codes] ** -0.5
     weight /= weight.sum()
     mean = np.asarray(weight @ cells).ravel() / spread
@@ -264,9 +357,10 @@ def _components(reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.f
         rmatvec=lambda v: scaled.T @ (root * v.ravel()) - mean * (root @ v.ravel()),
         dtype=np.float64,
     )
-    width = max(min(_COMPONENTS, n_cells - 1, n_genes - 1), 1)
+    width = max(min(n_components, n_cells - 1, n_genes - 1), 1)
     start = np.random.default_rng(0).standard_normal(min(n_cells, n_genes))
     _, _, axes = svds(centred, k=width, v0=start)
+    axes = axes[::-1]
     components = (axes.T / spread[:, None]).astype(np.float32)
     return components, (mean @ axes.T).astype(np.float32)
 

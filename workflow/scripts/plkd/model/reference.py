@@ -107,6 +107,16 @@ class Reference:
         place = np.arange(n_all) - np.searchsorted(self.codes[order], self.codes[order])
         return np.union1d(evenly, order[place < _FEW])
 
+    def evenly(self, n_cells: int, seed: int) -> np.ndarray:
+        """Ascending rows of `n_cells` cells, drawn by chance, of every label as many as of others.
+
+        Labels with fewer cells than their share give all they have, and the others more.
+        """
+        order = np.random.default_rng([seed, 6]).permutation(len(self.codes))
+        quotas = _even_quotas(np.bincount(self.codes, minlength=len(self.labels)), n_cells)
+        chosen = [order[self.codes[order] == i][:quota] for i, quota in enumerate(quotas)]
+        return np.sort(np.concatenate(chosen))
+
     def with_label_noise(self, share: float, seed: int) -> Reference:
         """The same cells, a share of them (rounded) with another label, each as likely as the next.
 
@@ -156,3 +166,16 @@ def split_validation(
     validation = np.sort(np.concatenate(held_out))
     training = np.setdiff1d(np.arange(len(codes)), validation)
     return training, validation
+
+
+def _even_quotas(sizes: np.ndarray, total: int) -> np.ndarray:
+    """Cells to take of groups of these sizes, as even as the sizes allow; they sum to `total`."""
+    quotas = np.zeros(len(sizes), dtype=int)
+    total = min(total, int(sizes.sum()))
+    while quotas.sum() < total:
+        open_groups = np.flatnonzero(quotas < sizes)
+        left = total - int(quotas.sum())
+        each = max(left // len(open_groups), 1)
+        taken = open_groups[:left] if left < len(open_groups) else open_groups
+        quotas[taken] = np.minimum(quotas[taken] + each, sizes[taken])
+    return quotas

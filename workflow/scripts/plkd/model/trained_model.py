@@ -311,6 +311,7 @@ def _export_novelty(novelty: Novelty) -> dict[str, Tensor]:
     arrays = {
         field.name: np.ascontiguousarray(getattr(novelty, field.name))
         for field in dataclasses.fields(novelty)
+        if getattr(novelty, field.name) is not None
     }
     return {
         _NOVELTY + name: torch.from_numpy(np.atleast_1d(array)) for name, array in arrays.items()
@@ -327,6 +328,7 @@ def _take_novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty | None:
         return None
     arrays["neighbours"] = int(arrays["neighbours"].item())
     arrays["of_one_batch"] = bool(arrays["of_one_batch"].item())
+    arrays["stretch"] = float(arrays["stretch"].item()) if "stretch" in arrays else 1.0
     novelty = Novelty(**arrays)
     if len(novelty.components) != n_genes:
         raise ValueError(f"components of {len(novelty.components)} genes")

@@ -19,6 +19,7 @@ from plkd.io.normalisation import TARGET_SUM
 from plkd.model.alignment import Offsets
 from plkd.model.background import Background
 from plkd.model.calibration import Calibration
+from plkd.model.new_variation import NewVariation
 from plkd.model.novelty import Novelty
 from plkd.model.slide import ALONE, Surroundings
 from plkd.model.student import Student
@@ -81,6 +82,9 @@ class TrainedNetwork:
         By how much they are, of the batches of a query; None: nothing was looked at yet.
     surroundings
         How the cells around a cell on its slide have a say in its label, if they are asked.
+    new_variation
+        In which directions the cells of a query vary and the reference does not; None: in none, or
+        nothing was looked at yet.
     """
 
     network: Teacher | Student
@@ -95,6 +99,7 @@ class TrainedNetwork:
     largest_offset: float = 0.0
     offsets: Offsets | None = None
     surroundings: Surroundings = ALONE
+    new_variation: NewVariation | None = None
 
     def __post_init__(self) -> None:
         """Whoever uses the network, it predicts: without dropout. Refuse what cannot be."""
@@ -113,6 +118,15 @@ class TrainedNetwork:
         if self.novelty is None:
             return 1.0 - self.calibration.unknown_threshold
         return 1.0 - self.calibration.alpha
+
+    @property
+    def new_genes(self) -> list[str]:
+        """Genes in which a query varies and the reference does not; those that vary most first."""
+        return (
+            []
+            if self.new_variation is None
+            else [self.genes[i] for i in self.new_variation.leading]
+        )
 
     @property
     def device(self) -> torch.device:
@@ -150,9 +164,13 @@ class TrainedNetwork:
         """
         return cells if self.background is None else self.background.imputer.fill(cells, measured)
 
-    def distance(self, cells: sparse.csr_matrix) -> NDArray[np.float32] | None:
-        """How far cells (cells, genes) are from the reference, (cells,); None without novelty."""
-        return None if self.novelty is None else self.novelty.distance(cells)
+    def surprise(self, cells: sparse.csr_matrix) -> NDArray[np.float32] | None:
+        """How odd the expression of cells (cells, genes) is, (cells,); None without novelty."""
+        if self.novelty is None:
+            return None
+        if self.new_variation is None:
+            return self.novelty.surprise(cells)
+        return self.new_variation.surprise(self.novelty, cells)
 
     def predict(
         self,

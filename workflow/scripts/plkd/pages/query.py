@@ -133,7 +133,7 @@ def page_content(
     labels = model.labels
     codes = pd.Index(labels).get_indexer(pd.Index(table["label"]))
     reasons = _explanations(query, model, seed, progress)
-    genes = _genes_to_show(reasons, table)
+    genes = _genes_to_show(reasons, table, query.network.new_genes)
     detected, expression = _read_cells(query, pd.Index(model.genes).get_indexer(pd.Index(genes)))
     highest = expression.max(axis=0, initial=0)
     expected = _expected_depth(model, codes, query.cells.measured)
@@ -144,6 +144,7 @@ def page_content(
         "left_out": dict(query.left_out),
         "model": _about_model(model),
         "gene_overlap": query.gene_overlap,
+        "new_genes": query.network.new_genes,
         "overall": _about_cells(table, detected, expected, slice(None)),
         "labels": _about_labels(query, model, codes, reasons),
         "batches": _about_batches(query, detected, expected, codes, labels),
@@ -198,13 +199,15 @@ def _key_genes(found: Explanation) -> pd.DataFrame:
     return genes[(genes["against_runner_up"] > 0) & (genes["expression"] > 0)].head(KEY_GENES)
 
 
-def _genes_to_show(reasons: Mapping[str, Explanation], table: pd.DataFrame) -> list[str]:
-    """Key genes of all labels, the first of each label before the second of any."""
+def _genes_to_show(
+    reasons: Mapping[str, Explanation], table: pd.DataFrame, new_genes: list[str]
+) -> list[str]:
+    """Those that are new, and key genes of all labels: the first of each before any second."""
     ordered = table["label"].value_counts().index
     lists = [_key_genes(reasons[name])["gene"].tolist() for name in ordered if name in reasons]
     ranks = range(max(map(len, lists), default=0))
     turns = (names[rank] for rank in ranks for names in lists if rank < len(names))
-    return list(dict.fromkeys(turns))[:MOST_GENES]
+    return list(dict.fromkeys([*new_genes, *turns]))[:MOST_GENES]
 
 
 def _read_cells(

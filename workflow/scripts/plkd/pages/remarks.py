@@ -91,6 +91,13 @@ def _on_resemblance(facts: Facts) -> Iterator[Remark]:
             "does not have, or the cells may differ by how they were measured. Untick the box "
             "beside the map to see their nearest labels.",
         )
+    if facts["new_genes"]:
+        yield Remark(
+            "note",
+            "The cells of the query vary in ways that those of the reference do not, in "
+            f"{listed(facts['new_genes'])} above all. Where these genes are expressed the "
+            "reference may lack a cell type, or a state; the map can show them.",
+        )
     if overall["oddness"] > ODD:
         yield Remark(
             "warning",

@@ -415,7 +415,8 @@ def about_labels(
     dict
         `version`, `model` (student or teacher), `labels` in the order of the probabilities,
         `gene_overlap`, `depth`, `moved_by` (how far batches were moved onto the reference, the
-        mean of their offsets' lengths), `temperature` (by which logits were divided),
+        mean of their offsets' lengths), `new_genes` (in which its cells vary as the reference's do
+        not), `temperature` (by which logits were divided),
         `unknown_above` (the score of flagged cells; 1 if none can be), `alpha`, `target_sum` (of
         the normalisation before log1p), `scale`, and the provenance.
     """
@@ -426,6 +427,7 @@ def about_labels(
         "gene_overlap": float(gene_overlap),
         "depth": float(depth),
         "moved_by": 0.0 if model.offsets is None else model.offsets.mean_length,
+        "new_genes": np.array(model.new_genes, dtype=object),
         "temperature": model.calibration.temperature,
         "unknown_above": model.unknown_above,
         "alpha": model.calibration.alpha,
@@ -465,7 +467,7 @@ def predictions_of(
     model: TrainedNetwork,
     cell_ids: Sequence[str] | pd.Index,
     probabilities: NDArray[np.float32],
-    distance: NDArray[np.float32] | None,
+    surprise: NDArray[np.float32] | None,
 ) -> pd.DataFrame:
     """Prediction table of what a network says of cells.
 
@@ -477,14 +479,14 @@ def predictions_of(
         Unique names.
     probabilities
         From :meth:`TrainedNetwork.predict`, (cells, labels).
-    distance
-        From :meth:`TrainedNetwork.distance`, (cells,), or None.
+    surprise
+        From :meth:`TrainedNetwork.surprise`, (cells,), or None.
     """
     unknown = None
-    if model.novelty is not None and distance is not None:
-        doubt = entropy(probabilities)
-        score = model.novelty.scores(distance, doubt)
-        why = np.where(model.novelty.is_far(distance, doubt), FAR, BETWEEN)
+    if model.novelty is not None and surprise is not None:
+        doubt, new = entropy(probabilities), model.new_variation is not None
+        score = model.novelty.scores(surprise, doubt, new_directions=new)
+        why = np.where(model.novelty.is_far(surprise, doubt), FAR, BETWEEN)
         unknown = UnknownCells(score, np.where(score > model.unknown_above, why, ""))
     return prediction_table(
         cell_ids,
@@ -498,17 +500,17 @@ def predictions_of(
 
 @dataclass(frozen=True)
 class _Said:
-    """Probabilities, embedding, and distance (None if the network knows none) of some cells."""
+    """Probabilities, embedding, and surprise (None if the network knows none) of some cells."""
 
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32]
-    distance: NDArray[np.float32] | None
+    surprise: NDArray[np.float32] | None
 
     @classmethod
     def of(
         cls, model: TrainedNetwork, cells: sparse.csr_matrix, batches: NDArray[np.str_]
     ) -> _Said:
-        return cls(*model.predict(cells, batches), model.distance(cells))
+        return cls(*model.predict(cells, batches), model.surprise(cells))
 
     @classmethod
     def of_rows(
@@ -529,21 +531,21 @@ class _Said:
         """Of so many cells at once; the pieces need not all be there at one time."""
         nothing = sparse.csr_matrix((0, len(model.genes)), dtype=np.float32)
         like = cls.of(model, nothing, np.empty(0, dtype=str))
-        distance = None if like.distance is None else _with_rows(like.distance, n_cells)
+        surprise = None if like.surprise is None else _with_rows(like.surprise, n_cells)
         whole = cls(
-            _with_rows(like.probabilities, n_cells), _with_rows(like.embedding, n_cells), distance
+            _with_rows(like.probabilities, n_cells), _with_rows(like.embedding, n_cells), surprise
         )
         start = 0
         for said in pieces:
             rows = slice(start, start + len(said.embedding))
             whole.probabilities[rows], whole.embedding[rows] = said.probabilities, said.embedding
-            if distance is not None:
-                distance[rows] = said.distance
+            if surprise is not None:
+                surprise[rows] = said.surprise
             start = rows.stop
         return whole
 
     def table(self, model: TrainedNetwork, cell_ids: Sequence[str] | pd.Index) -> pd.DataFrame:
-        return predictions_of(model, cell_ids, self.probabilities, self.distance)
+        return predictions_of(model, cell_ids, self.probabilities, self.surprise)
 
 
 _BLOCK = 2048
