@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from plkd.model.adaptation import SAMPLE, Adaptation, adapt, rows_to_look_at
+from plkd.model.background import Background
 from plkd.model.imputation import Imputer
 from plkd.model.reference import Reference
 from simulated import make_cells
@@ -236,3 +237,16 @@ def test_shallow_cells_are_not_unknown_for_being_shallow() -> None:
     found = adapt(network, x, ALL)
     assert flagged(network, x) > 0.3
     assert flagged(found.of(network), x) < 0.15
+
+
+def test_genes_are_filled_in_as_other_cells_have_them() -> None:
+    """Those that are kept show what it is worth, so it was not learnt from them."""
+    reference = reference_of(correlated_cells())
+    background = Background.sample(reference, 40, seed=0)
+    others = np.setdiff1d(np.arange(N_CELLS), reference.evenly(40, 0))
+    expected = Imputer.fit(reference.take(others), seed=0)
+    np.testing.assert_array_equal(background.imputer.mean, expected.mean)
+    # of few cells all are needed
+    few = reference.take(np.arange(60))
+    whole = Imputer.fit(few, seed=0)
+    np.testing.assert_array_equal(Background.sample(few, 40, seed=0).imputer.mean, whole.mean)

@@ -61,15 +61,16 @@ class Background:
         """
         n_labels = len(reference.labels)
         means = label_means(reference.cells, reference.codes, n_labels)[0].astype(np.float32)
-        imputer = Imputer.fit(reference, seed)
         if n_cells == 0:
+            imputer = Imputer.fit(reference, seed)
             return cls(sparse.csr_matrix(means), np.arange(n_labels), means, imputer)
         chosen = reference.evenly(max(n_cells, n_labels), seed)
         return cls(
             sparse.csr_matrix(reference.cells[chosen]),
             reference.codes[chosen].copy(),
             means,
-            imputer,
+            # these cells show later what filling in genes is worth for others
+            Imputer.fit(reference, seed, without=chosen),
         )
 
     @property

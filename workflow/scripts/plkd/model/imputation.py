@@ -54,11 +54,25 @@ class Imputer:
             raise ValueError(f"noise {self.noise}, least spread {self.spread.min()}")
 
     @classmethod
-    def fit(cls, reference: Reference, seed: int) -> Imputer:
-        """Learn from some cells of a reference; `seed` is that of their choice."""
+    def fit(
+        cls, reference: Reference, seed: int, without: NDArray[np.intp] | None = None
+    ) -> Imputer:
+        """Learn from some cells of a reference.
+
+        Parameters
+        ----------
+        reference
+            Labelled cells.
+        seed
+            Seed of the choice of cells.
+        without
+            Rows that are left out, unless hardly any others would be left.
+        """
         from sklearn.decomposition import PCA
 
-        cells = reference.cells[reference.some(_CELLS, seed)]
+        rows = reference.some(_CELLS, seed)
+        others = rows if without is None else np.setdiff1d(rows, without)
+        cells = reference.cells[others if len(others) > len(rows) / 2 else rows]
         mean = np.asarray(cells.mean(axis=0), dtype=np.float64).ravel()
         squares = np.asarray(cells.multiply(cells).mean(axis=0), dtype=np.float64).ravel()
         spread = np.sqrt(np.maximum(squares - mean**2, 0.0)) + _LEAST_SPREAD
