@@ -14,7 +14,8 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,36 +79,47 @@ def scores(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def measure(point: Mapping[str, Any], seed: int, preset: str, folder: Path) -> list[dict[str, Any]]:
-    """Scores of all methods on one draw; all see the same genes, on the same scale."""
+    """Scores of all methods on one draw."""
     reference, query, programmes = simulated(point, seed)
     write_gmt(programmes, folder / "sets.gmt")
-    begin = time.process_time()
-    model = plkd.train(
+    return beside_simple(
         reference,
+        query,
         "label",
-        batch_key="batch",
+        seed=seed,
         gene_sets=folder / "sets.gmt",
-        query=query,
         # as for a query that comes later: it may lack some of the genes
         prepare={"gene_universe": "reference"},
         preset=preset,
-        seed=seed,
-        progress=False,
+    )
+
+
+def beside_simple(
+    reference: ad.AnnData, query: ad.AnnData, labels_key: str, **options: Any
+) -> list[dict[str, Any]]:
+    """Scores of the Student and of the simple methods; all see the same genes on the same scale.
+
+    Scored are the cells whose label the reference has. `options` are those of `plkd.train`.
+    """
+    begin = time.process_time()
+    model = plkd.train(
+        reference, labels_key, batch_key="batch", query=query, progress=False, **options
     )
     seconds = time.process_time() - begin
     sides = {}
     for role, cells in (("reference", reference), ("query", query)):
-        network, X, batches, kept = as_model_sees(cells, model, "label", "batch")
+        network, X, batches, kept = as_model_sees(cells, model, labels_key, "batch")
         genes = pd.DataFrame(index=network.genes)
-        sides[role] = ad.AnnData(X, obs=pd.DataFrame({"label": kept}), var=genes)
+        known = np.isin(kept, network.labels)
+        sides[role] = ad.AnnData(X[known], obs=pd.DataFrame({"label": kept[known]}), var=genes)
     truth = sides["query"].obs["label"].to_numpy()
-    probabilities, _ = network.predict(sides["query"].X, batches)  # those of the query stay
+    probabilities = network.predict(X, batches)[0][known]  # those of the query stay
     labels = np.asarray(network.labels)[probabilities.argmax(axis=1)]
     found = [{"method": "student", "seconds": seconds, **scores(labels, truth)}]
     found[0]["confidence"] = float(probabilities.max(axis=1).mean())
     for name in SIMPLE:
         begin = time.process_time()
-        names, values = BASELINES[name](sides["reference"], sides["query"], seed)
+        names, values = BASELINES[name](sides["reference"], sides["query"], options["seed"])
         said = np.asarray(names)[values.argmax(axis=1)]
         found.append(
             {"method": name, "seconds": time.process_time() - begin, **scores(said, truth)}
@@ -133,6 +145,25 @@ def summary(table: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
+def run(
+    points: Mapping[str, Callable[[int], list[dict[str, Any]]]],
+    seeds: Iterable[int],
+    output: Path,
+    title: str,
+) -> None:
+    """Measure every point with every seed, write what is there, and print a row for each."""
+    warnings.simplefilter("ignore")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for seed in seeds:
+        for point, measured in points.items():
+            rows += [{"point": point, "seed": seed, **one} for one in measured(seed)]
+            table = pd.DataFrame(rows)
+            table.to_csv(output, sep="\t", index=False, float_format="%.4f")
+            print(*summary(table[table["point"] == point])[1], sep="  ", flush=True)
+    print(as_text(title, summary(table)))
+
+
 def main() -> None:
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     command.add_argument("--points", nargs="+", choices=POINTS, default=list(POINTS), metavar="P")
@@ -140,17 +171,11 @@ def main() -> None:
     command.add_argument("--seeds", type=int, nargs="+", default=[0])
     command.add_argument("--output", type=Path, default=Path("results/benchmark/grid.tsv"))
     options = command.parse_args()
-    warnings.simplefilter("ignore")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for seed in options.seeds:
-        for point in options.points:
-            found = measure(POINTS[point], seed, options.preset, options.output.parent)
-            rows += [{"point": point, "seed": seed, **one} for one in found]
-            table = pd.DataFrame(rows)
-            table.to_csv(options.output, sep="\t", index=False, float_format="%.4f")
-            print(*summary(table[table["point"] == point])[1], sep="  ", flush=True)
-    print(as_text("Simulated transfers", summary(table)))
+    points = {
+        name: partial(measure, POINTS[name], preset=options.preset, folder=options.output.parent)
+        for name in options.points
+    }
+    run(points, options.seeds, options.output, "Simulated transfers")
 
 
 if __name__ == "__main__":
