@@ -7,7 +7,8 @@ from plkd.figures.mask import plot_pathways
 from plkd.figures.style import save_figure, style
 from plkd.pathways.gene_sets import read_gmts
 from plkd.pathways.mask import build_mask, coverage
-from plkd.preparation.prepared import PreparedCells
+from plkd.pathways.modules import CELLS, gene_modules
+from plkd.preparation.prepared import PreparedCells, sample_rows
 from plkd.utils.logs import logger, run_script
 from plkd.utils.tables import read_tsv
 
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    genes = PreparedCells.read(snakemake.input.reference).genes
+    cells, choices = PreparedCells.read(snakemake.input.reference), snakemake.params.mask
     measured = read_tsv(snakemake.input.genes, {"gene": str}, made_by="prepare")
     paths = snakemake.input.gene_sets
     paths = [paths] if isinstance(paths, str) else list(paths)
+    sets = read_gmts(paths) if paths else None
+    if choices["kind"] == "modules":
+        rows = sample_rows(cells.n_cells, CELLS)
+        sets = gene_modules(cells.take(rows), cells.genes, cells.batches[rows])
     mask = build_mask(
-        genes=genes,
-        gene_sets=read_gmts(paths) if paths else None,
-        background=measured["gene"].tolist(),
-        **snakemake.params.mask,
+        genes=cells.genes, gene_sets=sets, background=measured["gene"].tolist(), **choices
     )
     logger.info("mask: %d genes x %d tokens, density %.4f", *mask.matrix.shape, mask.density)
     mask.save(Path(snakemake.output.mask).parent)

@@ -28,6 +28,7 @@ from plkd.pages.sources import label_file
 from plkd.pages.write import write_page
 from plkd.pathways.gene_sets import GeneSet, choose_gene_sets, read_gmts
 from plkd.pathways.mask import build_mask
+from plkd.pathways.modules import CELLS, gene_modules
 from plkd.prediction.annotated_copy import add_annotation, annotate_file
 from plkd.prediction.annotation import KEY_ADDED, OnSlide, annotation_of
 from plkd.prediction.cell_ontology import ids_of_labels, read_ontology, tree_above
@@ -37,6 +38,7 @@ from plkd.prediction.label_tree import LEVEL, LabelTree
 from plkd.prediction.model_input import CHUNK_CELLS
 from plkd.prediction.predict import predict_cells, provenance_of
 from plkd.preparation.prepare import prepare_reference, sample_of_query
+from plkd.preparation.prepared import PreparedCells, sample_rows
 from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
 from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
@@ -136,7 +138,7 @@ def train(
         progress=progress,
     )
     genes = prepared.genes
-    sets, settings = _gene_sets(gene_sets, genes, settings)
+    sets, settings = _gene_sets(gene_sets, prepared, settings)
     mask = build_mask(
         genes=genes, gene_sets=sets, background=measured["gene"].tolist(), **vars(settings.mask)
     )
@@ -603,16 +605,22 @@ def _loaded(model: Model | str | Path) -> Model:
 
 
 def _gene_sets(
-    files: str | Path | Sequence[str | Path] | None, genes: list[str], settings: Settings
+    files: str | Path | Sequence[str | Path] | None, prepared: PreparedCells, settings: Settings
 ) -> tuple[dict[str, GeneSet] | None, Settings]:
-    """The gene sets to use; without any that fit, settings for a mask that needs none."""
-    if files is not None:
-        return read_gmts([files] if isinstance(files, str | Path) else list(files)), settings
+    """The gene sets to use, and settings for a mask of them; without any that fit, modules."""
     of_mask = settings.mask
-    sets = choose_gene_sets(genes, min_genes=of_mask.min_genes, max_genes=of_mask.max_genes)
-    if sets is None and of_mask.kind == "pathways":
-        logger.warning("the mask is random: the model can tell genes, but no pathways")
-        settings = replace(settings, mask=replace(of_mask, kind="random"))
+    if files is not None and of_mask.kind != "modules":
+        return read_gmts([files] if isinstance(files, str | Path) else list(files)), settings
+    if of_mask.kind != "modules":
+        sets = choose_gene_sets(
+            prepared.genes, min_genes=of_mask.min_genes, max_genes=of_mask.max_genes
+        )
+        if sets is not None or of_mask.kind != "pathways":
+            return sets, settings
+        logger.warning("tokens are groups of genes that go together in the reference (modules)")
+        settings = replace(settings, mask=replace(of_mask, kind="modules"))
+    rows = sample_rows(prepared.n_cells, CELLS)
+    sets = gene_modules(prepared.take(rows), prepared.genes, prepared.batches[rows])
     return sets, settings
 
 

@@ -160,8 +160,8 @@ def choose_gene_sets(
 
     Returns
     -------
-    The sets by name; or None, with a warning: then only a mask that needs no gene sets can be made
-    (`kind` ``dense`` or ``random``, :func:`plkd.pathways.mask.build_mask`).
+    The sets by name; or None, with a warning: then only a mask that needs none can be made (`kind`
+    ``modules``, ``dense`` or ``random``, :func:`plkd.pathways.mask.build_mask`).
     """
     shipped = spell_as(read_gmt(resource(SHIPPED)), genes)
     usable = usable_gene_sets(shipped, genes, min_genes, max_genes)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from zipfile import BadZipFile
 
 import numpy as np
@@ -35,7 +35,7 @@ from plkd.utils.files import intact, whole_file
 from plkd.utils.logs import logger
 from plkd.utils.tables import EXACT, read_tsv, write_tsv
 
-MaskKind = Literal["pathways", "random", "dense"]
+MaskKind = Literal["pathways", "modules", "random", "dense"]
 
 UNCOVERED = "uncovered_genes"
 """Name of the token of the genes that no other token sees."""
@@ -167,15 +167,17 @@ def build_mask(
 ) -> Mask:
     """Make the mask from genes to tokens.
 
-    Only "pathways" needs gene sets. The others take their number of tokens (and the sizes of
-    "random") from them, so that masks are compared at equal size; where there are none, or none has
-    enough of the genes, there are `max_pathways` tokens, and those of "random" see each gene with
-    the chance :data:`RANDOM_DENSITY`.
+    Only "pathways" and "modules" need gene sets. The others take their number of tokens (and the
+    sizes of "random") from them, so that masks are compared at equal size; where there are none, or
+    none has enough of the genes, there are `max_pathways` tokens, and those of "random" see each
+    gene with the chance :data:`RANDOM_DENSITY`.
 
     Parameters
     ----------
     kind
         "pathways": the gene sets that :func:`select_pathways` chooses.
+        "modules": the same of :func:`plkd.pathways.modules.gene_modules`, the largest first; of
+        no enrichment, for they are made of the selected genes.
         "random": the same pathways with the genes traded between them at random: each keeps its
         size and each gene the number of pathways it is in, only the grouping is lost. With
         `density`, each entry by chance instead (the authors' code: 0.015).
@@ -207,15 +209,19 @@ def build_mask(
     background = genes if background is None else background
     _check_mask_settings(kind, n_fully_connected, n_tokens, density)
     check_gene_list(genes, background)
-    if kind == "pathways" and not gene_sets:
+    from_sets = kind in ("pathways", "modules")
+    if from_sets and not gene_sets:
         raise InputError(
-            "the mask 'pathways' needs gene sets (a GMT file); without any, choose 'dense' or "
-            "'random'."
+            "the mask 'pathways' needs gene sets (a GMT file); without any, choose 'modules' "
+            "(genes that go together in the reference), 'dense' or 'random'."
+            if kind == "pathways"
+            else "no genes go together in the reference, of which too few vary: choose the mask "
+            "'dense'."
         )
     spelled = spell_as(gene_sets or {}, background)
     usable = usable_gene_sets(spelled, genes, min_genes, max_genes)
     table = None
-    if kind == "pathways" or (usable and n_tokens is None):
+    if from_sets or (usable and n_tokens is None):
         table = select_pathways(
             spelled,
             genes,
@@ -223,9 +229,11 @@ def build_mask(
             min_genes=min_genes,
             max_genes=max_genes,
             max_pathways=max_pathways,
-            rank_by=rank_by,
+            rank_by="coverage" if kind == "modules" else rank_by,
             drop_duplicates=drop_duplicates,
         )
+        if kind == "modules":
+            table[["p_value", "adjusted_p_value"]] = np.nan
     elif n_tokens is None:
         n_tokens = max_pathways
         density = RANDOM_DENSITY if kind == "random" and density is None else density
@@ -272,7 +280,7 @@ def _tokens(
         return _plain_table(_numbered("random", members), about, members, n_genes), members
     assert pathways is not None
     members = _members(genes, [gene_sets[name] for name in pathways["name"]])
-    if kind == "pathways":
+    if kind in ("pathways", "modules"):
         return pathways, members
     members = _trade_genes(members, random)
     regrouped = [f"as many genes as {name}, regrouped at random" for name in pathways["name"]]
@@ -372,10 +380,8 @@ def _plain_table(
 def _check_mask_settings(
     kind: str, n_fully_connected: int, n_tokens: int | None, density: float | None
 ) -> None:
-    if kind not in ("pathways", "random", "dense"):
-        raise InputError(
-            f"mask settings: kind is '{kind}'; choose 'pathways', 'random' or 'dense'."
-        )
+    if kind not in get_args(MaskKind):
+        raise InputError(f"mask settings: kind is '{kind}'; choose one of {get_args(MaskKind)}.")
     if n_fully_connected < 0 or (n_tokens is not None and n_tokens < 1):
         raise InputError(
             f"mask settings: found n_fully_connected={n_fully_connected}, n_tokens={n_tokens}; "

@@ -40,10 +40,11 @@ _LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 class MaskSettings:
     """Which genes feed which token."""
 
-    kind: Literal["pathways", "random", "dense"] = _setting(
+    kind: Literal["pathways", "modules", "random", "dense"] = _setting(
         "pathways",
-        "pathways: a token sees the genes of one gene set; random: the same sizes, the genes "
-        "regrouped at random; dense: every token sees every gene (no mask).",
+        "pathways: a token sees the genes of one gene set; modules: genes that go together in the "
+        "reference (needs no gene sets); random: the sizes of the gene sets, their genes regrouped "
+        "at random; dense: every token sees every gene (no mask).",
     )
     min_genes: int = _setting(
         5, "Use gene sets with at least this many genes among the selected genes.", minimum=1
