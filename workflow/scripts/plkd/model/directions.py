@@ -47,7 +47,8 @@ def new_directions(
     rng = np.random.default_rng([seed, 11])
     order = rng.permutation(cells.shape[0])
     first, second = order[::2], order[1::2]
-    here = cells[first].toarray() / spread
+    # in double precision, so that the number of threads does not show in single precision
+    here = cells[first].toarray().astype(np.float64) / spread
     here -= here.mean(axis=0)
     explained = components * spread[:, None]
     here -= (here @ explained) @ explained.T

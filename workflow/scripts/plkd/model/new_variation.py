@@ -138,7 +138,8 @@ def _groups(
     from sklearn.cluster import KMeans
 
     n_groups = max(min(_GROUPS, len(places) // _CELLS_PER_GROUP), 1)
-    found = KMeans(n_groups, n_init=1, max_iter=20, random_state=seed).fit(places)
+    found = KMeans(n_groups, n_init=1, max_iter=20, random_state=seed)
+    found.fit(places.astype(np.float64))  # as precise with any number of threads
     sizes = np.bincount(found.labels_, minlength=n_groups)
     sums = np.bincount(found.labels_, own, minlength=n_groups)
     surprises = sums / np.maximum(sizes, 1)
