@@ -5,8 +5,8 @@
 least ten query cells: area under the ROC curve, and share of the unseen cells that is found where
 5 % of the others are lost, by the Student's largest probability, its entropy, its score of unknown
 cells and this score by distance alone, beside the largest probability of logistic regression; then
-the shares that are flagged as the model stands. The label `none` are types that the published reference
-lacks.
+the shares that are flagged as the model stands. The label `none` are types that the published
+reference lacks.
 """
 
 from __future__ import annotations

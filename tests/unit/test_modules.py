@@ -97,7 +97,7 @@ def test_a_mask_of_modules_is_one_of_gene_sets_without_enrichment() -> None:
         assert {GENES[i] for i in members} == set(modules[name].genes)
     assert list(mask.matrix[:, [len(modules)]].nonzero()[0]) == [3]
     assert mask.table["p_value"].isna().all()
-    with pytest.raises(InputError, match="too few of them vary|too few vary"):
+    with pytest.raises(InputError, match="too few vary"):
         build_mask("modules", GENES, gene_sets={})
 
 
