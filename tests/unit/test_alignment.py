@@ -148,7 +148,9 @@ def test_what_was_seen_in_a_query_goes_through_json() -> None:
     assert again.offsets is not None
     assert again.offsets.batches == ("b", "ä")
     np.testing.assert_array_equal(again.offsets.values, seen.offsets.values)
-    assert replace(again, offsets=None) == replace(seen, offsets=None)
+    without = {"offsets": None, "new_variation": None}  # of arrays: test_new_variation.py
+    assert replace(again, **without) == replace(seen, **without)
+    assert (again.new_variation is None) == (seen.new_variation is None)
 
 
 # ------------------------------------------------------------------------------- when
