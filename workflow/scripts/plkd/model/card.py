@@ -111,8 +111,8 @@ def _confidence(model: Model) -> Iterator[str]:
         yield "- not calibrated: no cell can be flagged unknown"
         return
     yield (
-        f"- Of cells like the reference's {calibration.alpha:.0%} are flagged unknown, and as many "
-        "have a label outside of their prediction set."
+        f"- Of cells like the reference's at most {calibration.alpha:.0%} are flagged unknown, and "
+        f"{calibration.alpha:.0%} have a label outside of their prediction set."
     )
     yield f"- Logits are divided by {calibration.temperature:.2f} before they become probabilities."
     if network.novelty is None:
