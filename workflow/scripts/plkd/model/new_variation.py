@@ -9,7 +9,8 @@ them a cell lies, beside cells of the reference, counts like its distance; and b
 come in groups, the mean of the cells around a cell counts as much as the cell itself. (No cell like
 those of the reference comes out odder for it: means of surprises vary less than these.)
 
-A query like the reference has no such directions; its cells are judged by their distance alone.
+Without such directions cells are judged by their distance alone. Noise may pass for one in a query
+like the reference: then fewer of its cells come out as unknown, not more.
 """
 
 from __future__ import annotations
