@@ -25,7 +25,7 @@ def logged(cells) -> sparse.csr_matrix:
 
 
 @cache
-def trained_model(other: str | None = UNCOVERED) -> Model:
+def trained_model(other: str | None = UNCOVERED, background_cells: int = 40) -> Model:
     """Teacher and Student of four types and 110 genes; one token for the markers of each type.
 
     `other` is the token that is no pathway: of the genes that are no markers, or of every gene.
@@ -47,7 +47,7 @@ def trained_model(other: str | None = UNCOVERED) -> Model:
             "student": {"hidden": [32, 16]},
             "teacher_training": training,
             "student_training": training,
-            "background_cells": 40,
+            "background_cells": background_cells,
         }
     )
     return train_model(

@@ -79,7 +79,9 @@ def make_model(variant: str = "deep", seed: int = 0) -> Model:
 
 def make_novelty(rng: np.random.Generator) -> Novelty:
     arrays = [rng.random(shape, np.float32) for shape in ((len(GENES), 4), 4, (9, 4))]
-    return Novelty(*arrays, 3, *np.sort(rng.random((3, 25), np.float32)))
+    judged = np.sort(rng.random((3, 25), np.float32))
+    spread = rng.random(len(GENES), np.float32) + 1
+    return Novelty(*arrays, 3, *judged, spread=spread, known=make_cells(8))
 
 
 def make_cells(n_cells: int = 50, n_genes: int = len(GENES)) -> sparse.csr_matrix:
@@ -118,7 +120,8 @@ def test_a_saved_model_comes_back_as_it_was(model, folder):
         ):
             assert np.array_equal(found, expected)
     for field in dataclasses.fields(Novelty):
-        found, expected = (getattr(m.student.novelty, field.name) for m in (loaded, model))
+        values = (getattr(m.student.novelty, field.name) for m in (loaded, model))
+        found, expected = (v.toarray() if sparse.issparse(v) else v for v in values)
         np.testing.assert_array_equal(found, expected)
     assert loaded.student.unknown_above == 1 - 0.1
     mask, expected = (m.teacher.network.navigator.mask() for m in (loaded, model))

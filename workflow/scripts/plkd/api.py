@@ -609,9 +609,12 @@ def _gene_sets(
 ) -> tuple[dict[str, GeneSet] | None, Settings]:
     """The gene sets to use, and settings for a mask of them; without any that fit, modules."""
     of_mask = settings.mask
-    if files is not None and of_mask.kind != "modules":
+    if of_mask.kind == "modules":
+        if files is not None:
+            logger.warning("the gene sets are not used: mask.kind is modules, which needs none")
+    elif files is not None:
         return read_gmts([files] if isinstance(files, str | Path) else list(files)), settings
-    if of_mask.kind != "modules":
+    else:
         sets = choose_gene_sets(
             prepared.genes, min_genes=of_mask.min_genes, max_genes=of_mask.max_genes
         )

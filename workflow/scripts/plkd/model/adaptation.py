@@ -172,10 +172,9 @@ def adapt(
 
 def _new_variation(network: TrainedNetwork, cells: sparse.csr_matrix) -> NewVariation | None:
     """In which directions the query varies and the reference does not."""
-    novelty, background = network.novelty, network.background
-    if novelty is None or background is None or not network.settings.background_cells:
+    if network.novelty is None:
         return None
-    found = find_new_variation(novelty, background.cells, cells)
+    found = find_new_variation(network.novelty, cells)
     if found is not None:
         logger.info(
             "the query's cells vary in ways that the reference's do not, in %s above all: cells "

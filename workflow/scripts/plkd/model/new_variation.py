@@ -9,8 +9,7 @@ them a cell lies, beside cells of the reference, counts like its distance; and b
 come in groups, the mean of the cells around a cell counts as much as the cell itself. (No cell like
 those of the reference comes out odder for it: means of surprises vary less than these.)
 
-Without such directions cells are judged by their distance alone. Noise may pass for one in a query
-like the reference: then fewer of its cells come out as unknown, not more.
+Without such directions, as in a query like the reference, cells are judged by their distance alone.
 """
 
 from __future__ import annotations
@@ -23,10 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from plkd.model.directions import new_directions
 from plkd.model.novelty import Novelty, surprise_of
 
 _LEAST_CELLS = 50  # of fewer, noise decides where the directions point
+_DIRECTIONS = 5
+_VARIES_MORE = 1.2  # variance of the cells, as a multiple of that of the known ones
+_SURE = 2.0  # standard errors
+_NO_VARIANCE = 1e-6  # but for rounding
 _WITHIN = 0.25  # share of a query that is of known types, for certain
 _GROUPS, _CELLS_PER_GROUP, _NEAREST_GROUPS = 100, 10, 3
 _NAMED = 5
@@ -84,18 +86,16 @@ class NewVariation:
 
 
 def find_new_variation(
-    novelty: Novelty, known: sparse.csr_matrix, cells: sparse.csr_matrix, seed: int = 0
+    novelty: Novelty, cells: sparse.csr_matrix, seed: int = 0
 ) -> NewVariation | None:
     """Find in which directions cells of a query vary and those of the reference do not.
 
     Parameters
     ----------
     novelty
-        What is remembered of the reference. Without the spread of its genes nothing can be found.
-    known
-        Some cells of the reference, of all labels, log-normalised, CSR (known cells, genes).
+        What is remembered of the reference. Without known cells nothing can be found.
     cells
-        Some cells of the query, CSR (cells, genes).
+        Some cells of the query, log-normalised, CSR (cells, genes).
     seed
         Seed of the halves into which they are cut, and of the groups.
 
@@ -104,9 +104,10 @@ def find_new_variation(
     NewVariation or None
         None if the query varies as the reference does, or has fewer than 50 cells.
     """
-    if novelty.spread is None or cells.shape[0] < _LEAST_CELLS or known.shape[0] < 2:
+    known, spread = novelty.known, novelty.spread
+    if known is None or spread is None or cells.shape[0] < _LEAST_CELLS:
         return None
-    scaled = new_directions(novelty.components, novelty.spread, known, cells, seed)
+    scaled = _new_directions(novelty.components, spread, known, cells, seed)
     if not scaled.shape[1]:
         return None
     along = np.asarray(known @ scaled, dtype=np.float32)
@@ -115,15 +116,69 @@ def find_new_variation(
     lengths = np.sort(np.linalg.norm(along - origin, axis=1))
     # another batch lies off as a whole: its nearest cells are of known types, wherever they lie
     further = np.quantile(np.linalg.norm(out, axis=1), _WITHIN) / np.quantile(lengths, _WITHIN)
-    lengths = (lengths * max(float(further), novelty.stretch)).astype(np.float32)
+    lengths = (lengths * max(float(further), 1.0)).astype(np.float32)
 
     near = novelty.place(cells)
     own = novelty.surprise_at(near) + _surprise_along(lengths, out)
     centres, surprises = _groups(np.hstack([near, out]), own, seed)
     more = np.maximum(out.var(axis=0) - along.var(axis=0), 0.0)
-    weights = (scaled * novelty.spread[:, None]) ** 2 @ more
+    weights = (scaled * spread[:, None]) ** 2 @ more
     leading = np.argsort(-weights, kind="stable")[:_NAMED]
     return NewVariation(scaled, origin, lengths, centres, surprises, leading)
+
+
+def _new_directions(
+    components: NDArray[np.floating],
+    spread: NDArray[np.floating],
+    known: sparse.csr_matrix,
+    cells: sparse.csr_matrix,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Directions in which cells surely vary more than known ones, (genes, five at most).
+
+    One half of the cells says where the directions point, the other whether they are more than
+    chance: along noise that one half has by chance, the other varies as the reference does. What
+    lies along the reference's components is not new; these are orthonormal in units of the spread.
+    """
+    order = np.random.default_rng([seed, 11]).permutation(cells.shape[0])
+    directions = _leading_directions(components, spread, cells[order[::2]], seed)
+    ours, theirs = (np.asarray(part @ directions) for part in (cells[order[1::2]], known))
+    (variance, error), (least, least_error) = _log_variance(ours), _log_variance(theirs)
+    sure = variance - least > np.log(_VARIES_MORE) + _SURE * np.hypot(error, least_error)
+    return directions[:, sure]
+
+
+def _leading_directions(
+    components: NDArray[np.floating],
+    spread: NDArray[np.floating],
+    cells: sparse.csr_matrix,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Directions in which cells vary most but for the components, (genes, five at most)."""
+    from sklearn.utils.extmath import randomized_svd
+
+    # in double precision, so that the number of threads does not show in single precision
+    beyond = cells.toarray().astype(np.float64) / spread
+    beyond -= beyond.mean(axis=0)
+    explained = components * spread[:, None]
+    beyond -= (beyond @ explained) @ explained.T
+    n_axes = min(_DIRECTIONS, min(beyond.shape) - 1)
+    if n_axes < 1 or not beyond.any():
+        return np.zeros((cells.shape[1], 0), dtype=np.float32)
+    axes = randomized_svd(beyond, n_axes, random_state=seed)[2].T
+    return (axes / spread[:, None]).astype(np.float32)
+
+
+def _log_variance(
+    places: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logarithm of the variance of places (cells, directions), and its standard error.
+
+    From the fourth moment, because few cells far out make a variance uncertain.
+    """
+    squares = (places.astype(np.float64) - places.mean(axis=0)) ** 2
+    variance = np.maximum(squares.mean(axis=0), _NO_VARIANCE)
+    return np.log(variance), squares.std(axis=0) / variance / np.sqrt(len(places))
 
 
 def _surprise_along(

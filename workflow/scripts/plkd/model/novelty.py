@@ -22,7 +22,6 @@ from scipy.sparse.linalg import LinearOperator, svds
 from scipy.spatial import KDTree
 from scipy.special import entr
 
-from plkd.model.directions import new_directions
 from plkd.model.reference import Reference
 
 FAR = "far from every reference cell"
@@ -64,11 +63,11 @@ class Novelty:
         Whether they were held out from cells of their own batch, so that they do not tell how far
         out another batch lies.
     spread
-        Of every gene within labels, in units of which it counts, float32 (genes,); None in models
-        that were made before new directions were sought (:mod:`plkd.model.new_variation`).
-    stretch
-        By how much further out than cells that were there others of the same sample lie along
-        directions that they seem to have of their own, at least 1.
+        Of every gene within labels, in units of which it counts, float32 (genes,).
+    known
+        Cells of the reference, evenly over its labels, with which is compared what varies in a
+        query (:mod:`plkd.model.new_variation`), CSR (known cells, genes). None, as the spread, in
+        models that keep no cells or were made before such things were sought.
     """
 
     components: NDArray[np.float32]
@@ -80,7 +79,7 @@ class Novelty:
     surprises: NDArray[np.float32]
     of_one_batch: bool = False
     spread: NDArray[np.float32] | None = None
-    stretch: float = 1.0
+    known: sparse.csr_matrix | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
@@ -97,6 +96,8 @@ class Novelty:
             )
         if self.spread is not None and self.spread.shape != (n_genes,):
             raise ValueError(f"components {self.components.shape}, spread {self.spread.shape}")
+        if self.known is not None and self.known.shape[1] != n_genes:
+            raise ValueError(f"components {self.components.shape}, known {self.known.shape}")
         if not 1 <= self.neighbours <= len(self.cells):
             raise ValueError(f"neighbour {self.neighbours} of {len(self.cells)} cells")
         if not len(self.distances) == len(self.doubts) == len(self.surprises) >= 1:
@@ -174,6 +175,7 @@ def fit_novelty(
     doubt: NDArray[np.floating],
     *,
     of_one_batch: bool = False,
+    n_known: int = 500,
     seed: int = 0,
 ) -> Novelty | None:
     """Remember a reference, and see how odd cells of it look to the others.
@@ -189,8 +191,10 @@ def fit_novelty(
         (cells,); NaN where there is none.
     of_one_batch
         Whether held-out cells are of the batches of those that are there.
+    n_known
+        How many cells are kept as they are, to compare a query with; 0: none.
     seed
-        Seed of the choice of remembered cells.
+        Seed of the choice of remembered and of kept cells.
 
     Returns
     -------
@@ -229,38 +233,9 @@ def fit_novelty(
         doubts,
         np.sort(surprises.astype(np.float32)),
         of_one_batch,
-        spread.astype(np.float32),
-        _stretch(whole, seed),
+        spread.astype(np.float32) if n_known else None,
+        sparse.csr_matrix(whole.cells[whole.evenly(n_known, seed)]) if n_known else None,
     )
-
-
-def _stretch(reference: Reference, seed: int) -> float:
-    """How far out cells are that are new to others of their sample, beside these; at least 1.
-
-    Whatever the batches: what sets these apart is measured on the query itself.
-    """
-    part = np.random.default_rng([seed, 12]).permutation(len(reference.codes)) % _PARTS
-    found = []
-    for i in range(_PARTS):
-        others, held_out = reference.take(part != i), reference.cells[part == i]
-        if not held_out.shape[0] or len(others.codes) < 2:
-            continue
-        spread = _spread_within(others) + _LEAST_SPREAD
-        components, _ = _components(others, spread, _ALL_COMPONENTS)
-        known = others.cells[others.evenly(_KNOWN, seed)]
-        axes = new_directions(components, spread, known, held_out[:_HELD_OUT], seed)
-        if axes.shape[1]:
-            origin = (known @ axes).mean(axis=0)
-            far = (np.linalg.norm(cells @ axes - origin, axis=1) for cells in (held_out, known))
-            ours, theirs = (float(np.quantile(lengths, 0.95)) for lengths in far)
-            found.append(ours / max(theirs, _LEAST_LENGTH))
-    # half-way to it: the whole reference is larger, and fewer directions are of its cells alone
-    return max(float(np.mean(found)), 1.0) ** 0.5 if found else 1.0
-
-
-_PARTS = 3
-_LEAST_LENGTH = 1e-6
-_KNOWN, _HELD_OUT = 100, 2000  # as many as a model keeps, and looks at of a query
 
 
 def entropy(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:

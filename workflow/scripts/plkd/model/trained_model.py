@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from plkd.model.trained_network import Kind, Normalisation, TrainedNetwork
 from plkd.settings.models import Settings, from_dict
 
 _NOVELTY = "novelty."  # begins the names of what the Student remembers of the reference
+_KNOWN = "known."  # and then those of its cells
 
 
 @dataclass(frozen=True)
@@ -277,11 +279,8 @@ def _export(network: Teacher | Student) -> dict[str, Tensor]:
 
 
 def _export_background(background: Background) -> dict[str, Tensor]:
-    cells = background.cells
     arrays = {
-        "values": cells.data.astype(np.float32),
-        "genes": cells.indices.astype(np.int32),
-        "starts": cells.indptr.astype(np.int32),
+        **_of_cells(background.cells),
         "codes": background.codes.astype(np.int32),
         "label_means": background.label_means.astype(np.float32),
         "gene_mean": background.imputer.mean,
@@ -292,12 +291,26 @@ def _export_background(background: Background) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
 
+def _of_cells(cells: sparse.csr_matrix) -> dict[str, NDArray[Any]]:
+    """Arrays of sparse cells (cells, genes); :func:`_take_cells` puts them together again."""
+    return {
+        "values": cells.data.astype(np.float32),
+        "genes": cells.indices.astype(np.int32),
+        "starts": cells.indptr.astype(np.int32),
+    }
+
+
+def _take_cells(arrays: dict[str, NDArray[Any]], n_genes: int) -> sparse.csr_matrix:
+    values, genes, starts = (arrays.pop(name) for name in ("values", "genes", "starts"))
+    return sparse.csr_matrix((values, genes, starts), shape=(len(starts) - 1, n_genes))
+
+
 def _background(tensors: dict[str, Tensor], n_genes: int, n_labels: int) -> Background:
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     codes, means = arrays["codes"].astype(int), arrays["label_means"]
-    cells = sparse.csr_matrix(
-        (arrays["values"], arrays["genes"], arrays["starts"]), shape=(len(codes), n_genes)
-    )
+    cells = _take_cells(arrays, n_genes)
+    if cells.shape[0] != len(codes):
+        raise ValueError(f"{cells.shape[0]} cells of which {len(codes)} have a label")
     if means.shape != (n_labels, n_genes):
         raise ValueError(f"label means of shape {means.shape}")
     noise = float(arrays["gene_noise"].item())
@@ -308,13 +321,14 @@ def _background(tensors: dict[str, Tensor], n_genes: int, n_labels: int) -> Back
 
 
 def _export_novelty(novelty: Novelty) -> dict[str, Tensor]:
-    arrays = {
-        field.name: np.ascontiguousarray(getattr(novelty, field.name))
-        for field in dataclasses.fields(novelty)
-        if getattr(novelty, field.name) is not None
-    }
+    fields = {field.name: getattr(novelty, field.name) for field in dataclasses.fields(novelty)}
+    known = fields.pop("known")
+    if known is not None:
+        fields |= {_KNOWN + name: array for name, array in _of_cells(known).items()}
     return {
-        _NOVELTY + name: torch.from_numpy(np.atleast_1d(array)) for name, array in arrays.items()
+        _NOVELTY + name: torch.from_numpy(np.atleast_1d(np.ascontiguousarray(array)))
+        for name, array in fields.items()
+        if array is not None
     }
 
 
@@ -326,10 +340,15 @@ def _take_novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty | None:
     }
     if not arrays:
         return None
-    arrays["neighbours"] = int(arrays["neighbours"].item())
-    arrays["of_one_batch"] = bool(arrays["of_one_batch"].item())
-    arrays["stretch"] = float(arrays["stretch"].item()) if "stretch" in arrays else 1.0
-    novelty = Novelty(**arrays)
+    cells = {n.removeprefix(_KNOWN): arrays.pop(n) for n in list(arrays) if n.startswith(_KNOWN)}
+    novelty = Novelty(
+        **arrays
+        | {
+            "neighbours": int(arrays["neighbours"].item()),
+            "of_one_batch": bool(arrays["of_one_batch"].item()),
+            "known": _take_cells(cells, n_genes) if cells else None,
+        }
+    )
     if len(novelty.components) != n_genes:
         raise ValueError(f"components of {len(novelty.components)} genes")
     return novelty

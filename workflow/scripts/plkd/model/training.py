@@ -15,7 +15,7 @@ from torch import Tensor
 from plkd.errors import InputError
 from plkd.model import losses
 from plkd.model.background import Background
-from plkd.model.calibration import Calibration, calibrate
+from plkd.model.calibration import calibrate
 from plkd.model.cross_fitting import CrossFit, cross_fit
 from plkd.model.distillation import SoftLabels, distil
 from plkd.model.jury import Jury, NetworkMember, shared_with_teacher
@@ -230,7 +230,7 @@ def train_student(
             torch.from_numpy(evidence.logits)[known], codes[known], settings.alpha
         )
         student = replace(student, calibration=calibration)
-        novelty = _novelty_of_folds(reference, evidence, calibration, seed)
+        novelty = _novelty_of_folds(reference, evidence, student, seed)
         about = evidence.describe()
     else:
         novelty = _novelty_of_held_out(reference, student, seed)
@@ -252,16 +252,18 @@ def train_student(
 
 
 def _novelty_of_folds(
-    reference: Reference, evidence: CrossFit, calibration: Calibration, seed: int
+    reference: Reference, evidence: CrossFit, student: TrainedNetwork, seed: int
 ) -> Novelty | None:
     """How odd the cells of every fold look to the other folds, and to Students of these."""
-    doubt = entropy(calibration.probabilities(torch.from_numpy(evidence.logits)).numpy())
+    logits = torch.from_numpy(evidence.logits)
+    doubt = entropy(student.calibration.probabilities(logits).numpy())
     doubt[~evidence.known(reference)] = np.nan
     return fit_novelty(
         reference.take(evidence.rows),
         evidence.folds,
         doubt,
         of_one_batch=evidence.folds.by == "cell",
+        n_known=_KNOWN_CELLS * student.settings.background_cells,
         seed=seed,
     )
 
@@ -273,7 +275,17 @@ def _novelty_of_held_out(
     parts = split_validation(reference.codes, student.settings.validation_fraction, seed)
     doubt = np.full(len(reference.codes), np.nan)
     doubt[parts[1]] = entropy(student.predict(reference.cells[parts[1]])[0])
-    return fit_novelty(reference, [parts], doubt, of_one_batch=True, seed=seed)
+    return fit_novelty(
+        reference,
+        [parts],
+        doubt,
+        of_one_batch=True,
+        n_known=_KNOWN_CELLS * student.settings.background_cells,
+        seed=seed,
+    )
+
+
+_KNOWN_CELLS = 5  # to tell what is new, for every one that explanations need
 
 
 def _warn_if_uncalibrated(network: TrainedNetwork) -> None:

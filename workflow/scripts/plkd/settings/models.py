@@ -287,7 +287,8 @@ class Settings:
     background_cells: int = _setting(
         100,
         "Reference cells kept in a model's folder, evenly over the labels (at least one of each): "
-        "explanations compare a cell with them. 0: only the mean of every label is kept.",
+        "explanations compare a cell with them. Five times as many are kept to tell in what a "
+        "query varies and the reference does not. 0: only the mean of every label is kept.",
         minimum=0,
     )
 
