@@ -340,6 +340,7 @@ def _take_novelty(tensors: dict[str, Tensor], n_genes: int) -> Novelty | None:
     }
     if not arrays:
         return None
+    arrays.pop("stretch", None)  # of models of before
     cells = {n.removeprefix(_KNOWN): arrays.pop(n) for n in list(arrays) if n.startswith(_KNOWN)}
     novelty = Novelty(
         **arrays
