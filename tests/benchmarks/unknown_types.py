@@ -119,7 +119,7 @@ def compare(
     }
 
 
-def flagged_like_reference(n_cells: int, n_batches: int, seed: int) -> dict[str, Any]:
+def flagged_like_reference(n_cells: int, n_batches: int, seed: int, preset: str) -> dict[str, Any]:
     """Share of simulated cells that is flagged, of the very batches of their reference."""
     both, _ = plkd.simulate(
         n_cells=REFERENCE_CELLS + n_cells, n_batches=n_batches, programme_effect=0.5, seed=seed
@@ -128,7 +128,7 @@ def flagged_like_reference(n_cells: int, n_batches: int, seed: int) -> dict[str,
     reference, query = (
         both.cells[np.sort(rows)].copy() for rows in np.split(order, [REFERENCE_CELLS])
     )
-    options: dict[str, Any] = {"preset": "fast", "seed": seed, "progress": False}
+    options: dict[str, Any] = {"preset": preset, "seed": seed, "progress": False}
     model = plkd.train(reference, "label", batch_key="batch", **options)
     student, cells, batches, _ = as_model_sees(query, model, "label", batch_key="batch")
     score = predictions_of(
@@ -169,7 +169,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if options.like_reference is not None:
         found = [
-            flagged_like_reference(options.like_reference, n_batches, seed)
+            flagged_like_reference(options.like_reference, n_batches, seed, options.preset)
             for n_batches in (1, 4)
             for seed in options.seeds
         ]

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from project import REPOSITORY, WITH_JURY, make_project, planned_jobs, planned_rules, snakemake
+from project import (
+    REPOSITORY,
+    WITH_JURY,
+    Project,
+    copy_workflow,
+    make_project,
+    planned_jobs,
+    planned_rules,
+    snakemake,
+)
 
 pytestmark = pytest.mark.workflow
 STAGES = {"download", "prepare", "mask", "teacher", "student", "predict", "annotate", "evaluate"}
@@ -155,7 +164,7 @@ def jobs(
     )
     rules = set(re.findall(r"^\w+$", listed.stdout, flags=re.MULTILINE))
     named_targets = {"all", "default", "labels", "interpretation", "benchmark", "paper_plan"}
-    named_targets |= {"annotate_only", "robustness"}
+    named_targets |= {"annotate_only", "robustness", "method_environments"}
     assert {job["rule"] for job in found} | named_targets >= rules > {"assemble", "stability"}
     return [job for job in found if job["rule"] not in ("annotate_only", "robustness")]
 
@@ -165,6 +174,43 @@ def test_every_job_says_what_it_needs(jobs: list[dict[str, str]]) -> None:
         if job["rule"] not in ("all", "default"):
             assert {"log", "benchmark", "output", "resources"} <= set(job), job
             assert re.search(r"mem_mb=\d+|mem_mb=<TBD>", job["resources"]), job
+
+
+def test_a_method_is_ended_by_its_limit_before_a_cluster_ends_the_job(project: Project) -> None:
+    limits = {"seconds": 600, "methods": {"celltypist": {"seconds": 7200, "memory_mb": 3000}}}
+    project.configure(methods=["celltypist", "xgboost", "linear_svm"], limits=limits)
+    asked = {
+        re.search(r"method=(\w+)", job["wildcards"])[1]: {
+            key: int(re.search(rf"\b{key}=(\d+)", job["resources"])[1])
+            for key in ("mem_mb", "runtime")
+        }
+        for job in planned_jobs(project.snakemake("-n"))
+        if job["rule"].startswith("method")
+    }
+    assert asked["celltypist"]["runtime"] > 120
+    assert asked["celltypist"]["mem_mb"] > 3000
+    assert 10 < asked["xgboost"]["runtime"] < 60
+    assert asked["xgboost"]["mem_mb"] > 16000
+    assert asked["linear_svm"]["mem_mb"] < 3000  # as is known of our own
+
+
+def test_environments_of_methods_are_made_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once, and what cannot be made is said, and the rest made all the same."""
+    project = make_project(tmp_path / "project", copy_workflow(tmp_path / "workflow"))
+    project.configure(methods=["linear_svm", "celltypist", "celltypist_voting", "xgboost"])
+    place = project.workflow / "envs" / "methods"
+    place.joinpath("celltypist.lock").write_text("# of no packages\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    ended = project.snakemake("--", "method_environments")
+    assert ended.returncode == 1
+    assert "'xgboost' could not be installed" in ended.stdout
+    made = [one for one in project.folder.joinpath("environments").iterdir() if one.is_dir()]
+    assert [one.name.split("-")[0] for one in made] == ["celltypist"]
+    place.joinpath("xgboost.lock").write_text("# of no packages\n")
+    ended = project.snakemake("--", "method_environments")
+    assert ended.returncode == 0, ended.stdout
 
 
 def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None:

@@ -20,7 +20,8 @@ rule method:
         conda_of
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=method_memory_mb,
+        runtime=method_minutes,
         gpu=gpus_of_method,
         # that of Snakemake, for the program that watches a method, whatever the method runs in; no
         # parameter, because where it is changes nothing
@@ -32,6 +33,20 @@ rule method:
         "{resources.python:q} {input.program:q} --reference {input.reference:q} --query {input.query:q}"
         " --script {input.script:q} --lock {input.lock:q} --predictions {output.predictions:q}"
         " --outcome {output.outcome:q} --log {log:q} --threads {threads} --settings {params.settings:q}"
+
+
+# A target: installs what the chosen methods need, where there is a network, before they run where there is none.
+rule method_environments:
+    input:
+        locks=list(locks_of_methods().values()),
+    log:
+        "<logs>/method_environments.log",
+    localrule: True
+    params:
+        names=list(locks_of_methods()),
+        environments=filled("<environments>"),
+    script:
+        "../scripts/method_environments.py"
 
 
 # Methods that draw by chance, once for each seed.

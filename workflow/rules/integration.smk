@@ -18,10 +18,11 @@ rule integrate:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=integrator_memory_mb,
+        runtime=integrator_minutes,
     params:
         environments=filled("<environments>"),
-        limits=integrator_limits,
+        limits=lambda wildcards: limits_of(wildcards.integrator),
         method=lambda wildcards: dict(INTEGRATORS.loc[wildcards.integrator]),
         crossing=lambda wildcards: wildcards.dataset in CROSSING,
         code=code("integrate.py"),

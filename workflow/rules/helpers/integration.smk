@@ -13,9 +13,15 @@ def integrator_lock(wildcards):
     return [] if environment == "plkd" else source_file(f"envs/methods/{environment}.lock")
 
 
-def integrator_limits(wildcards):
-    limits = part_of(config["limits"], ("seconds", "memory_mb"))
-    return {**limits, **config["limits"]["methods"].get(wildcards.integrator, {})}
+def integrator_memory_mb(wildcards, input, attempt):
+    """As `method_memory_mb`."""
+    if INTEGRATORS["environment"][wildcards.integrator] == "plkd":
+        return memory_mb(wildcards, input, attempt)
+    return int(limits_of(wildcards.integrator)["memory_mb"] + LIBRARIES_MB)
+
+
+def integrator_minutes(wildcards):
+    return int(limits_of(wildcards.integrator)["seconds"] / 60) + INSTALLING_MINUTES
 
 
 def outcomes():

@@ -38,11 +38,42 @@ def code_of(wildcards):
     return [code("run_method.py"), code(f"methods/{script}") if script.endswith(".py") else ""]
 
 
+def limits_of(name):
+    """What a method, an annotator or an integrator, may take before it is ended."""
+    limits = part_of(config["limits"], ("seconds", "memory_mb"))
+    limits |= config["limits"]["methods"].get(name, {})
+    return {key: float(value) for key, value in limits.items()}
+
+
+WATCHING_MB = 500  # the program that ends what takes more than its limit
+INSTALLING_MINUTES = 15  # and beginning
+
+
+def method_memory_mb(wildcards, input, attempt):
+    """Of methods of others the limit, so that it ends them, with a reason, and no cluster does."""
+    if METHODS["kind"][wildcards.method] != "rival":
+        return memory_mb(wildcards, input, attempt)
+    return int(limits_of(wildcards.method)["memory_mb"] + WATCHING_MB)
+
+
+def method_minutes(wildcards):
+    return int(limits_of(wildcards.method)["seconds"] / 60) + INSTALLING_MINUTES
+
+
+def locks_of_methods():
+    """The lock of every environment that pip makes for the chosen methods, by its name."""
+    tables = [METHODS.loc[OTHERS], INTEGRATORS.loc[config["integration"]]]
+    asked = dict.fromkeys(name for table in tables for name in table["environment"])
+    return {
+        name: source_file(f"envs/methods/{name}.lock")
+        for name in asked
+        if "pip" in METHOD_ENVIRONMENTS.get(name, {})
+    }
+
+
 def method_settings(wildcards):
     """How a method is run, as JSON; see run_method.py."""
     method, row = wildcards.method, METHODS.loc[wildcards.method]
-    limits = {key: config["limits"][key] for key in ("seconds", "memory_mb")}
-    limits |= config["limits"]["methods"].get(method, {})
     environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
     # where the configuration names what no package holds
     key = {"folder": "folders", "weights": "weights"}.get(row["runs"])
@@ -58,7 +89,7 @@ def method_settings(wildcards):
             "provided": beside(provided) if provided else None,
             "device": config["device"],
             "seed": int(wildcards.get("seed", 0)),
-            "limits": {key: float(value) for key, value in limits.items()},
+            "limits": limits_of(method),
             "r_packages": environment.get("r", []),
             "debian": environment.get("debian", []),
         }
