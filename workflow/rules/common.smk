@@ -422,7 +422,7 @@ for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.i
     if settings["mask"]["kind"] == "pathways" and not dataset["gene_sets"]:
         stop(
             f"data set '{name}' has no gene sets, which variant '{variant}' makes its pathways of: name a "
-            "GMT file under 'gene_sets', or choose 'mask: {kind: dense}' or 'random'."
+            "GMT file under 'gene_sets', or choose 'mask: {kind: modules}', 'dense' or 'random'."
         )
 for key, named in (
     ("folders", config["folders"]),

@@ -1,4 +1,5 @@
-# Only the rules of this module and of integration.smk read the truth.
+# Only rules that score or draw (here, in integration.smk and paper.smk) read the truth, and `perturb`,
+# which hands it on.
 
 
 # Each method in its environment and within its limits; what becomes of it is in its outcome.

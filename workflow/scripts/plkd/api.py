@@ -1,7 +1,8 @@
 """Train, annotate, explain, evaluate: what a notebook calls, and the command line too.
 
 Cells are an :class:`~anndata.AnnData`, in memory or backed, or the path of a file, which is read in
-chunks. For the same data, settings and seed the results are those of the pipeline.
+chunks. For the same data, settings and seed the results are those of the pipeline, if `train` is
+given the query, and both `train` and `annotate` the columns of batches that the pipeline is given.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def train(
         Column of obs with the batches, within which variable genes are looked for.
     gene_sets
         GMT files whose sets become the pathways. Default: the programmes of blood cells that come
-        with plkd if they fit the genes, else a random mask, with a warning.
+        with plkd if they fit the genes, else groups of genes that go together in the reference
+        (the mask `modules`), with a warning.
     query
         Cells that are to be labelled: the model then uses only genes that they have, and what it
         learns from is weighed by how far away they are, as in the pipeline. Their labels are not
@@ -100,7 +102,7 @@ def train(
         Choice of cells and genes, the keys of `prepare` of a data set in the configuration:
         `n_genes`, `min_cells_per_gene`, `min_cells_per_label`, ..
     preset
-        Settings to start from: default, paper or authors_code.
+        Settings to start from: default, fast, paper or authors_code.
     overrides
         Single settings, as in a variant of the configuration: ``{"teacher": {"width": 32}}``.
     seed

@@ -1,4 +1,4 @@
-"""The three presets, and how a variant of the configuration becomes settings.
+"""The presets, and how a variant of the configuration becomes settings.
 
 The default preset is the defaults of :mod:`plkd.settings.models`; of the others stands here what
 differs from it or is said by their source. A *variant* is a preset and a few overrides
