@@ -108,16 +108,23 @@ def zebrafish() -> ad.AnnData:
     return cells
 
 
-@pytest.mark.parametrize("asked", [{}, {"mask": {"kind": "modules"}}])
-def test_training_without_gene_sets_groups_genes(asked: dict, caplog) -> None:
+@pytest.mark.parametrize(
+    ("asked", "gene_sets"),
+    [({}, None), ({"mask": {"kind": "modules"}}, None), ({"mask": {"kind": "modules"}}, "unread")],
+)
+def test_training_without_gene_sets_groups_genes(
+    asked: dict, gene_sets: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     short = {"min_steps": 5, "epochs": 1}
     model = plkd.train(
         zebrafish(),
         "cell_type",
         preset="fast",
+        gene_sets=gene_sets,
         overrides={"teacher_training": short, "student_training": short, **asked},
         progress=False,
     )
     assert model.settings.mask.kind == "modules"
     assert all(name == UNCOVERED or name.startswith("zf") for name in model.teacher.tokens)
     assert ("do not fit" in caplog.text) == (not asked)
+    assert ("gene sets are not used" in caplog.text) == (gene_sets is not None)
