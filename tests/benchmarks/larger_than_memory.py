@@ -165,13 +165,14 @@ def compare_accuracy(n_cells: int, epochs: int, seeds: int, folder: Path) -> Tab
     path = folder / "simulated.h5ad"
     reference, query = simulated(n_cells, path)
     on_disk = replace(reference, cells=CellsOnDisk.of(path))
+    blocks_per_window = blocks.WINDOW_CELLS // blocks.BLOCK_CELLS  # as many as of a large reference
     sides = {
         "all cells, in memory": (reference, n_cells),
         "a twelfth at a time, on disk": (on_disk, n_cells // 12),
     }
     for seed in range(seeds):
         for name, (cells, window) in sides.items():
-            blocks.WINDOW_CELLS = window
+            blocks.WINDOW_CELLS, blocks.BLOCK_CELLS = window, max(window // blocks_per_window, 1)
             found = [f"{100 * one:.2f} %" for one in accuracies(cells, query, epochs, seed)]
             rows.append([str(seed), name, *found])
     return rows
