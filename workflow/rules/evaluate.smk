@@ -42,6 +42,8 @@ rule method_environments:
         locks=list(locks_of_methods().values()),
     log:
         "<logs>/method_environments.log",
+    conda:
+        "../../envs/plkd.yaml"
     localrule: True
     params:
         names=list(locks_of_methods()),
