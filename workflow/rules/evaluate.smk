@@ -42,9 +42,9 @@ rule method_environments:
         locks=list(locks_of_methods().values()),
     log:
         "<logs>/method_environments.log",
+    localrule: True
     conda:
         "../../envs/plkd.yaml"
-    localrule: True
     params:
         names=list(locks_of_methods()),
         environments=filled("<environments>"),
