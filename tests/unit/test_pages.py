@@ -275,7 +275,7 @@ def test_a_batch_that_is_unlike_the_others_is_named(page):
 def test_the_command_writes_it_and_names_a_missing_column(query, tmp_path, capsys):
     query.write_h5ad(tmp_path / "query.h5ad")
     trained_model().save(tmp_path / "model")
-    given = [str(tmp_path / "query.h5ad"), str(tmp_path / "model"), "--no-progress"]
+    given = [str(tmp_path / "query.h5ad"), "--model", str(tmp_path / "model"), "--no-progress"]
     assert main(["report", *given, "-o", str(tmp_path / "out" / "page.html")]) == 0
     page = Page((tmp_path / "out" / "page.html").read_text())
     assert page.facts()["name"] == "query.h5ad"

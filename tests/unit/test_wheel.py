@@ -127,7 +127,9 @@ def test_the_commands_work_from_the_wheel_and_so_do_the_next_steps(
     assert cell in plkd("explain", "sim/query.h5ad", "--model", "sim/model", "--cell", cell)
     plkd("explain", "sim/query.h5ad", "--model", "sim/model", "--cell", cell, "-o", "why.png")
     assert (empty / "why.png").read_bytes().startswith(b"\x89PNG")
-    plkd("report", "sim/labelled.h5ad", "sim/model", "-o", "page.html", "--truth", "label")
+    plkd(
+        "report", "sim/labelled.h5ad", "--model", "sim/model", "-o", "page.html", "--truth", "label"
+    )
     assert (empty / "page.html").stat().st_size > 1e6
 
 

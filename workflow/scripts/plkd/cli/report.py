@@ -27,12 +27,14 @@ def add(commands: Commands) -> None:
         description="Write one HTML file that needs nothing else: what to know first, a map of the "
         "cells, why a cell has its label, what a cut by confidence costs, the labels beside the "
         "reference's, and the labels as a table.",
-        example="plkd report query.h5ad my_model -o query.html",
+        example="plkd report query.h5ad --model my_model -o query.html",
     )
     command.add_argument(
         "query", type=Path, metavar="QUERY", help="cells, annotated or not: h5ad, 10x h5, csv, .."
     )
-    command.add_argument("model", type=Path, metavar="MODEL", help="folder of a trained model")
+    command.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="folder of a trained model"
+    )
     command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT.html", help="the page"
     )
