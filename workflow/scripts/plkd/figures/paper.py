@@ -87,10 +87,12 @@ def plot_imbalance(table: pd.DataFrame) -> Figure:
         minors = list(part.groupby("minor", sort=False))
         for (minor, line), colour in zip(minors, palette(len(minors)), strict=True):
             line = line.sort_values("ratio")
-            half = ((line["high"] - line["low"]) / 2).fillna(0)
+            # an interval of two draws may leave the range of the score
+            below = line["here"] - line["low"].clip(lower=0)
+            above = line["high"].clip(upper=1) - line["here"]
             axes.errorbar(
-                line["ratio"], line["here"], yerr=half, marker="o", markersize=4, capsize=3,
-                color=colour, label=short(minor),
+                line["ratio"], line["here"], yerr=np.nan_to_num([below, above]), marker="o",
+                markersize=4, capsize=3, color=colour, label=short(minor),
             )  # fmt: skip
             said = line.dropna(subset="paper")
             axes.plot(said["ratio"], said["paper"], "D", color=colour, markersize=6, mfc="none")
