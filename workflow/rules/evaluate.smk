@@ -22,7 +22,7 @@ rule method:
     threads: 1
     resources:
         mem_mb=method_memory_mb,
-        runtime=method_minutes,
+        runtime=limited_minutes,
         gpu=gpus_of_method,
         # that of Snakemake, for the program that watches a method, whatever the method runs in; no
         # parameter, because where it is changes nothing

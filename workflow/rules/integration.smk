@@ -19,7 +19,7 @@ rule integrate:
     threads: 1
     resources:
         mem_mb=integrator_memory_mb,
-        runtime=integrator_minutes,
+        runtime=limited_minutes,
     params:
         environments=filled("<environments>"),
         limits=lambda wildcards: limits_of(wildcards.integrator),

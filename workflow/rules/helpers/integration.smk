@@ -17,11 +17,7 @@ def integrator_memory_mb(wildcards, input, attempt):
     """As `method_memory_mb`."""
     if INTEGRATORS["environment"][wildcards.integrator] == "plkd":
         return memory_mb(wildcards, input, attempt)
-    return int(limits_of(wildcards.integrator)["memory_mb"] + LIBRARIES_MB)
-
-
-def integrator_minutes(wildcards):
-    return int(limits_of(wildcards.integrator)["seconds"] / 60) + INSTALLING_MINUTES
+    return limited_memory_mb(wildcards.integrator, LIBRARIES_MB)
 
 
 def outcomes():

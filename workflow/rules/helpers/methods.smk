@@ -45,19 +45,27 @@ def limits_of(name):
     return {key: float(value) for key, value in limits.items()}
 
 
-WATCHING_MB = 500  # the program that ends what takes more than its limit
 INSTALLING_MINUTES = 15  # and beginning
 
 
+def limited_memory_mb(name, watching_mb):
+    """The limit of a method, and what watches it: it is ended with a reason, and by no cluster."""
+    return int(limits_of(name)["memory_mb"] + watching_mb)
+
+
+def limited_minutes(wildcards):
+    name = wildcards.get("method") or wildcards.integrator
+    return int(limits_of(name)["seconds"] / 60) + INSTALLING_MINUTES
+
+
+WATCHING_MB = 500  # of the program that runs an annotator; that of an integrator reads the cells
+
+
 def method_memory_mb(wildcards, input, attempt):
-    """Of methods of others the limit, so that it ends them, with a reason, and no cluster does."""
+    """Of methods of others their limit."""
     if METHODS["kind"][wildcards.method] != "rival":
         return memory_mb(wildcards, input, attempt)
-    return int(limits_of(wildcards.method)["memory_mb"] + WATCHING_MB)
-
-
-def method_minutes(wildcards):
-    return int(limits_of(wildcards.method)["seconds"] / 60) + INSTALLING_MINUTES
+    return limited_memory_mb(wildcards.method, WATCHING_MB)
 
 
 def locks_of_methods():
