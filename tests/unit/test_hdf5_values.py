@@ -51,5 +51,5 @@ def test_a_damaged_chunk_is_an_error(content, tmp_path):
         values = file.create_dataset("x", data=np.arange(30.0), chunks=(10,), compression="gzip")
         values.id.write_direct_chunk((10,), content or b"\0")
         assert read_values(values, 0, 10).tolist() == list(range(10))
-        with pytest.raises((ValueError, zlib.error)):
+        with pytest.raises(ValueError, match="chunk at 10"):
             read_values(values, 0, 30)

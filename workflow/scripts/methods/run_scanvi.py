@@ -43,12 +43,30 @@ def annotate(job):
         model = scvi.model.SCVI(cells, n_layers=2, n_latent=30, gene_likelihood="nb")
         epochs = min(MOST_EPOCHS, int(np.round(20_000 / len(obs) * 400)))
         model.train(max_epochs=max(1, epochs), **trainer)
-        model = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category=unlabelled)
-        model.train(max_epochs=LABEL_EPOCHS, n_samples_per_label=100, **trainer)
+        model = with_labels(model, unlabelled, trainer)
     job.told["parameters"] = sum(part.numel() for part in model.module.parameters())
     with job.timed("prediction"):
         soft = model.predict(cells[-n_query:].copy(), soft=True)
     return list(map(str, soft.columns)), soft.to_numpy()
+
+
+def with_labels(model, unlabelled, trainer):
+    """scANVI from scVI. Its samples of the labels may leave one cell to the last batch.
+
+    This the package cannot normalise, and it fails in the first epoch: then with smaller batches.
+    """
+    for batch_size in (128, 127, 126):  # the first is the default
+        started = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category=unlabelled)
+        try:
+            started.train(
+                max_epochs=LABEL_EPOCHS, n_samples_per_label=100, batch_size=batch_size, **trainer
+            )
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+        else:
+            return started
+    raise exchange.CannotRun("failed: a batch of one cell is left with all sizes of batches")
 
 
 if __name__ == "__main__":
