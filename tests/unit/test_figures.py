@@ -322,15 +322,19 @@ def label_pathways(n_labels: int, n_tokens: int) -> tuple[pd.DataFrame, dict[str
 @pytest.mark.parametrize(("n_labels", "n_tokens"), [(1, 1), (2, 3), (9, 40), (25, 60)])
 def test_pathways_of_labels(n_labels, n_tokens, tmp_path):
     table, names = label_pathways(n_labels, n_tokens)
-    figure = plot_label_pathways(table, names, title="Pathways of the labels")
+    title = f"Pathways of the labels\n{'what there is to say of them; ' * 8}"
+    figure = plot_label_pathways(table, names, title=title)
     saved(figure, tmp_path)
+    assert figure.get_tightbbox().width < 1.1 * figure.get_figwidth()
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == list(
         map(short, dict.fromkeys(table["label"]))
     )
     own = table[table["top"] & (table["rank"] <= 5)]
     assert len(axes.get_yticklabels()) == own["pathway"].nunique()
-    saved(plot_attention(table, names, top=30), tmp_path)
+    figure = plot_attention(table, names, top=30, title=title)
+    saved(figure, tmp_path)
+    assert figure.get_tightbbox().width < 1.1 * figure.get_figwidth()
 
 
 def test_networks_of_labels(tmp_path):

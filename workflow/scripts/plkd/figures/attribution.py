@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from plkd.figures.labels import plain
 from plkd.figures.panels import label_panels
-from plkd.figures.style import PALETTE, SEQUENTIAL
+from plkd.figures.style import PALETTE, SEQUENTIAL, add_heading
 from plkd.interpret.attributed_cells import AttributedCells
 
 PRESENT, ABSENT = PALETTE[0], PALETTE[5]
@@ -90,7 +90,7 @@ def plot_beeswarm(attributed: AttributedCells, genes: pd.DataFrame, *, top: int 
         bar.set_ticks([0, 1], labels=["not expressed", "highest of all cells shown"])
         bar.set_label("expression of the gene")
         bar.outline.set_visible(False)
-    figure.suptitle("What each gene adds to the logit of the label, one point per cell", fontsize=9)
+    add_heading(figure, "What each gene adds to the logit of the label, one point per cell")
     return figure
 
 

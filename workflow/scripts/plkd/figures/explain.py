@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from plkd.figures.attribution import name_rows
 from plkd.figures.labels import short
 from plkd.figures.pathways import pathway_labels
-from plkd.figures.style import PALETTE, new_figure
+from plkd.figures.style import PALETTE, add_heading, new_figure
 from plkd.interpret.explain import Explanation
 
 _FOR, _AGAINST = PALETTE[0], PALETTE[1]
@@ -70,11 +70,12 @@ def plot_explanation(found: Explanation, *, top: int = 15) -> Figure:
         panel.set_xlabel(f"adds to the Teacher's logit of {short(found.teacher_label, 20)}")
         panel.set_title(f"pathways (attention){outside}", fontsize=9)
     inside = ", ".join(short(name, 24) for name in found.prediction_set)
-    figure.suptitle(
+    add_heading(
+        figure,
         f"{short(found.about, 40)}: {short(found.label)} ({found.probability:.2f}), "
         f"then {short(found.runner_up)} ({found.runner_up_probability:.2f})\n"
         f"cannot be excluded: {short(inside, 90)}"
-        + (f"; unknown: {found.unknown:.0%}" if found.unknown else "")
+        + (f"; unknown: {found.unknown:.0%}" if found.unknown else ""),
     )
     figure.legend(*values.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from plkd.figures.style import PALETTE, new_figure
+from plkd.figures.style import PALETTE, add_heading, new_figure
 
 _PALE = "#d9d9d9"
 _SIGNIFICANT = 0.05
@@ -76,7 +76,9 @@ def plot_pathways(table: pd.DataFrame, about: str = "", *, top: int = 30) -> Fig
         axis.set_xlabel(f"-log10 adjusted p (dashed: {_SIGNIFICANT:g})")
         axis.tick_params(axis="y", length=0)
     part = "" if len(shown) == len(table) else f"the first {len(shown)} of "
-    figure.suptitle(f"Pathways of the mask: {part}{len(table)}" + (f"\n{about}" if about else ""))
+    add_heading(
+        figure, f"Pathways of the mask: {part}{len(table)}" + (f"\n{about}" if about else "")
+    )
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from plkd.figures.labels import label_colours, plain, short
 from plkd.figures.pathways import pathway_labels
-from plkd.figures.style import new_figure
+from plkd.figures.style import add_heading, new_figure
 
 _WIDTH, _HEIGHT = 7.4, 3.5  # of one label, inches
 
@@ -64,7 +64,7 @@ def plot_networks(
         ring.set_title(short(label, 40), fontweight="bold")
     for axes in panels.ravel():
         axes.set_axis_off()
-    figure.suptitle(title)
+    add_heading(figure, title)
     # more room, because the names of the first row come close to the title
     cast(ConstrainedLayoutEngine, figure.get_layout_engine()).set(h_pad=0.12)
     return figure

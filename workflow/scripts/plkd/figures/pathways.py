@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from plkd.figures.labels import plain, short
 from plkd.figures.mask import readable_name
-from plkd.figures.style import new_figure
+from plkd.figures.style import add_heading, new_figure
 
 DIVERGING = "PuOr_r"  # orange above zero, purple below; safe with every kind of colour blindness
 
@@ -102,7 +102,7 @@ def plot_label_pathways(
     _name_axes(figure, rows, labels, texts, outside)
     for start in np.flatnonzero(own["label"].ne(own["label"].shift()).to_numpy())[1:]:
         axes.axhline(start - 0.5, color="#bbbbbb", linewidth=0.6)
-    axes.set_title(title)
+    add_heading(figure, title)
     bar = figure.colorbar(dots, ax=axes, shrink=0.5, aspect=18, pad=0.02, anchor=(0, 0))
     bar.set_label("mean score (standard deviations)")
     sizes = [0.5, 0.75, 0.9, 1.0]
@@ -169,7 +169,7 @@ def plot_attention(
     part = f"{len(shares)} of {n_tokens} pathways; " if len(shares) < n_tokens else ""
     beside = "; beside the label: % outside of pathways" if outside else ""
     axes.set_xlabel(f"{part}numbers: % of the attention{beside}")
-    axes.set_title(title)
+    add_heading(figure, title)
     figure.colorbar(
         image,
         ax=axes,

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from plkd.figures.labels import label_colours, plain, short
-from plkd.figures.style import SEQUENTIAL, new_figure
+from plkd.figures.style import SEQUENTIAL, add_heading, new_figure
 
 UNKNOWN = "unknown"
 _GREY = "#bbbbbb"
@@ -70,7 +70,7 @@ def plot_predicted(
         handles, [f" {text}" for text in texts], loc="upper left", borderaxespad=0, ncols=n_columns,
         handletextpad=0.2, columnspacing=0.8, fontsize=7.5, alignment="left",
     )  # fmt: skip
-    figure.suptitle(plain(title))
+    add_heading(figure, plain(title))
     return figure
 
 
@@ -140,7 +140,7 @@ def plot_markers(
         handles=handles, loc="outside lower center", ncols=3, title="cells that express the gene",
         title_fontsize=8,
     )  # fmt: skip
-    figure.suptitle(plain(title))
+    add_heading(figure, plain(title))
     return figure
 
 

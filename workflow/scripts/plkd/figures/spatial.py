@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from plkd.figures.labels import label_colours, plain, short
-from plkd.figures.style import SEQUENTIAL, new_figure
+from plkd.figures.style import SEQUENTIAL, add_heading, new_figure
 
 SLICES_PER_FIGURE = 4
 SLICES_IN_A_ROW = 6
@@ -180,7 +180,7 @@ def plot_truth_above(
     if len(slices) > len(shown):
         title += f" ({len(shown)} of {len(slices)} slices)"
     if title:
-        figure.suptitle(plain(title), x=0.01, ha="left")
+        add_heading(figure, plain(title))
     return figure
 
 
@@ -228,7 +228,7 @@ def _page(
         figure, grid, columns, texts, [colours[name] for name in legend], n_columns, has_unseen
     )
     if title:
-        figure.suptitle(title, x=0.01, ha="left")
+        add_heading(figure, title)
     if subtitle:
         figure.supxlabel(plain(subtitle), fontsize=8, color="#555555")
     return figure

@@ -11,6 +11,7 @@ Agg renderer whatever the machine offers.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,17 @@ def new_figure(
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(nrows, ncols, **subplots)
+
+
+def add_heading(figure: Figure, text: str) -> None:
+    """Title of a whole figure: at its left edge, in lines that are no longer than it is wide."""
+    heading = figure.suptitle(text, x=0.01, ha="left")
+    letters = int(72 * figure.get_figwidth() / (_LETTER * heading.get_fontsize()))
+    lines = [line for given in text.split("\n") for line in textwrap.wrap(given, letters) or [""]]
+    heading.set_text("\n".join(lines))
+
+
+_LETTER = 0.55  # width of one in the mean, of the size of the font
 
 
 def palette(n: int) -> list[str]:
