@@ -100,7 +100,8 @@ def new_figure(
 def add_heading(figure: Figure, text: str) -> None:
     """Title of a whole figure: at its left edge, in lines that are no longer than it is wide."""
     heading = figure.suptitle(text, x=0.01, ha="left")
-    letters = int(72 * figure.get_figwidth() / (_LETTER * heading.get_fontsize()))
+    size = heading.get_fontproperties().get_size_in_points()
+    letters = int(72 * figure.get_figwidth() / (_LETTER * size))
     lines = [line for given in text.split("\n") for line in textwrap.wrap(given, letters) or [""]]
     heading.set_text("\n".join(lines))
 

@@ -68,7 +68,7 @@ def _chunk(values: h5py.Dataset, start: int, length: int) -> NDArray[Any]:
     # one byte more than there may be tells a damaged chunk that unpacks to more
     try:
         content = isal_zlib.decompressobj().decompress(packed, length * item + 1)
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub names an instance
         raise ValueError(f"the chunk at {start:,} is not packed by gzip: {error}") from error
     if len(content) != length * item:
         raise ValueError(
