@@ -255,7 +255,7 @@ def test_the_page_shows_numbers_beside_the_papers_and_why_there_are_none(tmp_pat
     write_page(sections, page, "introduction")
     text = page.read_text(encoding="utf-8")
     assert "text &amp; more" in text
-    assert "data:image/png;base64," in text
+    assert "data:image/webp;base64," in text
     assert "IL7R" in text
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from plkd.utils.files import whole_file
 
@@ -279,5 +281,8 @@ def _text(value: object) -> str:
 
 
 def _picture(path: str | Path, caption: str) -> str:
-    content = base64.b64encode(Path(path).read_bytes()).decode("ascii")
-    return f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
+    packed = io.BytesIO()  # a fifth of the PNG's size: the page holds a map of every run
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(packed, format="WEBP", quality=85)
+    content = base64.b64encode(packed.getvalue()).decode("ascii")
+    return f'<img alt="{escape(caption)}" src="data:image/webp;base64,{content}">'
