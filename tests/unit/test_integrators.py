@@ -92,6 +92,7 @@ def test_every_method_of_the_registry_has_script_and_environment_or_a_reason():
     for method, row in REGISTRY.iterrows():
         assert row["runs"] in RUNS, method
         assert row["reads"] in ("log_values", "counts", "components", "peaks", "pairs"), method
+        assert row["device"] in ("cpu", "gpu"), method
         if row["runs"] == "library":
             continue
         if row["script"] == "-":

@@ -22,6 +22,7 @@ rule integrate:
     resources:
         mem_mb=integrator_memory_mb,
         runtime=limited_minutes,
+        gpu=gpus_of_integrator,
     params:
         settings=integrator_settings,
         reading=reading_of_peaks,

@@ -40,6 +40,8 @@ def embed(job):
     butterfly = Butterfly()
     butterfly.load_data(rna, atac, paired, paired)
     butterfly.data_preprocessing()
+    for table in (butterfly.RNA_data_p, butterfly.ATAC_data_p):
+        table.X = table.X.astype(np.float32)  # as the package does where it has a GPU
     butterfly.augmentation(aug_type=None)
     peaks_of = Counter(butterfly.ATAC_data_p.var["chrom"])
     butterfly.construct_model(chrom_list=list(peaks_of.values()))

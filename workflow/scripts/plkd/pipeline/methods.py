@@ -41,9 +41,9 @@ METHOD_COLUMNS: Columns = {
     cells.
 """
 INTEGRATOR_COLUMNS: Columns = dict.fromkeys(
-    ("id", "name", "runs", "environment", "script", "reads", "reference", "licence", "description"),
-    str,
-)
+    ("id", "name", "runs", "environment", "script", "reads", "device", "reference", "licence",
+     "description"), str,
+)  # fmt: skip
 """Columns of ``config/integrators.tsv``, the methods that put reference and query into one space.
 
 They mean what those of the registry of methods mean, but for
