@@ -22,6 +22,7 @@ from plkd.gene_activity.genome import (
     chromosome_sizes,
     wanted_chromosomes,
 )
+from plkd.gene_activity.weights import peaks_at_genes
 
 # ------------------------------------------------------------------------- the rules, one by one
 
@@ -126,6 +127,20 @@ def test_a_peak_counts_for_the_gene_that_starts_nearest_then_for_the_first():
     assert weights.tolist() == [[0, 1, 0], [1, 0, 0], [1, 0, 0]]
     swapped = peak_gene_weights(peaks, genes.iloc[[0, 2, 1]]).toarray()
     assert swapped.tolist() == weights.tolist()  # columns: long, twin, inside
+
+
+def test_a_peak_lies_at_every_gene_that_it_overlaps():
+    genes = gene_table(
+        ("long", "chr1", 0, 100_000, "+"),
+        ("inside", "1", 50_000, 60_000, "-"),
+        ("inside", "chr2", 0, 1_000, "+"),
+        ("other", "chr1", 50_000, 60_000, "+"),
+    )
+    peaks = peak_table(
+        ("chr1", 61_999, 62_500), ("chr1", 62_000, 62_500), ("chr2", 500, 900), ("chr3", 1, 9)
+    )
+    found = peaks_at_genes(peaks, genes, ["absent", "inside", "long"]).toarray()
+    assert found.tolist() == [[0, 1, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0]]
 
 
 def test_weights_by_distance_computed_by_hand():

@@ -76,7 +76,7 @@ def one_twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     change = {
         "variants": {"fast": {"preset": "fast"}},
         "methods": [],
-        "integration": ["pca"],
+        "integration": ["pca", "bindsc", "kida"],
         "seeds": [0],
         "ablated": [],
         "imbalance": [],
@@ -100,6 +100,9 @@ def test_what_ran_is_there(one_twin: Path) -> None:
     here = overall.set_index(["dataset", "method"])["here"]
     assert here["10x-Multiome", "student"] > 0.3
     assert here["10x-Multiome", "pca"] > 0.3
+    notes = overall.set_index(["dataset", "method"])["note"]
+    assert "folder not provided" in notes["10x-Multiome", "bindsc"]
+    assert "No script runs it" in notes["10x-Multiome", "kida"]
     said = overall.set_index(["dataset", "method"])["paper"]
     assert said["10x-Multiome", "student"] == 0.889
     assert (one_twin / "paper" / "paper.html").stat().st_size > 50_000

@@ -407,12 +407,10 @@ VARIANTS = {name: settings_of(name, dict(variant)) for name, variant in config["
 METHODS_FILE = source_file("config/methods.tsv")
 METHODS = read_registry(METHODS_FILE)
 INTEGRATORS = read_integrators(source_file("config/integrators.tsv"))
-for method in config["integration"]:
-    if method not in INTEGRATORS.index:
-        stop(f"unknown method '{method}' of `integration`: {suggestion(method, INTEGRATORS.index)}")
 MODELS = ["student", "teacher"]
 try:
     OTHERS = chosen_methods(METHODS, config["methods"])
+    INTEGRATION = chosen_methods(INTEGRATORS, config["integration"])
 except InputError as error:
     stop(str(error))
 CONTROLS = METHODS.index[METHODS["kind"] == "control"].to_list()
@@ -445,4 +443,4 @@ wildcard_constraints:
     seed=r"\d+",
     model="|".join(MODELS),
     method=r"\w+",
-    integrator="|".join(config["integration"]) or "none",
+    integrator="|".join(INTEGRATION) or "none",

@@ -7,6 +7,8 @@ rule integrate:
         query="<prepared>/query.h5ad",
         script=integrator_script,
         lock=integrator_lock,
+        peaks=integrated_peaks,
+        annotation=annotation_of_peaks,
     output:
         embedding="<methods>/embeddings/{integrator}.h5ad",
         outcome="<methods>/embeddings/{integrator}.json",
@@ -20,10 +22,10 @@ rule integrate:
     resources:
         mem_mb=integrator_memory_mb,
         runtime=limited_minutes,
+        gpu=gpus_of_integrator,
     params:
-        environments=filled("<environments>"),
-        limits=lambda wildcards: limits_of(wildcards.integrator),
-        method=lambda wildcards: dict(INTEGRATORS.loc[wildcards.integrator]),
+        settings=integrator_settings,
+        reading=reading_of_peaks,
         crossing=lambda wildcards: wildcards.dataset in CROSSING,
         code=code("integrate.py"),
     script:
@@ -34,7 +36,7 @@ rule integration:
     input:
         teacher="<run>/embeddings/teacher.h5ad",
         student="<run>/embeddings/student.h5ad",
-        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=config["integration"]),
+        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=INTEGRATION),
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
         truth="<prepared>/truth.parquet",
@@ -70,7 +72,7 @@ rule omics:
     input:
         teacher="<run>/embeddings/teacher.h5ad",
         student="<run>/embeddings/student.h5ad",
-        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=config["integration"]),
+        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=INTEGRATION),
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
         truth="<prepared>/truth.parquet",

@@ -7,7 +7,8 @@ rule paper:
         **{name: source_file(f"resources/paper/{name}.tsv") for name in PAPER_NUMBERS},
         paper_methods=source_file("resources/paper/methods.tsv"),
         datasets="<results>/benchmark/datasets.tsv",
-        outcomes=[path for _, path in [*outcomes(), *outcomes_of_integration()]],
+        outcomes=[path for _, path in outcomes()],
+        outcomes_of_integration=[path for _, path in outcomes_of_integration()],
         agreement=[path for pair in modality_pairs() for path in pair["predictions"]],
     output:
         **{name: f"<results>/paper/{name}.tsv" for name in ["table1", *PAPER_NUMBERS, "figure4"]},
@@ -26,7 +27,8 @@ rule paper:
     params:
         runs={
             **names_of_runs(),
-            "outcomes": [names for names, _ in [*outcomes(), *outcomes_of_integration()]],
+            "outcomes": [names for names, _ in outcomes()],
+            "outcomes_of_integration": [names for names, _ in outcomes_of_integration()],
         },
         pairs=modality_pairs(),
         about={
@@ -38,7 +40,8 @@ rule paper:
         },
         ablated=ABLATED,
         variants=list(VARIANTS),
-        chosen=[*MODELS, *OTHERS, *config["integration"]],
+        chosen=[*MODELS, *OTHERS],
+        integrators=INTEGRATION,
         methods={
             **METHODS["name"],
             **INTEGRATORS["name"],

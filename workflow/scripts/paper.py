@@ -69,13 +69,17 @@ def main(snakemake) -> None:
     about = {name: AboutDataset(**dict(one)) for name, one in params.about.items()}
     numbers = {name: read_tsv(given[name], NUMBER_COLUMNS) for name in SAID}
     numbers["figure5"] = read_tsv(given.figure5, dict.fromkeys(("dataset", "label", "gene"), str))
-    told = {
-        (run["dataset"], run["method"]): read_json(path, made_by="method")["reason"]
-        for path, run in runs_of("outcomes")
-    }
-    tables = paper_tables(
-        runs, numbers, about, methods, params.chosen, params.variants, params.ablated, told
+    told, told_of_spaces = (
+        {
+            (run["dataset"], run["method"]): read_json(path, made_by=rule)["reason"]
+            for path, run in runs_of(kind)
+        }
+        for kind, rule in (("outcomes", "method"), ("outcomes_of_integration", "integrate"))
     )
+    tables = paper_tables(
+        runs, numbers, about, methods, params.chosen, params.variants, params.ablated, told,
+        params.integrators, told_of_spaces,
+    )  # fmt: skip
     variants = [variant for variant in params.variants if "." not in variant]
     weights = {run["variant"]: n_weights(Path(path).parent) for path, run in runs_of("models")}
     metrics = runs.metrics

@@ -43,7 +43,7 @@ def main(job) -> None:
     probabilities = np.zeros((0, len(labels)))
     with scratch_folder(Path(output.outcome).parent) as folder:
         try:
-            interpreter = interpreter_of(job)
+            interpreter = interpreter_of(method, job.input.script, job.input.lock)
             write_json(folder / "job.json", content_of(job))
             cost = run_measured(
                 [interpreter, job.input.script, folder],
@@ -69,19 +69,18 @@ def main(job) -> None:
     write_json(output.outcome, {"method": method["id"], **costs, **about, "machine": machine()})
 
 
-def interpreter_of(job) -> Path:
-    """What runs the method's script; that of the conda environment where Snakemake made one."""
-    method = job.settings
-    if job.input.script is None or (method["needs"] and not method["provided"]):
+def interpreter_of(method: dict, script: str | None, lock: str | None) -> Path:
+    """What runs a method's script; that of the conda environment where Snakemake made one."""
+    if script is None or (method["needs"] and not method["provided"]):
         raise NotProvidedError(method["needs"])
-    if job.input.script.endswith(".R"):
+    if script.endswith(".R"):
         packages = [*R_PACKAGES, *method["r_packages"]]
         return r_with(*packages, install=f"apt install {' '.join(method['debian'])}")
     if method["in_conda"]:
         return Path("python")
-    if job.input.lock is None:
+    if lock is None:
         return Path(sys.executable)
-    return python_of(method["environment"], job.input.lock, method["environments"])
+    return python_of(method["environment"], lock, method["environments"])
 
 
 def content_of(job) -> dict:

@@ -4,20 +4,53 @@
 def integrator_script(wildcards):
     """The script of a method that puts cells into one space, and what it shares with others."""
     script = INTEGRATORS["script"][wildcards.integrator]
-    names = [] if script == "-" else [script, "exchange.py"]
+    shared = "exchange.R" if script.endswith(".R") else "exchange.py"
+    names = [] if script == "-" else [script, shared]
     return [source_file(f"workflow/scripts/methods/{name}") for name in names]
 
 
 def integrator_lock(wildcards):
+    """The lock of its environment, if pip makes it."""
     environment = INTEGRATORS["environment"][wildcards.integrator]
-    return [] if environment == "plkd" else source_file(f"envs/methods/{environment}.lock")
+    has_lock = "pip" in METHOD_ENVIRONMENTS.get(environment, {})
+    return source_file(f"envs/methods/{environment}.lock") if has_lock else []
+
+
+def needs_peaks(wildcards):
+    """Does it read peaks, and are there any: does expression name accessibility?"""
+    reads = INTEGRATORS["reads"][wildcards.integrator]
+    return reads in ("peaks", "pairs") and wildcards.dataset in CROSSING
+
+
+def integrated_peaks(wildcards):
+    return query_file(wildcards) if needs_peaks(wildcards) else []
+
+
+def annotation_of_peaks(wildcards):
+    if not needs_peaks(wildcards):
+        return []
+    source = source_of_side(wildcards.dataset, "query")
+    return fetched(wildcards.dataset, source["gene_activity"]["annotation"])
+
+
+def reading_of_peaks(wildcards):
+    return annotated_source(wildcards) if needs_peaks(wildcards) else None
+
+
+def integrator_settings(wildcards):
+    """How a method is run, as `method_settings`, and what it reads; see integrate.py."""
+    method = wildcards.integrator
+    row = INTEGRATORS.loc[method]
+    # a conda environment of the rule is that of the program which starts the method
+    return {**running_of(method, row), "runs": row["runs"], "reads": row["reads"]}
 
 
 def integrator_memory_mb(wildcards, input, attempt):
-    """As `method_memory_mb`."""
-    if INTEGRATORS["environment"][wildcards.integrator] == "plkd":
+    """As `method_memory_mb`; the program that runs the method reads the peaks as well."""
+    if INTEGRATORS["runs"][wildcards.integrator] == "library":
         return memory_mb(wildcards, input, attempt)
-    return limited_memory_mb(wildcards.integrator, LIBRARIES_MB)
+    watching_mb = memory_mb(wildcards, input, 1) if needs_peaks(wildcards) else LIBRARIES_MB
+    return limited_memory_mb(wildcards.integrator, watching_mb)
 
 
 def outcomes():

@@ -78,7 +78,7 @@ def scores():
     made = expand([PATHVARS.apply(predictions_by(method)) for method in OTHERS], **names)
     made += [outcome for _, outcome in outcomes()]
     made += outputs_of("evaluate", "evaluate_figures", datasets=EVALUATED)
-    if config["integration"]:
+    if INTEGRATION:
         made += [outcome for _, outcome in outcomes_of_integration()]
         made += outputs_of("integration", datasets=EVALUATED)
         made += outputs_of("omics", datasets=CROSSING)

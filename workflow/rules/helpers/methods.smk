@@ -70,7 +70,7 @@ def method_memory_mb(wildcards, input, attempt):
 
 def locks_of_methods():
     """The lock of every environment that pip makes for the chosen methods, by its name."""
-    tables = [METHODS.loc[OTHERS], INTEGRATORS.loc[config["integration"]]]
+    tables = [METHODS.loc[OTHERS], INTEGRATORS.loc[INTEGRATION]]
     asked = dict.fromkeys(name for table in tables for name in table["environment"])
     return {
         name: source_file(f"envs/methods/{name}.lock")
@@ -79,26 +79,29 @@ def locks_of_methods():
     }
 
 
-def method_settings(wildcards):
-    """How a method is run, as JSON; see run_method.py."""
-    method, row = wildcards.method, METHODS.loc[wildcards.method]
+def running_of(method, row, seed=0, in_conda=False):
+    """How a method of a registry is run: an annotator, or an integrator."""
     environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
     # where the configuration names what no package holds
     key = {"folder": "folders", "weights": "weights"}.get(row["runs"])
     provided = config[key].get(method) if key else None
     needs = f"{row['runs']} not provided: name a folder under '{key}' in the configuration"
-    return json.dumps(
-        {
-            "id": method,
-            "environment": row["environment"],
-            "environments": filled("<environments>"),
-            "in_conda": IN_CONDA,
-            "needs": row["description"] if row["script"] == "-" else needs if key else "",
-            "provided": beside(provided) if provided else None,
-            "device": config["device"],
-            "seed": int(wildcards.get("seed", 0)),
-            "limits": limits_of(method),
-            "r_packages": environment.get("r", []),
-            "debian": environment.get("debian", []),
-        }
-    )
+    return {
+        "id": method,
+        "environment": row["environment"],
+        "environments": filled("<environments>"),
+        "in_conda": in_conda,
+        "needs": row["description"] if row["script"] == "-" else needs if key else "",
+        "provided": beside(provided) if provided else None,
+        "device": config["device"],
+        "seed": seed,
+        "limits": limits_of(method),
+        "r_packages": environment.get("r", []),
+        "debian": environment.get("debian", []),
+    }
+
+
+def method_settings(wildcards):
+    """How a method is run, as JSON; see run_method.py."""
+    row, seed = METHODS.loc[wildcards.method], int(wildcards.get("seed", 0))
+    return json.dumps(running_of(wildcards.method, row, seed, in_conda=IN_CONDA))

@@ -34,10 +34,10 @@ PAPER_PARTS = {
     ),
     "abundance": (OF_PAPER["whole"], "<run>/evaluation/abundance.tsv"),
     "integration": (
-        OF_PAPER["whole"] if config["integration"] else [],
+        OF_PAPER["whole"] if INTEGRATION else [],
         "<run>/evaluation/integration.tsv",
     ),
-    "maps": (OF_PAPER["first"] if config["integration"] else [], "<run>/figures/integration.png"),
+    "maps": (OF_PAPER["first"] if INTEGRATION else [], "<run>/figures/integration.png"),
     "omics": (paper_runs(CROSSING), "<run>/evaluation/omics.tsv"),
     "spatial": (
         paper_runs([name for name in SPATIAL if name in EVALUATED]),
@@ -109,7 +109,7 @@ def outcomes_of_integration():
             {"dataset": dataset, "method": method},
             filled("<methods>/embeddings/{method}.json", dataset=dataset, method=method),
         )
-        for dataset, method in product(EVALUATED, config["integration"])
+        for dataset, method in product(EVALUATED, INTEGRATION)
     ]
 
 

@@ -162,6 +162,10 @@ def gpus_of_method(wildcards):
     return GPUS if METHODS["device"][wildcards.method] == "gpu" else None
 
 
+def gpus_of_integrator(wildcards):
+    return GPUS if INTEGRATORS["device"][wildcards.integrator] == "gpu" else None
+
+
 # Finished models and what they label.
 FINISHED = config["annotate_only"]["models"]
 QUERIES = config["annotate_only"]["queries"]

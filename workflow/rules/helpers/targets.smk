@@ -51,5 +51,5 @@ def predictions_of(wildcards):
 def reference_to_embed(wildcards):
     """The Teacher's embedding of the reference is mapped; that of the Student is for nothing but the
     scores of integration."""
-    wanted = wildcards.model == "teacher" or config["integration"]
+    wanted = wildcards.model == "teacher" or INTEGRATION
     return "<prepared>/reference.h5ad" if wanted else []

@@ -55,5 +55,36 @@ run <- function(annotate, package) {
   jsonlite::write_json(told, file.path(folder, "told.json"), auto_unbox = TRUE, digits = NA)
 }
 
+# The same for a method that puts all cells into one space: `embed(job)` gives (cells, dimensions), the cells of
+# the reference first. `job$expression` is that of all cells, `job$peaks` are the query's, where they are read.
+run_integration <- function(embed, package) {
+  folder <- commandArgs(TRUE)[1]
+  job <- jsonlite::read_json(file.path(folder, "job.json"), simplifyVector = TRUE)
+  job$folder <- folder
+  job$reference <- read_cells(job$reference)
+  job$query <- read_cells(job$query)
+  job$expression <- cbind(job$reference$matrix("X"), job$query$matrix("X"))
+  peaks <- file.path(folder, "peaks.h5ad")
+  if (file.exists(peaks)) job$peaks <- read_cells(peaks)$matrix("X")
+  set.seed(job$seed)
+  told <- stats::setNames(list(), character()) # with names even if empty, so that it is an object in JSON
+  if (nzchar(package)) told$version <- paste(package, utils::packageVersion(package))
+  tryCatch(write_npy(as.matrix(embed(job)), file.path(folder, "embedding.npy")),
+           cannot_run = function(error) told$reason <<- conditionMessage(error))
+  jsonlite::write_json(told, file.path(folder, "told.json"), auto_unbox = TRUE, digits = NA)
+}
+
+# A matrix of numbers as numpy stores it (version 1.0 of its format, columns one after the other).
+write_npy <- function(values, path) {
+  head <- sprintf("{'descr': '<f8', 'fortran_order': True, 'shape': (%d, %d), }", nrow(values), ncol(values))
+  length <- 64 * ceiling((10 + nchar(head) + 1) / 64) - 10
+  file <- file(path, "wb")
+  on.exit(close(file))
+  writeBin(as.raw(c(0x93, utf8ToInt("NUMPY"), 1, 0)), file)
+  writeBin(as.integer(length), file, size = 2, endian = "little")
+  writeChar(paste0(formatC(head, width = -(length - 1), flag = " "), "\n"), file, eos = NULL)
+  writeBin(as.double(values), file, size = 8, endian = "little")
+}
+
 seconds_since <- function(start) as.numeric(proc.time()[["elapsed"]] - start)
 now <- function() proc.time()[["elapsed"]]

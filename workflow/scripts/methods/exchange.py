@@ -73,6 +73,14 @@ class Cells:
     def batches(self) -> np.ndarray:
         return self._column("batch")
 
+    def feature(self, name: str) -> np.ndarray:
+        """A column of the table of genes, or of peaks."""
+        return self._column(name, "var")
+
+    def table(self, place: str) -> sparse.csr_matrix:
+        """Another sparse table of the file, such as ``varm/genes``."""
+        return self._matrix(place)
+
     def _matrix(self, place: str) -> sparse.csr_matrix:
         with h5py.File(self.path) as file:
             group = file[place]
@@ -83,9 +91,9 @@ class Cells:
         with h5py.File(self.path) as file:
             return _texts(file[table][file[table].attrs["_index"]])
 
-    def _column(self, name: str) -> np.ndarray:
+    def _column(self, name: str, table: str = "obs") -> np.ndarray:
         with h5py.File(self.path) as file:
-            return _texts(file["obs"][name])
+            return _texts(file[table][name])
 
 
 def _texts(stored: Any) -> np.ndarray:
@@ -180,12 +188,43 @@ def run(
 class Spaces:
     """What a method is asked to put into one space: all cells, the reference's first."""
 
+    method: str
     reference: Cells
     query: Cells
+    folder: Path  # for files of its own
     components: np.ndarray  # principal components of all cells (cells, 50)
     batches: np.ndarray  # of every cell, what is to be mixed
+    pairs: np.ndarray  # rows of reference and query that are one cell (pairs, 2); none if not known
     seed: int
     threads: int
+
+    @cached_property
+    def log_values(self) -> sparse.csr_matrix:
+        """log1p of counts per 10,000 of all cells."""
+        return sparse.vstack([self.reference.log_values, self.query.log_values], format="csr")
+
+    @cached_property
+    def counts(self) -> sparse.csr_matrix:
+        """Counts of all cells; CannotRun if there are none."""
+        return sparse.vstack([self.reference.counts, self.query.counts], format="csr")
+
+    @cached_property
+    def peaks(self) -> Cells:
+        """The query's cells by their peaks, for a method that reads them; `log_values` are counts.
+
+        Its table ``varm/genes`` (peaks, genes) has a one where a peak lies at a gene.
+        """
+        return Cells(self.folder / "peaks.h5ad")
+
+    def rows_of_batches(self) -> list[np.ndarray]:
+        """Rows of the cells of every batch, the batches by their names."""
+        names, codes = np.unique(self.batches.astype(str), return_inverse=True)
+        return [np.flatnonzero(codes == one) for one in range(len(names))]
+
+    def in_order(self, parts: list[np.ndarray]) -> np.ndarray:
+        """Spaces of the batches, as `rows_of_batches` has them, as one of all cells in order."""
+        order = np.argsort(np.concatenate(self.rows_of_batches()), kind="stable")
+        return np.concatenate(parts)[order]
 
 
 def run_integration(embed: Callable[[Spaces], np.ndarray], package: str) -> None:
@@ -201,10 +240,13 @@ def run_integration(embed: Callable[[Spaces], np.ndarray], package: str) -> None
     folder = Path(sys.argv[1])
     content = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     job = Spaces(
+        method=content["method"],
         reference=Cells(Path(content["reference"])),
         query=Cells(Path(content["query"])),
+        folder=folder,
         components=np.load(folder / "components.npy"),
         batches=np.array(content["batches"], dtype=object),
+        pairs=np.array(content["pairs"], dtype=int).reshape(-1, 2),
         seed=content["seed"],
         threads=content["threads"],
     )

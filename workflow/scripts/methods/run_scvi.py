@@ -6,7 +6,6 @@ As in run_scanvi.py, at most 100 epochs; the package would train small data sets
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 import exchange
 
@@ -19,9 +18,8 @@ def embed(job):
 
     scvi.settings.seed = job.seed
     torch.set_num_threads(job.threads)
-    counts = sparse.vstack([job.reference.counts, job.query.counts], format="csr")
     obs = pd.DataFrame({"batch": job.batches.astype(str)}, index=np.arange(len(job.batches)))
-    cells = ad.AnnData(counts, obs=obs.set_index(obs.index.astype(str)))
+    cells = ad.AnnData(job.counts, obs=obs.set_index(obs.index.astype(str)))
     scvi.model.SCVI.setup_anndata(cells, batch_key="batch")
     model = scvi.model.SCVI(cells)
     epochs = min(MOST_EPOCHS, int(np.round(20_000 / len(obs) * 400)))

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from plkd.evaluation.embeddings import principal_components
 from plkd.preparation.prepared import PreparedCells
 
+SHARE_PAIRED = 0.9
+"""Share of the cells of the smaller side from which on reference and query are the same cells."""
 Sides = Mapping[str, tuple[pd.Series, NDArray[np.float32]]]
 """Cell ids and embedding of the reference and of the query."""
 
@@ -44,6 +46,30 @@ def batches_to_mix(
     if crossing or len(set(batches)) == 1:
         return np.repeat(np.array(list(sides), object), [side.n_cells for side in sides.values()])
     return batches
+
+
+def paired_cells(reference: str | Path, query: str | Path) -> NDArray[np.intp]:
+    """Cells that are in reference and query, measured twice, by their names in the files.
+
+    Parameters
+    ----------
+    reference, query
+        Prepared files.
+
+    Returns
+    -------
+    Array of shape (n_pairs, 2)
+        Rows in the reference and in the query; none where fewer than nine in ten cells of the
+        smaller side are in the other, because barcodes of different cells may coincide.
+    """
+    names = [pd.Index(PreparedCells.read(path).source_ids) for path in (reference, query)]
+    shared = names[0].unique().intersection(names[1].unique())
+    once = [shared.isin(one[~one.duplicated(keep=False)]) for one in names]
+    shared = shared[once[0] & once[1]]
+    if len(shared) < SHARE_PAIRED * min(map(len, names)):
+        return np.empty((0, 2), np.intp)
+    rows = [pd.Series(np.arange(len(one)), index=one)[shared] for one in names]
+    return np.column_stack(rows).astype(np.intp)
 
 
 def split_sides(embedding: NDArray[np.floating], reference: str | Path, query: str | Path) -> Sides:

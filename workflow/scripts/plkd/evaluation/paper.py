@@ -132,6 +132,25 @@ def beside(
     )[list(RESULT_COLUMNS)]
 
 
+def with_expected(
+    paper: pd.DataFrame, expected: pd.DataFrame, ids: Mapping[str, str]
+) -> pd.DataFrame:
+    """Add cells that the paper gives no number of, and in which there is to be one or a reason.
+
+    Parameters
+    ----------
+    paper
+        Columns of :data:`NUMBER_COLUMNS`.
+    expected
+        Columns :data:`CELL`, the methods by their ids here.
+    ids
+        Method of the paper -> its id here, where that is another one.
+    """
+    known = paper.assign(method=paper["method"].replace(dict(ids)))[CELL]
+    new = expected.merge(known, on=CELL, how="left", indicator=True)["_merge"] == "left_only"
+    return pd.concat([paper, expected[new.to_numpy()].assign(value=np.nan)], ignore_index=True)
+
+
 def reasons(
     datasets: Collection[str],
     methods: pd.DataFrame,

@@ -17,6 +17,7 @@ from plkd.evaluation.paper import (
     found_genes,
     found_table,
     reasons,
+    with_expected,
 )
 from plkd.evaluation.spatial import SPATIAL_COLUMNS
 
@@ -77,6 +78,8 @@ def paper_tables(
     variants: Sequence[str],
     ablated: Collection[str] = (),
     told: Mapping[tuple[str, str], str] | None = None,
+    integrators: Collection[str] = (),
+    told_of_spaces: Mapping[tuple[str, str], str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table and figure of numbers, beside the paper's.
 
@@ -92,13 +95,15 @@ def paper_tables(
     methods
         The paper's methods (:data:`plkd.evaluation.paper.METHOD_COLUMNS`).
     chosen
-        Methods of this run, by their ids here.
+        Methods of this run that label cells, by their ids here.
     variants
         All variants; those named ``<variant>.<change>`` are ablations.
     ablated
         Data sets of the ablation.
     told
         Why a method could not run on a data set, by both names here.
+    integrators, told_of_spaces
+        The same for methods that put cells into one space, which may have the ids of others.
 
     Returns
     -------
@@ -107,13 +112,20 @@ def paper_tables(
         (:func:`plkd.evaluation.paper.found_genes`).
     """
     names = {name: one.paper_name for name, one in about.items()}
-    ids = {str(row.id): str(row.here) for row in methods.itertuples(index=False) if row.here}
-    said = {(names[name] or name, method): one for (name, method), one in (told or {}).items()}
-    why = reasons([names[name] or name for name in about], methods, chosen, said)
+    ran = [names[name] or name for name in about]
 
-    def compared(name: str, found: pd.DataFrame) -> pd.DataFrame:
-        where = f"{name[:-1].capitalize()} {name[-1]}"
-        return beside(numbers.get(name, _NO_NUMBERS), found, where, why, ids)
+    def named(told: Mapping[tuple[str, str], str] | None) -> dict[tuple[str, str], str]:
+        return {(names[name] or name, method): one for (name, method), one in (told or {}).items()}
+
+    compared = _Comparison(numbers, ran, methods, chosen, named(told))
+    # of a method that does both, its id here is that of the one which labels cells
+    own = methods["here"].where(methods["task"] == "integration", "")
+    spaces = _Comparison(
+        numbers, ran, methods.assign(here=own), [*OURS, *integrators], named(told_of_spaces)
+    )
+
+    def scored(scores: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+        return found_table(scores, measures, names, _cells)
 
     changes = ablation_of(variants)
     whole = runs.metrics[~runs.metrics["variant"].str.contains(".", regex=False)]
@@ -143,7 +155,7 @@ def paper_tables(
     )
     return {
         "table2": compared("table2", found_table(whole[plain], _ANNOTATION, names)),
-        "table3": compared("table3", found_table(runs.integration, INTEGRATION, names, _cells)),
+        "table3": spaces("table3", scored(runs.integration, INTEGRATION), integrators, "kbet"),
         "table4": compared("table4", across),
         "table5": compared(
             "table5",
@@ -170,9 +182,43 @@ def paper_tables(
             ),
         ),
         "figure5": found_genes(numbers["figure5"], genes),
-        "figure6": compared("figure6", found_table(runs.omics, OMICS, names, _cells)),
+        "figure6": spaces("figure6", scored(runs.omics, OMICS), integrators, "overall"),
         "figure7": compared("figure7", found_table(runs.imbalance, ["f1"], names, _ratio)),
     }
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Puts what is found beside the paper's numbers, or else the reason why it is not there.
+
+    Attributes
+    ----------
+    numbers, methods
+        As for :func:`paper_tables`.
+    datasets
+        Those of the run, by their names in the paper.
+    chosen, told
+        Methods of the run by their ids here; why one could not run, by data set and method.
+    """
+
+    numbers: Mapping[str, pd.DataFrame]
+    datasets: Collection[str]
+    methods: pd.DataFrame
+    chosen: Collection[str]
+    told: Mapping[tuple[str, str], str]
+
+    def __call__(
+        self, name: str, found: pd.DataFrame, asked: Collection[str] = (), measure: str = ""
+    ) -> pd.DataFrame:
+        """Compare a table; of methods `asked` for there is a number of `measure` or a reason."""
+        known = self.methods[self.methods["here"] != ""]
+        ids = dict(zip(known["id"].astype(str), known["here"].astype(str), strict=True))
+        datasets = found["dataset"].unique()
+        cells = [(dataset, "", method, measure) for dataset in datasets for method in asked]
+        paper = self.numbers.get(name, _NO_NUMBERS)
+        paper = with_expected(paper, pd.DataFrame(cells, columns=CELL), ids)
+        why = reasons(self.datasets, self.methods, self.chosen, self.told)
+        return beside(paper, found, f"{name[:-1].capitalize()} {name[-1]}", why, ids)
 
 
 _ANNOTATION = ["accuracy", "macro_f1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import bioframe
@@ -79,13 +80,7 @@ def peak_gene_weights(
         raise InputError(f"`rule` is '{rule}'; expected {' or '.join(PEAK_RULES)} for peaks")
     regions = gene_regions(genes, upstream)
     codes, names = pd.factorize(genes["gene"])
-    found = pd.DataFrame(
-        {
-            "chrom": chromosome_keys(peaks["chrom"]),
-            "start": peaks["start"].to_numpy(dtype=np.int64),
-            "end": peaks["end"].to_numpy(dtype=np.int64),
-        }
-    )
+    found = _keyed(peaks)
     if rule == "seurat":
         peak, place = _nearest(found, regions)
         weight = np.ones(peak.size)
@@ -99,6 +94,47 @@ def peak_gene_weights(
     return sparse.csr_matrix(
         (weight[first].astype(np.float32), (peak[first], gene[first])),
         shape=(len(peaks), len(names)),
+    )
+
+
+def peaks_at_genes(
+    peaks: pd.DataFrame, genes: pd.DataFrame, names: Sequence[str], upstream: int = UPSTREAM
+) -> sparse.csr_matrix:
+    """Which peaks lie at which genes: in the body, or up to `upstream` bases before the start.
+
+    Unlike the rule ``seurat`` of :func:`peak_gene_weights`, a peak lies at every gene whose region
+    it overlaps.
+
+    Parameters
+    ----------
+    peaks, genes, upstream
+        As for :func:`peak_gene_weights`.
+    names
+        The genes to look at; one that is not among `genes` has no peak.
+
+    Returns
+    -------
+    csr_matrix
+        float32, (n_peaks, len(names)), of ones.
+    """
+    column = {name: place for place, name in enumerate(names)}
+    known = genes[genes["gene"].isin(column)]
+    peak, place = overlapping(_keyed(peaks), gene_regions(known, upstream))
+    gene = known["gene"].map(column).to_numpy(dtype=np.intp)[place]
+    shape = (len(peaks), len(names))
+    found = sparse.csr_matrix((np.ones(peak.size, np.float32), (peak, gene)), shape=shape)
+    found.data[:] = 1  # a gene may have several places
+    return found
+
+
+def _keyed(peaks: pd.DataFrame) -> pd.DataFrame:
+    """Peaks with the key of their chromosome in place of its name."""
+    return pd.DataFrame(
+        {
+            "chrom": chromosome_keys(peaks["chrom"]),
+            "start": peaks["start"].to_numpy(dtype=np.int64),
+            "end": peaks["end"].to_numpy(dtype=np.int64),
+        }
     )
 
 

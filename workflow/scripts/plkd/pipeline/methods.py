@@ -40,13 +40,18 @@ METHOD_COLUMNS: Columns = {
     What it sees of the query before it labels a single cell: nothing, or the expression of all
     cells.
 """
-INTEGRATOR_COLUMNS: Columns = {
-    **dict.fromkeys(("id", "name", "environment", "script", "reads", "reference"), str),
-    "licence": str, "description": str,
-}  # fmt: skip
+INTEGRATOR_COLUMNS: Columns = dict.fromkeys(
+    ("id", "name", "runs", "environment", "script", "reads", "device", "reference", "licence",
+     "description"), str,
+)  # fmt: skip
 """Columns of ``config/integrators.tsv``, the methods that put reference and query into one space.
 
-They mean what those of the registry of methods mean; `reads` may be components, the principal ones.
+They mean what those of the registry of methods mean, but for
+
+`reads`
+    log_values, counts, components (the principal ones), peaks (from expression to accessibility
+    alone: counts of the query's peaks, and at which genes these lie) or pairs (these, of cells that
+    were measured twice).
 """
 RUNS = ("library", "pip", "R", "folder", "weights")
 
@@ -72,7 +77,7 @@ def chosen_methods(registry: pd.DataFrame, asked: Iterable[str]) -> list[str]:
     Parameters
     ----------
     registry
-        From :func:`read_registry`.
+        From :func:`read_registry` or :func:`read_integrators`.
     asked
         Ids, or a way to run (:data:`RUNS`) for all methods that run so, or "all". Our models and
         the controls are no matter of choice.
@@ -82,7 +87,9 @@ def chosen_methods(registry: pd.DataFrame, asked: Iterable[str]) -> list[str]:
     InputError
         If there is no such method.
     """
-    choice = registry[registry["kind"].isin(["baseline", "rival"])]
+    choice = registry
+    if "kind" in registry:
+        choice = registry[registry["kind"].isin(["baseline", "rival"])]
     wanted: set[str] = set()
     for name in asked:
         if name == "all" or name in RUNS:
