@@ -11,8 +11,10 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import run_method
 from methods.exchange import Cells
@@ -65,6 +67,10 @@ def files(tmp_path_factory) -> PreparedPaths:
     sources = []
     for seed, role in enumerate(("reference", "query")):
         cells = make_cells(300, 200, types=4, seed=seed)
+        if role == "query":  # a cell that tools leave out, and that must come back
+            counts = cells.X.toarray()
+            counts[0] = np.arange(counts.shape[1]) % 15 == 0
+            cells.X = sparse.csr_matrix(counts)
         cells.write_h5ad(folder / f"{role}.h5ad")
         sources.append(folder / f"{role}.h5ad")
     keys = {"labels_key": "cell_type", "batch_key": "batch"}

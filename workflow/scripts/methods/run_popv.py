@@ -2,7 +2,8 @@
 
 These are kNN after Harmony, support vectors, XGBoost, a random forest and CellTypist. Its kNN after
 BBKNN did not end on these cells, scVI and scANVI take hours without a GPU (scANVI runs by itself),
-and OnClass needs an ontology of the labels. A probability is a share of the votes.
+and OnClass needs an ontology of the labels. A probability is a share of the votes. It leaves out
+cells with fewer than 30 counts: these get the frequencies of the labels in the reference.
 """
 
 import anndata as ad
@@ -51,8 +52,11 @@ def annotate(job):
     votes = both.obs.loc[both.obs["_dataset"] == "query", both.uns["prediction_keys"]]
     places = pd.Index(names).get_indexer(votes.to_numpy().astype(str).ravel())
     counts = np.eye(len(names))[places].reshape(*votes.shape, len(names)).sum(axis=1)
-    order = votes.index.str.extract(r"^q(\d+)", expand=False).astype(int)
-    return names, counts[np.argsort(order)] / votes.shape[1]
+    rows = votes.index.str.extract(r"^q(\d+)", expand=False).astype(int)
+    frequencies = np.bincount(job.label_codes) / len(job.label_codes)
+    shares = np.tile(frequencies, (len(job.query.ids), 1))
+    shares[rows] = counts / votes.shape[1]
+    return names, shares
 
 
 def cells(side, prefix):
