@@ -37,44 +37,49 @@ def read_values(values: Any, first: int, last: int) -> NDArray[Any]:
     ValueError, OSError
         If the file is damaged.
     """
-    if not isinstance(values, h5py.Dataset) or last <= first or not _is_packed_by_gzip(values):
+    filters = _filters(values) if last > first else None
+    if filters not in ([_GZIP], [_SHUFFLE, _GZIP]):
         return np.asarray(values[first:last])
-    (length,) = values.chunks
-    found = np.empty(last - first, dtype=values.dtype)
+    (length,), dtype = values.chunks, values.dtype
+    found = np.empty(last - first, dtype=dtype)
     for start in range(first - first % length, last, length):
-        chunk = _chunk(values, start, length)
+        chunk = _chunk(values, start, length, dtype, shuffled=filters != [_GZIP])
         begin, end = max(first, start), min(last, start + length)
         found[begin - first : end - first] = chunk[begin - start : end - start]
     return found
 
 
-def _is_packed_by_gzip(values: h5py.Dataset) -> bool:
-    """Whether the chunks are packed as `_chunk` can unpack them."""
-    if values.ndim != 1 or not values.chunks or values.dtype.kind not in "iuf":
-        return False
+def _filters(values: Any) -> list[int] | None:
+    """What the chunks of a list of numbers have gone through; None if it has none."""
+    if not isinstance(values, h5py.Dataset) or values.ndim != 1 or not values.chunks:
+        return None
+    if values.dtype.kind not in "iuf":
+        return None
     plan = values.id.get_create_plist()
-    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
-    return filters in ([_GZIP], [_SHUFFLE, _GZIP])
+    return [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
 
 
-def _chunk(values: h5py.Dataset, start: int, length: int) -> NDArray[Any]:
+def _chunk(
+    values: h5py.Dataset, start: int, length: int, dtype: np.dtype[Any], *, shuffled: bool
+) -> NDArray[Any]:
     """One chunk, unpacked; that at the end is as long as the others."""
-    if not values.id.get_chunk_info_by_coord((start,)).size:  # never written: all fill value
-        return np.full(length, values.fillvalue, dtype=values.dtype)
-    skipped_filters, packed = values.id.read_direct_chunk((start,))
+    try:
+        skipped_filters, packed = values.id.read_direct_chunk((start,))
+    except RuntimeError:  # never written: all fill value
+        skipped_filters = 1
     if skipped_filters:
         return np.asarray(values[start : start + length])
-    item = values.dtype.itemsize
+    size = length * dtype.itemsize
     # one byte more than there may be tells a damaged chunk that unpacks to more
     try:
-        content = isal_zlib.decompressobj().decompress(packed, length * item + 1)
+        content = isal_zlib.decompressobj().decompress(packed, size + 1)
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub names an instance
         raise ValueError(f"the chunk at {start:,} is not packed by gzip: {error}") from error
-    if len(content) != length * item:
+    if len(content) != size:
         raise ValueError(
-            f"the chunk at {start:,} unpacks to {len(content):,} bytes in place of "
-            f"{length * item:,}"
+            f"the chunk at {start:,} unpacks to {len(content):,} bytes in place of {size:,}"
         )
-    if values.shuffle:
-        content = np.frombuffer(content, dtype=np.uint8).reshape(item, length).T.tobytes()
-    return np.frombuffer(content, dtype=values.dtype)
+    if shuffled:
+        pieces = np.frombuffer(content, dtype=np.uint8).reshape(dtype.itemsize, length)
+        content = pieces.T.tobytes()
+    return np.frombuffer(content, dtype=dtype)
