@@ -30,8 +30,9 @@ TOOLS = REGISTRY[REGISTRY["runs"].isin(["pip", "R"]) & (REGISTRY["script"] != "-
 OF_BATCHES = TOOLS.index[~TOOLS["reads"].isin(["peaks", "pairs"])]
 # It matches distances alone, so that labels as far from each other as these are easily swapped.
 BLIND = ("unioncom",)
-# Principal components of the two modalities have nothing in common that these could find.
-OF_COMPONENTS = ("harmony", "bbknn", "unioncom")
+# Principal components of the two modalities have nothing in common that these could find; with the
+# epochs that are its default, scButterfly has learned little of a few hundred cells.
+NOT_ACROSS = ("harmony", "bbknn", "unioncom", "scbutterfly")
 
 pytestmark = pytest.mark.rivals
 
@@ -102,5 +103,5 @@ def test_tools_tell_planted_types_across_batches(method, batches, tmp_path) -> N
 def test_tools_tell_planted_types_across_modalities(method, crossing, tmp_path) -> None:
     space, cells = space_by(method, crossing.prepared, tmp_path, crossing)
     chance = cells["label"].value_counts(normalize=True).max()
-    if method not in OF_COMPONENTS:
+    if method not in NOT_ACROSS:
         assert right_across(space, cells) > chance + 0.1
