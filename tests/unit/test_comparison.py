@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -276,6 +277,25 @@ def test_the_page_is_whole_and_safe(choice):
     assert "<b>" not in page
     assert '<tr class="ours"><td>B' in page
     assert readable(12345.6) == "12,346"
+
+
+@pytest.mark.parametrize("costs", [(15, 40, 750), (2, 3, 4), (0.5, 60, 90_000)])
+def test_numbers_of_the_costs_do_not_overlap(choice, costs):
+    names = {method: method for method in choice["method"]}
+    with style():
+        figure = plot_choice(choice.assign(cpu_seconds=costs), names, dict.fromkeys(names, "rival"))
+        figure.draw_without_rendering()
+        axes = figure.axes[2]
+        low, high = axes.get_xlim()
+        texts = [
+            tick.label1.get_window_extent()
+            for minor in (False, True)
+            for tick in (axes.xaxis.get_minor_ticks() if minor else axes.xaxis.get_major_ticks())
+            if low <= tick.get_loc() <= high and tick.label1.get_text()
+        ]
+    texts.sort(key=lambda box: box.x0)
+    assert texts
+    assert all(one.x1 < other.x0 for one, other in pairwise(texts))
 
 
 def test_figures_hold_every_method(choice):

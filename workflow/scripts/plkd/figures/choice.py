@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from plkd.figures.benchmark import KIND_COLOURS
 from plkd.figures.labels import plain, short
@@ -52,12 +54,23 @@ def plot_choice(choice: pd.DataFrame, names: Mapping[str, str], kinds: Mapping[s
     sure.set_xlim(0, 1)
     sure.set_xlabel("chance to be best")
     if choice["cpu_seconds"].gt(0).any():
-        time.set_xscale("log")
+        _on_log_scale(time)
     time.set_xlabel("processor seconds, all of it")
     for axes in (score, sure, time):
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
     return figure
+
+
+def _on_log_scale(axes: Axes) -> None:
+    """Draw the x axis in powers of ten, with few numbers, and these in full."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    decades = np.log10(high / low)
+    between = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 3 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=between, numticks=5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def plot_ranks(ranks: pd.DataFrame, names: Mapping[str, str]) -> Figure:
@@ -84,6 +97,7 @@ def plot_ranks(ranks: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0.5, max(n_methods, 1) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.set_xlabel("mean rank by macro F1 (1 is best)")
     if not np.isnan(critical):
         n_transfers, p_value = ranks[["transfers", "friedman_p_value"]].iloc[0]
