@@ -5,8 +5,8 @@ rule integrate:
     input:
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
-        script=integrator_script,
-        lock=integrator_lock,
+        script=script_of,
+        lock=lock_of,
         peaks=integrated_peaks,
         annotation=annotation_of_peaks,
     output:
@@ -22,7 +22,7 @@ rule integrate:
     resources:
         mem_mb=integrator_memory_mb,
         runtime=limited_minutes,
-        gpu=gpus_of_integrator,
+        gpu=gpus_of_method,
     params:
         settings=integrator_settings,
         reading=reading_of_peaks,

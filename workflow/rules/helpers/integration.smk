@@ -1,21 +1,6 @@
 # How methods of integration are run, and what steps took.
 
 
-def integrator_script(wildcards):
-    """The script of a method that puts cells into one space, and what it shares with others."""
-    script = INTEGRATORS["script"][wildcards.integrator]
-    shared = "exchange.R" if script.endswith(".R") else "exchange.py"
-    names = [] if script == "-" else [script, shared]
-    return [source_file(f"workflow/scripts/methods/{name}") for name in names]
-
-
-def integrator_lock(wildcards):
-    """The lock of its environment, if pip makes it."""
-    environment = INTEGRATORS["environment"][wildcards.integrator]
-    has_lock = "pip" in METHOD_ENVIRONMENTS.get(environment, {})
-    return source_file(f"envs/methods/{environment}.lock") if has_lock else []
-
-
 def needs_peaks(wildcards):
     """Does it read peaks, and are there any: does expression name accessibility?"""
     reads = INTEGRATORS["reads"][wildcards.integrator]

@@ -8,20 +8,26 @@ IN_CONDA = DeploymentMethod.CONDA in DEPLOYMENT
 IN_CONTAINER = config["container"] is not None and DeploymentMethod.APPTAINER in DEPLOYMENT
 
 
+def row_of(wildcards):
+    """The row of a method, an annotator or an integrator, in its registry."""
+    annotator = wildcards.get("method")
+    return METHODS.loc[annotator] if annotator else INTEGRATORS.loc[wildcards.integrator]
+
+
 def script_of(wildcards):
     """The script of a method, and what it shares with others."""
-    script = METHODS["script"][wildcards.method]
+    script = row_of(wildcards)["script"]
     if script == "-":
         return []
     shared = ["exchange.R"] if script.endswith(".R") else ["exchange.py"]
-    if METHODS["runs"][wildcards.method] == "weights":
+    if row_of(wildcards)["runs"] == "weights":
         shared.append("finetuning.py")
     return [source_file(f"workflow/scripts/methods/{name}") for name in (script, *shared)]
 
 
 def lock_of(wildcards):
     """The lock of a method's environment, if pip makes it."""
-    environment = METHODS["environment"][wildcards.method]
+    environment = row_of(wildcards)["environment"]
     has_lock = "pip" in METHOD_ENVIRONMENTS.get(environment, {})
     return source_file(f"envs/methods/{environment}.lock") if has_lock else []
 
@@ -54,8 +60,7 @@ def limited_memory_mb(name, watching_mb):
 
 
 def limited_minutes(wildcards):
-    name = wildcards.get("method") or wildcards.integrator
-    return int(limits_of(name)["seconds"] / 60) + INSTALLING_MINUTES
+    return int(limits_of(row_of(wildcards).name)["seconds"] / 60) + INSTALLING_MINUTES
 
 
 WATCHING_MB = 500  # of the program that runs an annotator; that of an integrator reads the cells

@@ -159,11 +159,7 @@ GPUS = 1 if config["device"].startswith("cuda") else None
 
 
 def gpus_of_method(wildcards):
-    return GPUS if METHODS["device"][wildcards.method] == "gpu" else None
-
-
-def gpus_of_integrator(wildcards):
-    return GPUS if INTEGRATORS["device"][wildcards.integrator] == "gpu" else None
+    return GPUS if row_of(wildcards)["device"] == "gpu" else None
 
 
 # Finished models and what they label.

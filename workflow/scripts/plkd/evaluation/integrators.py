@@ -10,10 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plkd.evaluation.embeddings import principal_components
+from plkd.evaluation.tables import SHARE_PAIRED
 from plkd.preparation.prepared import PreparedCells
 
-SHARE_PAIRED = 0.9
-"""Share of the cells of the smaller side from which on reference and query are the same cells."""
 Sides = Mapping[str, tuple[pd.Series, NDArray[np.float32]]]
 """Cell ids and embedding of the reference and of the query."""
 

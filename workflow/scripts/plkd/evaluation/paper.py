@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from plkd.evaluation.tables import SHARE_PAIRED
 from plkd.utils.tables import Columns
 
 NUMBER_COLUMNS: Columns = {
@@ -216,7 +217,7 @@ def agreement(one: pd.DataFrame, two: pd.DataFrame) -> float:
     """
     first, second = (table.set_index("cell_id")["label"].astype(str) for table in (one, two))
     shared = first.index.intersection(second.index)
-    if len(shared) < 0.9 * min(len(first), len(second)):
+    if len(shared) < SHARE_PAIRED * min(len(first), len(second)):
         return np.nan
     return float((first[shared] == second[shared]).mean())
 

@@ -20,6 +20,9 @@ from plkd.utils.files import intact
 from plkd.utils.tables import Columns
 from plkd.utils.text import listed
 
+SHARE_PAIRED = 0.9
+"""Share of the cells of the smaller side from which on two sides are the same, by their names."""
+
 RUN_COLUMNS: Columns = {
     "dataset": str, "variant": str, "seed": int, "method": str,
 }  # fmt: skip
