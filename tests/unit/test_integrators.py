@@ -33,7 +33,7 @@ ENVIRONMENTS = tomllib.loads(
 )
 TOOL = {
     "id": "tool", "runs": "pip", "reads": "components", "environment": "tool", "environments": "",
-    "in_conda": False, "needs": "", "provided": None, "device": "cpu", "seed": 0,
+    "in_conda": False, "missing": "", "provided": None, "device": "cpu", "seed": 0,
     "limits": {"seconds": 60, "memory_mb": 4000}, "r_packages": [], "debian": [],
 }  # fmt: skip
 
@@ -193,7 +193,7 @@ def test_a_method_that_cannot_be_installed_or_has_no_script_is_a_reason(
     given.input.lock = "tool.lock"
     integrate.main(given)
     assert "no network" in outcome_of(tmp_path)["reason"]
-    integrate.main(job(prepared, tmp_path, needs="No script runs it: why."))
+    integrate.main(job(prepared, tmp_path, missing="No script runs it: why."))
     assert outcome_of(tmp_path)["reason"] == "No script runs it: why."
     monkeypatch.setenv("PATH", str(tmp_path))
     r = tmp_path / "run_tool.R"

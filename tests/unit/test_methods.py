@@ -207,7 +207,7 @@ def run_script(code: str, files: PreparedPaths, folder: Path, **settings: object
     script = folder / "run_it.py"
     script.write_text(textwrap.dedent(code))
     method = {
-        "id": "guess", "environment": "tool", "environments": "", "in_conda": False, "needs": "",
+        "id": "guess", "environment": "tool", "environments": "", "in_conda": False, "missing": "",
         "provided": None, "device": "cpu", "seed": 5,
         "limits": {"seconds": 60, "memory_mb": 2000}, "r_packages": [], "debian": [],
     }  # fmt: skip
@@ -289,7 +289,7 @@ def test_what_went_wrong_stands_in_the_outcome(returned, reason, files, tmp_path
 
 
 def test_what_is_not_provided_stands_in_the_outcome(files, tmp_path):
-    table, outcome = run_script(GUESS, files, tmp_path, needs="weights not provided")
+    table, outcome = run_script(GUESS, files, tmp_path, missing="weights not provided")
     assert table.empty
     assert outcome["reason"].startswith("weights not provided")
     assert outcome["seconds"] == 0

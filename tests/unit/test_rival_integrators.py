@@ -63,7 +63,7 @@ def space_by(
     about = tomllib.loads((METHODS / "environments.toml").read_text())[row["environment"]]
     lock = METHODS / f"{row['environment']}.lock"
     settings = {
-        "id": method, "runs": row["runs"], "reads": row["reads"], "needs": "", "provided": None,
+        "id": method, "runs": row["runs"], "reads": row["reads"], "missing": "", "provided": None,
         "environment": row["environment"], "environments": str(REPOSITORY / "environments"),
         "in_conda": False, "device": "cpu", "seed": 0,
         "limits": {"seconds": 1800, "memory_mb": 16_000},

@@ -102,7 +102,7 @@ def predictions_by(
             log=[folder / "log"],
             threads=1,
             settings={
-                "id": method, "environment": row["environment"], "needs": "",
+                "id": method, "environment": row["environment"], "missing": "",
                 "provided": given.get("provided"),
                 "environments": str(ENVIRONMENTS), "in_conda": False, "device": "cpu", "seed": 0,
                 "limits": {"seconds": 1800, "memory_mb": 16_000},

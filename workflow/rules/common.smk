@@ -415,7 +415,6 @@ except InputError as error:
     stop(str(error))
 CONTROLS = METHODS.index[METHODS["kind"] == "control"].to_list()
 OTHERS += CONTROLS
-DETERMINISTIC = METHODS.index[METHODS["deterministic"]]
 for (name, dataset), (variant, settings) in product(DATASETS.items(), VARIANTS.items()):
     if settings["mask"]["kind"] == "pathways" and not dataset["gene_sets"]:
         stop(

@@ -69,10 +69,10 @@ def main(job) -> None:
     write_json(output.outcome, {"method": method["id"], **costs, **about, "machine": machine()})
 
 
-def interpreter_of(method: dict, script: str | None, lock: str | None) -> Path:
+def interpreter_of(method: dict, script: str, lock: str | None) -> Path:
     """What runs a method's script; that of the conda environment where Snakemake made one."""
-    if script is None or (method["needs"] and not method["provided"]):
-        raise NotProvidedError(method["needs"])
+    if method["missing"]:
+        raise NotProvidedError(method["missing"])
     if script.endswith(".R"):
         packages = [*R_PACKAGES, *method["r_packages"]]
         return r_with(*packages, install=f"apt install {' '.join(method['debian'])}")

@@ -24,10 +24,9 @@ def reading_of_peaks(wildcards):
 
 def integrator_settings(wildcards):
     """How a method is run, as `method_settings`, and what it reads; see integrate.py."""
-    method = wildcards.integrator
-    row = INTEGRATORS.loc[method]
+    row = INTEGRATORS.loc[wildcards.integrator]
     # a conda environment of the rule is that of the program which starts the method
-    return {**running_of(method, row), "runs": row["runs"], "reads": row["reads"]}
+    return {**running_of(row), "runs": row["runs"], "reads": row["reads"]}
 
 
 def integrator_memory_mb(wildcards, input, attempt):
@@ -35,7 +34,7 @@ def integrator_memory_mb(wildcards, input, attempt):
     if INTEGRATORS["runs"][wildcards.integrator] == "library":
         return memory_mb(wildcards, input, attempt)
     watching_mb = memory_mb(wildcards, input, 1) if needs_peaks(wildcards) else LIBRARIES_MB
-    return limited_memory_mb(wildcards.integrator, watching_mb)
+    return limited_memory_mb(wildcards, watching_mb)
 
 
 def outcomes():
@@ -44,7 +43,7 @@ def outcomes():
     for dataset, method in product(EVALUATED, OTHERS):
         if METHODS["reads"][method] == "truth":
             continue
-        seeds = config["seeds"][:1] if method in DETERMINISTIC else config["seeds"]
+        seeds = config["seeds"][:1] if runs_once(method) else config["seeds"]
         outcome = predictions_by(method).removesuffix("parquet") + "json"
         for seed in seeds:
             names = {"dataset": dataset, "seed": int(seed), "method": method}

@@ -54,13 +54,19 @@ def limits_of(name):
 INSTALLING_MINUTES = 15  # and beginning
 
 
-def limited_memory_mb(name, watching_mb):
+def limited_memory_mb(wildcards, watching_mb):
     """The limit of a method, and what watches it: it is ended with a reason, and by no cluster."""
-    return int(limits_of(name)["memory_mb"] + watching_mb)
+    method = row_of(wildcards)
+    return int(watching_mb + (0 if missing(method) else limits_of(method.name)["memory_mb"]))
 
 
 def limited_minutes(wildcards):
     return int(limits_of(row_of(wildcards).name)["seconds"] / 60) + INSTALLING_MINUTES
+
+
+def gpus_of_method(wildcards):
+    method = row_of(wildcards)
+    return GPUS if method["device"] == "gpu" and not missing(method) else None
 
 
 WATCHING_MB = 500  # of the program that runs an annotator; that of an integrator reads the cells
@@ -70,13 +76,13 @@ def method_memory_mb(wildcards, input, attempt):
     """Of methods of others their limit."""
     if METHODS["kind"][wildcards.method] != "rival":
         return memory_mb(wildcards, input, attempt)
-    return limited_memory_mb(wildcards.method, WATCHING_MB)
+    return limited_memory_mb(wildcards, WATCHING_MB)
 
 
 def locks_of_methods():
-    """The lock of every environment that pip makes for the chosen methods, by its name."""
-    tables = [METHODS.loc[OTHERS], INTEGRATORS.loc[INTEGRATION]]
-    asked = dict.fromkeys(name for table in tables for name in table["environment"])
+    """The lock of every environment that pip makes for the chosen methods that can run, by its name."""
+    rows = [METHODS.loc[name] for name in OTHERS] + [INTEGRATORS.loc[name] for name in INTEGRATION]
+    asked = dict.fromkeys(row["environment"] for row in rows if not missing(row))
     return {
         name: source_file(f"envs/methods/{name}.lock")
         for name in asked
@@ -84,23 +90,40 @@ def locks_of_methods():
     }
 
 
-def running_of(method, row, seed=0, in_conda=False):
+# Where the configuration names what no package holds, by the way in which methods run.
+NAMED_UNDER = {"folder": "folders", "weights": "weights"}
+
+
+def missing(row):
+    """Why a method of a registry cannot run, whatever the data: "" if it can."""
+    if row["script"] == "-":
+        return row["description"]
+    key = NAMED_UNDER.get(row["runs"])
+    if key is None or row.name in config[key]:
+        return ""
+    return f"{row['runs']} not provided: name a folder under '{key}' in the configuration"
+
+
+def runs_once(method):
+    """Does one run of an annotator serve all seeds: it draws nothing, or has nothing to run."""
+    row = METHODS.loc[method]
+    return bool(row["deterministic"] or missing(row))
+
+
+def running_of(row, seed=0, in_conda=False):
     """How a method of a registry is run: an annotator, or an integrator."""
     environment = METHOD_ENVIRONMENTS.get(row["environment"], {})
-    # where the configuration names what no package holds
-    key = {"folder": "folders", "weights": "weights"}.get(row["runs"])
-    provided = config[key].get(method) if key else None
-    needs = f"{row['runs']} not provided: name a folder under '{key}' in the configuration"
+    provided = config.get(NAMED_UNDER.get(row["runs"]), {}).get(row.name)
     return {
-        "id": method,
+        "id": row.name,
         "environment": row["environment"],
         "environments": filled("<environments>"),
         "in_conda": in_conda,
-        "needs": row["description"] if row["script"] == "-" else needs if key else "",
+        "missing": missing(row),
         "provided": beside(provided) if provided else None,
         "device": config["device"],
         "seed": seed,
-        "limits": limits_of(method),
+        "limits": limits_of(row.name),
         "r_packages": environment.get("r", []),
         "debian": environment.get("debian", []),
     }
@@ -109,4 +132,4 @@ def running_of(method, row, seed=0, in_conda=False):
 def method_settings(wildcards):
     """How a method is run, as JSON; see run_method.py."""
     row, seed = METHODS.loc[wildcards.method], int(wildcards.get("seed", 0))
-    return json.dumps(running_of(wildcards.method, row, seed, in_conda=IN_CONDA))
+    return json.dumps(running_of(row, seed, in_conda=IN_CONDA))

@@ -158,10 +158,6 @@ if TRAINING_PROCESSES > 1 and ":" in config["device"]:
 GPUS = 1 if config["device"].startswith("cuda") else None
 
 
-def gpus_of_method(wildcards):
-    return GPUS if row_of(wildcards)["device"] == "gpu" else None
-
-
 # Finished models and what they label.
 FINISHED = config["annotate_only"]["models"]
 QUERIES = config["annotate_only"]["queries"]

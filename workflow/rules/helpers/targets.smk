@@ -31,13 +31,9 @@ SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 
 def predictions_by(method):
-    """Path of the predictions of another method: one for each data set if it is deterministic, else one
-    for each seed. No variant of ours concerns them."""
-    return (
-        f"<methods>/{method}.parquet"
-        if method in DETERMINISTIC
-        else f"<methods_of_seed>/{method}.parquet"
-    )
+    """Path of the predictions of another method: of each data set, or of each of its seeds. No variant of
+    ours concerns them."""
+    return f"<{'methods' if runs_once(method) else 'methods_of_seed'}>/{method}.parquet"
 
 
 def predictions_of(wildcards):
