@@ -17,6 +17,13 @@ _SHORT = "--preset fast " + " ".join(
 )
 SHELLS = ("bash", "sh", "shell", "console")
 
+# What some commands need, and the commands that make it.
+MADE = {
+    "my_model": "plkd train reference.h5ad --labels cell_type --batch donor -o my_model",
+    "sim/my_data.yaml": "plkd simulate sim --cells 2000 --labels 8 --batch-effect 0.3",
+    "simulated": "plkd simulate simulated",
+}
+
 
 @dataclass(frozen=True)
 class Otherwise:
