@@ -33,7 +33,8 @@ def lock_of(wildcards):
 
 
 def conda_of(wildcards):
-    environment = METHODS["environment"][wildcards.method]
+    row = row_of(wildcards)
+    environment = "plkd" if missing(row) else row["environment"]
     folder = "" if environment == "plkd" else "methods/"
     return f"../../envs/{folder}{environment}.yaml"
 
