@@ -138,7 +138,9 @@ def test_memory_does_not_grow_with_the_cells(
         tracemalloc.stop()
         return found
 
-    assert peak(20_000) < 1.2 * peak(10_000)
+    added = 20_000 * GENES * 0.5 * 8  # bytes of values and columns
+    # the one or two windows that are read ahead, or not yet
+    assert peak(30_000) - peak(10_000) < added / 3
 
 
 def test_a_damaged_file_is_named(reference: Reference, tmp_path: Path) -> None:
