@@ -19,6 +19,6 @@ def look_when_jobs_end(scheduler: Any) -> None:
     scheduler
         Of Snakemake, before its first look.
     """
-    limit = scheduler.job_rate_limiter
+    limit = getattr(scheduler, "job_rate_limiter", None)  # other versions may have no such thing
     if limit is not None and (limit.max_jobs, limit.timespan) == DEFAULT_RATE:
         scheduler.job_rate_limiter = None
