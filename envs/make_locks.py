@@ -16,7 +16,7 @@ PROJECT = ENVS.parent / "pyproject.toml"
 METHODS = ENVS / "methods"
 PYTHON = "3.12"  # of the conda environments; the locks serve all of requires-python
 # torch's own requirements on its CUDA build; listing them would install CUDA beside a CPU build
-CUDA = re.compile(r"^(nvidia-|cuda-|triton\b)")
+CUDA = re.compile(r"^(nvidia-(?!ml-py)|cuda-|triton\b)")
 CONDA = {"plkd": ("plkd",), "workflow": ("plkd", "workflow")}
 
 

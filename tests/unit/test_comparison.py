@@ -225,13 +225,18 @@ def test_an_outcome_is_a_row_of_costs(tmp_path):
 def test_our_steps_are_added_up_and_weights_counted(tmp_path):
     from safetensors.numpy import save_file
 
-    for name, seconds in (("teacher", 10), ("student", 5), ("predict", 1)):
-        text = f"s\th:m:s\tmax_rss\tcpu_time\n{seconds}\t0:00:10\t{seconds * 10}\t{seconds / 2}\n"
-        (tmp_path / f"{name}.tsv").write_text(text)
+    for name, seconds, cells in (
+        ("teacher", 10, {"n_reference": 9}),
+        ("student", 5, {"n_reference": 9}),
+        ("predict", 1, {"n_query": 4}),
+    ):
+        cost = {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_mb": seconds * 10}
+        cost |= {"peak_gpu_mb": 7 if name == "student" else None, "machine": "m", **cells}
+        (tmp_path / f"{name}.json").write_text(json.dumps(cost))
     tensors = {"layer.weight": np.zeros((3, 4)), "layer.bias": np.zeros(3), "mask": np.zeros(9)}
     save_file(tensors, tmp_path / "w.safetensors")
-    steps = {name: tmp_path / f"{name}.tsv" for name in ("teacher", "student", "predict", "other")}
-    about = {"version": "1", "machine": "m"}
+    steps = {name: tmp_path / f"{name}.json" for name in ("teacher", "student", "predict", "other")}
+    about = {"version": "1"}
 
     def cost(*training: str) -> dict:
         paths = [steps[name] for name in training]
@@ -241,8 +246,11 @@ def test_our_steps_are_added_up_and_weights_counted(tmp_path):
     assert row["training_seconds"] == 15
     assert row["prediction_seconds"] == 1
     assert (row["seconds"], row["cpu_seconds"], row["peak_mb"]) == (16, 8, 100)
+    assert (row["peak_gpu_mb"], row["machine"]) == (7, "m")
+    assert (row["n_reference"], row["n_query"]) == (9, 4)
     assert row["parameters"] == 15
-    assert np.isnan(cost("teacher", "other")["training_seconds"])  # not the half of it
+    with pytest.raises(InputError, match=r"other\.json.*rule other"):
+        cost("teacher", "other")  # not the half of it
     assert list(cost_table([{"dataset": "d", **row}])) == list(COST_COLUMNS)
 
 

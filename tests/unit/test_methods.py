@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ import pytest
 import exchange
 import run_method
 from plkd.pipeline import environments
+from plkd.pipeline import measured as measuring
 from plkd.pipeline.environments import NotProvidedError, environment_key, python_of, r_with
 from plkd.pipeline.measured import how_it_ended, machine, run_measured
 from plkd.prediction.table import label_names, label_probabilities, read_predictions
@@ -153,6 +155,74 @@ def test_processor_time_is_counted(tmp_path):
     code = "import time\nwhile time.process_time() < 0.5: pass"
     assert 0.4 < measured(code, tmp_path).cpu_seconds < 20
     assert measured("import time; time.sleep(0.5)", tmp_path).cpu_seconds < 0.45
+
+
+STEP = r"""
+import subprocess, sys, time
+from types import SimpleNamespace
+from plkd.pipeline.measured import measured
+
+BURN = "import time; x = bytearray(150_000_000)\nwhile time.process_time() < 0.4: pass"
+
+def main(snakemake):
+    x = bytearray(250_000_000)
+    del x
+    while time.process_time() < before + 0.6:
+        pass
+    subprocess.run([sys.executable, "-c", BURN], check=True)
+    return {"n_query": 3}
+
+before = time.process_time()
+measured(main)(SimpleNamespace(output=SimpleNamespace(cost=sys.argv[1])))
+times = __import__("os").times()
+print(sum(times[:4]))
+"""
+
+
+def test_a_step_measures_itself_and_what_it_starts(tmp_path):
+    """Also what it does after a while, which Snakemake's own measurement does not see."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    start = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", STEP, tmp_path / "cost.json"],
+        env=environment, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert cost["cpu_seconds"] == pytest.approx(float(ended.stdout), abs=0.1)
+    assert cost["cpu_seconds"] > 1.0  # the two loops
+    assert 0.5 < cost["seconds"] <= time.monotonic() - start + 0.1
+    assert cost["peak_mb"] > 250
+    assert cost["n_query"] == 3
+    assert cost["reason"] == ""
+    assert "cores" in cost["machine"]
+
+
+def test_memory_of_gpus_is_that_of_the_processes(monkeypatch, tmp_path):
+    """A stand-in for NVIDIA's driver, with two GPUs and a process of somebody else's."""
+    driver = types.ModuleType("pynvml")
+    running = {
+        0: [(os.getpid(), 600_000_000), (1, 9_000_000_000)],
+        1: [(os.getpid(), None)],
+    }
+    driver.NVMLError = type("NVMLError", (Exception,), {})
+    driver.nvmlInit = lambda: None
+    driver.nvmlDeviceGetCount = lambda: len(running)
+    driver.nvmlDeviceGetHandleByIndex = lambda index: index
+    driver.nvmlDeviceGetComputeRunningProcesses = lambda gpu: [
+        SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in running[gpu]
+    ]
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    measuring._gpus.cache_clear()
+    try:
+        watch = measuring.Watch(os.getpid())
+        watch.look()
+        running.clear()  # the most that was seen stays
+        measuring._gpus.cache_clear()
+        watch.look()
+        assert watch.cost().peak_gpu_mb == 600
+        assert measuring.Watch(os.getpid()).cost().peak_gpu_mb is None
+    finally:
+        measuring._gpus.cache_clear()
 
 
 def test_an_error_is_the_last_that_was_said(tmp_path):

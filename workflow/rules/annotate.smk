@@ -16,6 +16,7 @@ rule predict:
     output:
         predictions="<run>/predictions/{model}.parquet",
         embedding="<run>/embeddings/{model}.h5ad",
+        cost="<run>/costs/{model}/predict.json",
     log:
         "<logs>/<run_name>/predict_{model}.log",
     benchmark:
@@ -38,7 +39,8 @@ rule adapt:
         **MODEL,
         query="<prepared>/query.h5ad",
     output:
-        temp("<run>/parts/{model}/adaptation.json"),
+        adaptation=temp("<run>/parts/{model}/adaptation.json"),
+        cost="<run>/costs/{model}/adapt.json",
     log:
         "<logs>/<run_name>/adapt_{model}.log",
     benchmark:
@@ -62,6 +64,7 @@ use rule predict as predict_part with:
     output:
         predictions=temp("<run>/parts/{model}/{scatteritem}.parquet"),
         embedding=temp("<run>/parts/{model}/{scatteritem}.h5ad"),
+        cost="<run>/costs/{model}/{scatteritem}.json",
     log:
         "<logs>/<run_name>/predict_{model}_{scatteritem}.log",
     benchmark:

@@ -278,7 +278,12 @@ rule benchmark_table:
         resampled=runs("evaluation/resampled.tsv", EVALUATED),
         batches=runs("evaluation/batches.tsv", EVALUATED),
         per_label=runs("evaluation/per_label.tsv", EVALUATED),
-        weights=[step["weights"] for step in measured_steps()],
+        weights=[step["files"]["weights"] for step in measured_steps()],
+        costs=[
+            cost
+            for step in measured_steps()
+            for cost in step["files"]["training"] + step["files"]["prediction"]
+        ],
         outcomes=[outcome for _, outcome in outcomes()],
         methods=METHODS_FILE,
     output:

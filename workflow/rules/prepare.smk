@@ -40,6 +40,7 @@ rule mask:
         ),
         genes="<mask>/genes.txt",
         gene_sets="<mask>/gene_sets.gmt",
+        cost="<mask>/cost.json",
         png=shown("<mask>/pathways.png", "strongest gene sets", "pathways", "pathways"),
         pdf="<mask>/pathways.pdf",
     log:

@@ -8,6 +8,7 @@ rule teacher:
     output:
         **TEACHER,
         card="<run>/teacher/README.md",
+        cost="<run>/costs/teacher.json",
     log:
         "<logs>/<run_name>/teacher.log",
     benchmark:
@@ -37,6 +38,7 @@ rule cross_fit:
     output:
         evidence="<run>/jury/cross_fit.safetensors",
         members=shown("<run>/jury/members.tsv", "who teaches (table)", "training", "members"),
+        cost="<run>/costs/cross_fit.json",
     log:
         "<logs>/<run_name>/cross_fit.log",
     benchmark:
@@ -63,6 +65,7 @@ use rule teacher as student with:
     output:
         **MODEL,
         card="<run>/model/README.md",
+        cost="<run>/costs/student.json",
     log:
         "<logs>/<run_name>/student.log",
     benchmark:

@@ -26,7 +26,6 @@ from plkd.figures.benchmark import entries, plot_benchmark
 from plkd.figures.benchmark_page import Section, benchmark_page, interval
 from plkd.figures.choice import plot_choice, plot_f1_map, plot_ranks
 from plkd.figures.style import save_figure, style
-from plkd.pipeline.measured import machine
 from plkd.pipeline.methods import controls_of, read_registry
 from plkd.utils.files import whole_file
 from plkd.utils.logs import run_script
@@ -98,12 +97,11 @@ def gathered(snakemake, name: str, columns) -> pd.DataFrame:
 
 
 def costs_of(snakemake) -> pd.DataFrame:
-    """What every method took; ours by Snakemake's measurements of their steps."""
+    """What every method took; ours by what their steps measured of themselves."""
     rows = []
-    about = {"version": f"plkd {__version__}", "machine": machine()}
-    for run, weights in zip(snakemake.params.steps, snakemake.input.weights, strict=True):
-        costs = cost_of_steps(**run["files"], weights=weights, about=about)
-        rows.append({**run["names"], **costs})
+    about = {"version": f"plkd {__version__}"}
+    for run in snakemake.params.steps:
+        rows.append({**run["names"], **cost_of_steps(**run["files"], about=about)})
     for names, path in zip(snakemake.params.outcomes, snakemake.input.outcomes, strict=True):
         rows.append({**names, "variant": "", **cost_of_outcome(path)})
     return cost_table(rows)
@@ -124,6 +122,7 @@ def page_of(choice, comparison, trust, tables, methods, names, kinds, figures) -
             "chance to be best": choice["share_best"],
             "processor s": choice["cpu_seconds"],
             "peak MB": choice["peak_mb"],
+            "peak MB of GPUs": choice["peak_gpu_mb"],
             "calibration error": choice["calibration_error"],
             "AUROC of unseen types": choice["auroc_unseen"],
             "training s": choice["training_seconds"],
@@ -134,6 +133,8 @@ def page_of(choice, comparison, trust, tables, methods, names, kinds, figures) -
             "could not run": choice["reason"],
         }
     ).set_index("method")
+    if choice["peak_gpu_mb"].isna().all():
+        shown = shown.drop(columns="peak MB of GPUs")
     by_dataset = metrics.pivot_table(
         index="method", columns="dataset", values="macro_f1", aggfunc="mean"
     )

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from plkd.model.cross_fitting import QUERY_CELLS, cross_fit
 from plkd.model.reference import Reference
+from plkd.pipeline.measured import measured
 from plkd.preparation.prepared import PreparedCells
 from plkd.settings.models import Settings, override
 from plkd.utils.devices import choose_device
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def main(snakemake) -> None:
+def main(snakemake) -> dict[str, int]:
     cells = PreparedCells.read(snakemake.input.reference)
     query = PreparedCells.read(snakemake.input.query)
     evidence = cross_fit(
@@ -33,7 +34,8 @@ def main(snakemake) -> None:
     )
     evidence.save(snakemake.output.evidence)
     write_tsv(evidence.members, snakemake.output.members)
+    return {"n_reference": cells.n_cells}
 
 
 if __name__ == "__main__":
-    run_script(main, snakemake)
+    run_script(measured(main), snakemake)

@@ -13,6 +13,7 @@ import pandas as pd
 from plkd.evaluation.embeddings import read_embedded_cells
 from plkd.model.adaptation import Adaptation
 from plkd.model.trained_model import load_model
+from plkd.pipeline.measured import measured
 from plkd.prediction.predict import (
     embed_prepared,
     parts_of,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def main(snakemake) -> None:
+def main(snakemake) -> dict[str, int]:
     model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
     device = choose_device(snakemake.params.device, threads=snakemake.threads)
     query = PreparedCells.read(snakemake.input.query)
@@ -54,6 +55,7 @@ def main(snakemake) -> None:
         embedding = embed_prepared(model, reference, device=device)
         sides = {"reference": (reference.cell_ids.to_series(), embedding), **sides}
     write_embedding(sides, snakemake.output.embedding)
+    return {"n_query": len(predictions)}
 
 
 def gathered(
@@ -70,4 +72,4 @@ def gathered(
 
 
 if __name__ == "__main__":
-    run_script(main, snakemake)
+    run_script(measured(main), snakemake)

@@ -8,6 +8,7 @@ from plkd.model.reference import Reference
 from plkd.model.trained_model import Model, load_model
 from plkd.model.training import resume_file_in, train_student, train_teacher
 from plkd.pathways.mask import Mask
+from plkd.pipeline.measured import measured
 from plkd.preparation.prepared import PreparedCells
 from plkd.settings.models import Settings, from_dict, override
 from plkd.utils.devices import choose_device
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def main(snakemake) -> None:
+def main(snakemake) -> dict[str, int]:
     processes = int(snakemake.params.processes)
     if processes > 1 and not started_by_torchrun():
         run_again_in(processes)
@@ -28,6 +29,7 @@ def main(snakemake) -> None:
         model = train(snakemake, device)
         if Team.here().is_first:
             model.save(Path(snakemake.output.model).parent)
+    return {"n_reference": sum(model.provenance["cells_per_label"].values())}
 
 
 def train(snakemake, device: str) -> Model:
@@ -69,4 +71,4 @@ def train(snakemake, device: str) -> Model:
 
 
 if __name__ == "__main__":
-    run_script(main, snakemake)
+    run_script(measured(main), snakemake)

@@ -52,19 +52,22 @@ def outcomes():
 
 
 def measured_steps():
-    """Of every run of our models: its names, what Snakemake measured of its steps, and the weights."""
+    """Of every run of our models: its names, what its steps measured of themselves, and the weights."""
     found = []
     for names, model in product(run_names(EVALUATED), MODELS):
         steps = ["teacher"]
         if model == "student":
             steps += ["student", *(["cross_fit"] if has_jury(names["variant"]) else [])]
-        folder = "<benchmarks>/<run_name>"
-        mask = filled("<benchmarks>/{dataset}/{variant}/mask.tsv", **names)
+        predicted = [Path(part).name for part in PARTS]
+        predicted = ["predict", *(["adapt", *predicted] if predicted else [])]
+        mask = filled("<mask>/cost.json", **names)
         files = {
-            "training": [mask, *(filled(f"{folder}/{step}.tsv", **names) for step in steps)],
-            "prediction": [filled(f"{folder}/predict_{model}.tsv", **names)],
+            "training": [mask, *(filled(f"<run>/costs/{step}.json", **names) for step in steps)],
+            "prediction": [
+                filled(f"<run>/costs/{model}/{step}.json", **names) for step in predicted
+            ],
+            "weights": filled(f"<run>/model/{model}.safetensors", **names),
         }
         named = {**names, "seed": int(names["seed"]), "method": model}
-        weights = filled(f"<run>/model/{model}.safetensors", **names)
-        found.append({"names": named, "files": files, "weights": weights})
+        found.append({"names": named, "files": files})
     return found

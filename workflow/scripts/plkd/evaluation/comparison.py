@@ -38,7 +38,7 @@ CHOICE_COLUMNS: Columns = {
     "macro_f1_upper": float, "accuracy": float, "accuracy_lower": float, "accuracy_upper": float,
     "share_best": float, "share_as_good": float, "calibration_error": float, "auroc_unseen": float,
     "training_seconds": float, "prediction_seconds": float, "seconds": float, "cpu_seconds": float,
-    "peak_mb": float, "parameters": float, "reason": str,
+    "peak_mb": float, "peak_gpu_mb": float, "parameters": float, "reason": str,
 }  # fmt: skip
 """Columns of :func:`choice_table`."""
 
@@ -269,7 +269,7 @@ def choice_table(
     times = ["training_seconds", "prediction_seconds", "seconds", "cpu_seconds"]
     spent = costs.groupby(["method", "dataset"])[times].median()
     table = table.join(spent.groupby("method").sum(min_count=1))
-    table = table.join(costs.groupby("method")[["peak_mb", "parameters"]].max())
+    table = table.join(costs.groupby("method")[["peak_mb", "peak_gpu_mb", "parameters"]].max())
     reasons = costs[costs["reason"] != ""].groupby("method")["reason"].first()
     table["reason"] = reasons.reindex(table.index).fillna("")
     table["whole"] = table["transfers"] == n_datasets

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from plkd.errors import InputError
 from plkd.utils.files import read_json
-from plkd.utils.tables import Columns, read_tsv
+from plkd.utils.tables import Columns
 
 COST_COLUMNS: Columns = {
     "dataset": str, "variant": str, "seed": int, "method": str, "reason": str,
     "training_seconds": float, "prediction_seconds": float, "seconds": float,
-    "cpu_seconds": float, "peak_mb": float, "parameters": float, "n_reference": "Int64",
-    "n_query": "Int64", "version": str, "machine": str,
+    "cpu_seconds": float, "peak_mb": float, "peak_gpu_mb": float, "parameters": float,
+    "n_reference": "Int64", "n_query": "Int64", "version": str, "machine": str,
 }  # fmt: skip
 """Columns of the table of costs."""
 _TOLD = [name for name in COST_COLUMNS if name not in ("dataset", "variant", "seed", "method")]
-_MEASURED: Columns = {"s": float, "max_rss": float, "cpu_time": float}
 _LEARNED = ("weight", "bias", "cell")  # last parts of the names of what training sets
 
 
@@ -38,8 +36,8 @@ def cost_of_outcome(path: str | Path) -> dict[str, Any]:
 
 
 def cost_of_steps(
-    training: Iterable[str | Path],
-    prediction: Iterable[str | Path],
+    training: Sequence[str | Path],
+    prediction: Sequence[str | Path],
     weights: str | Path,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -48,22 +46,27 @@ def cost_of_steps(
     Parameters
     ----------
     training, prediction
-        Snakemake's measurements of the steps (files under ``benchmarks``). Of steps that were made
-        before, or elsewhere, there may be none: then the times are missing.
+        What the steps measured of themselves (:func:`plkd.pipeline.measured.measured`).
     weights
         Its safetensors file, whose parameters are counted.
     about
-        Other columns: `version`, `machine`.
+        Other columns: such as `version`.
+
+    Raises
+    ------
+    InputError
+        If a measurement is absent or damaged.
     """
-    parts = {"training": _measured(training), "prediction": _measured(prediction)}
-    together = pd.concat(list(parts.values()))
+    steps = [read_json(path, made_by=Path(path).stem) for path in [*training, *prediction]]
+    told = pd.DataFrame(steps).astype({"peak_gpu_mb": float})
     return {
         "reason": "",
-        **{f"{name}_seconds": table["s"].sum(min_count=1) for name, table in parts.items()},
-        "seconds": together["s"].sum(min_count=1),
-        "cpu_seconds": together["cpu_time"].sum(min_count=1),
-        "peak_mb": together["max_rss"].max() if len(together) else np.nan,
+        "training_seconds": told["seconds"].iloc[: len(training)].sum(),
+        "prediction_seconds": told["seconds"].iloc[len(training) :].sum(),
+        **told[["seconds", "cpu_seconds"]].sum(),
+        **told[["peak_mb", "peak_gpu_mb", "n_reference", "n_query"]].max(),
         "parameters": n_parameters(weights),
+        "machine": "; ".join(told["machine"].unique()),
         **about,
     }
 
@@ -85,14 +88,3 @@ def cost_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Gather costs of methods into a table with the columns of :data:`COST_COLUMNS`."""
     table = pd.DataFrame(list(rows), columns=list(COST_COLUMNS))
     return table.astype({"n_reference": "Int64", "n_query": "Int64"})
-
-
-def _measured(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Measurements of steps; all or none, because a sum of some would be wrong."""
-    tables = []
-    for path in paths:
-        try:
-            tables.append(read_tsv(path, _MEASURED))
-        except InputError:
-            return pd.DataFrame(columns=list(_MEASURED), dtype=float)
-    return pd.concat(tables)

@@ -1,4 +1,7 @@
-"""Run a program within limits, and say what it cost."""
+"""What programs cost: others, run within limits, and the steps of the pipeline themselves.
+
+All are measured by the same looks at a process and what it starts, so that they can be compared.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,23 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any
+
+import psutil
+
+from plkd.utils.files import write_json
+from plkd.utils.logs import follows_another
 
 SECONDS_BETWEEN_LOOKS = 0.1
+# Of a step at itself: a look goes through all processes of a machine, and takes time of its own.
+SECONDS_BETWEEN_OWN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,12 +45,88 @@ class Cost:
     peak_mb
         Largest memory of these together at any of the looks at them, ten a second (resident; what
         they share counts for each).
+    peak_gpu_mb
+        The same of NVIDIA's GPUs, as their driver counts it; None where it counts none.
     """
 
     reason: str
     seconds: float
     cpu_seconds: float
     peak_mb: float
+    peak_gpu_mb: float | None = None
+
+
+class Watch:
+    """Looks at a process and all that it started, and keeps the most that was seen.
+
+    Parameters
+    ----------
+    pid
+        Of the process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._start = time.monotonic() - _age(self._process)
+        self._cpu = self._mb = 0.0
+        self._gpu_mb: float | None = None
+
+    def look(self) -> float:
+        """Look once; memory in MB at this moment."""
+        memory = cpu = 0.0
+        with suppress(psutil.NoSuchProcess):
+            together = [self._process, *self._process.children(recursive=True)]
+            for one in together:
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    with one.oneshot():
+                        memory += one.memory_info().rss / 1e6
+                        times = one.cpu_times()
+                    cpu += times.user + times.system
+                    # of those that it started and that have ended
+                    cpu += getattr(times, "children_user", 0.0)
+                    cpu += getattr(times, "children_system", 0.0)
+            seen = [self._gpu_mb, _gpu_mb({one.pid for one in together})]
+            self._gpu_mb = max((mb for mb in seen if mb is not None), default=None)
+        self._cpu, self._mb = max(self._cpu, cpu), max(self._mb, memory)
+        return memory
+
+    def cost(self, reason: str = "") -> Cost:
+        """What was seen until now, since the process began."""
+        seconds = time.monotonic() - self._start
+        return Cost(reason, seconds, self._cpu, self._mb, self._gpu_mb)
+
+
+def measured(main: Callable[[Any], Mapping[str, Any]]) -> Callable[[Any], None]:
+    """Have a rule's `main(snakemake)` write what its program took to the output `cost`.
+
+    That is a :class:`Cost`, from the start of the program on, with what it imports, and of a
+    training in several processes that of all of them; the machine; and what `main` returns.
+    """
+
+    @wraps(main)
+    def with_cost(snakemake: Any) -> None:
+        pid = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
+        watch, ended = Watch(pid), threading.Event()
+
+        def looks() -> None:
+            while not ended.wait(SECONDS_BETWEEN_OWN_LOOKS):
+                watch.look()
+
+        looking = threading.Thread(target=looks, daemon=True)
+        looking.start()
+        try:
+            told = main(snakemake)
+        finally:
+            ended.set()
+            looking.join()
+        watch.look()
+        if not follows_another():
+            cost = watch.cost()
+            cost = replace(cost, peak_mb=max(cost.peak_mb, _own_peak_mb()))
+            content = {**asdict(cost), **told, "machine": machine()}
+            write_json(snakemake.output.cost, content)
+
+    return with_cost
 
 
 def run_measured(
@@ -66,10 +155,8 @@ def run_measured(
     """
     import resource
 
-    import psutil  # comes with Snakemake, not with the library
-
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    peak, cpu, reason = 0.0, 0.0, ""
+    reason = ""
     with open(log, "ab") as said:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -78,10 +165,9 @@ def run_measured(
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )  # fmt: skip
         try:
-            watched = psutil.Process(process.pid)
+            watch = Watch(process.pid)
             while process.poll() is None:
-                memory, now = _usage(watched)
-                peak, cpu = max(peak, memory), max(cpu, now)
+                memory = watch.look()
                 if time.monotonic() - start > seconds:
                     reason = f"out of time: more than {seconds:g} seconds"
                 elif memory > memory_mb:
@@ -96,7 +182,8 @@ def run_measured(
     waited = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     if not reason and process.returncode:
         reason = f"failed: {_last_line(log) or how_it_ended(process.returncode)}"
-    return Cost(reason, time.monotonic() - start, max(cpu, waited), peak)
+    cost = watch.cost(reason)
+    return replace(cost, cpu_seconds=max(cost.cpu_seconds, waited))
 
 
 def _end_with_parent() -> None:
@@ -139,21 +226,44 @@ def how_it_ended(code: int) -> str:
     return f"ended with the status {code}"
 
 
-def _usage(process) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """Memory in MB and processor seconds of a process and all that it started."""
-    import psutil
+def _age(process: psutil.Process) -> float:
+    """Seconds since a process began."""
+    if sys.platform == "linux":  # it counts from the machine's own start, which psutil rounds
+        began = process.create_time() - psutil.boot_time()
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    return time.time() - process.create_time()
 
-    memory = cpu = 0.0
-    with suppress(psutil.NoSuchProcess):
-        for one in [process, *process.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                with one.oneshot():
-                    memory += one.memory_info().rss / 1e6
-                    times = one.cpu_times()
-                cpu += times.user + times.system
-                # of those that it started and that have ended
-                cpu += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-    return memory, cpu
+
+def _own_peak_mb() -> float:
+    """Largest memory of this process since it began, which the system keeps."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _gpu_mb(pids: set[int]) -> float | None:
+    """Memory of these processes on all GPUs in MB, where the driver tells it."""
+    import pynvml
+
+    found: list[float] = []
+    for gpu in _gpus():
+        with suppress(pynvml.NVMLError):
+            running = pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)
+            found += [(one.usedGpuMemory or 0) / 1e6 for one in running if one.pid in pids]
+    return sum(found) if found else None
+
+
+@cache
+def _gpus() -> list[Any]:
+    """NVIDIA's GPUs here, as their driver names them."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return list(map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount())))
+    except pynvml.NVMLError:
+        return []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
