@@ -377,6 +377,7 @@ def test_some_shares_of_wrong_labels_are_a_part_of_the_claim() -> None:
     verdict, number = judge("student_resists_noise", table5=table)
     assert verdict == PARTLY
     assert "Not checked: 10 %, 15 % of wrong labels" in number
+    assert "student accuracy - - 0.030" in number
     assert judge("student_resists_noise", table5=ablated({}))[0] == OPEN
 
 

@@ -130,5 +130,5 @@ def short_name(measure: str) -> str:
 
 
 def digits(values: pd.Series) -> str:
-    """Numbers with three digits, one after the other."""
-    return " ".join(f"{value:.3f}" for value in values)
+    """Numbers with three digits, one after the other; a dash where there is none."""
+    return " ".join("-" if pd.isna(value) else f"{value:.3f}" for value in values)
