@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from plkd.evaluation.claims import CLAIM_COLUMNS
+from plkd.evaluation.metrics import per_label_table
 from plkd.evaluation.paper import NUMBER_COLUMNS
 from plkd.utils.tables import read_tsv
 
@@ -91,3 +92,30 @@ def test_claims_have_different_ids() -> None:
     claims = read_tsv(PAPER / "claims.tsv", CLAIM_COLUMNS)
     assert claims["id"].is_unique
     assert claims["claim"].is_unique
+
+
+def test_what_is_counted_in_the_text_is_what_the_code_and_the_configuration_take() -> None:
+    counts = read_tsv(PAPER / "counts.tsv", {"quantity": str, "value": int})
+    value = dict(zip(counts["quantity"], counts["value"], strict=True))
+    bounds = [value[f"cells of a type of the {one}"] for one in
+              ("high group: more than", "medium group: to", "medium group: from",
+               "low group: fewer than")]  # fmt: skip
+    high, top, bottom, low = bounds
+    assert (high, bottom) == (top, low)
+    for n_cells, group in (
+        (high + 1, "high"),
+        (top, "medium"),
+        (bottom, "medium"),
+        (low - 1, "low"),
+    ):
+        predicted = pd.DataFrame({"cell_id": ["a"], "label": ["T"]})
+        truth = pd.DataFrame({"cell_id": ["a"], "label": ["T"]})
+        table = per_label_table(predicted, truth, {"T": n_cells - 1})
+        assert list(table["abundance"]) == [group]
+    shipped = yaml.safe_load((REPOSITORY / "config/datasets/pan_cancer.yaml").read_text())
+    expected = shipped["expected"]["error"]["cells_of_label"]
+    assert value["cells of the rarest type"] == min(expected.values())
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+    ratios = schema["properties"]["imbalance"]["items"]["properties"]["ratios"]["default"]
+    assert value["least cells of Mono_CD14 for one of a minor type"] == min(ratios)
+    assert value["most cells of Mono_CD14 for one of a minor type"] == max(ratios)

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from plkd.evaluation.claims import FAILS, HOLDS, OPEN, VERDICT_COLUMNS, check_claims
 from plkd.evaluation.paper import (
     FOUND,
     METHOD_COLUMNS,
@@ -230,39 +229,6 @@ def test_a_method_that_made_no_space_is_a_row_with_its_reason():
         "student": "", "seurat": "out of time", "glue": "", "online_inmf": "",
     }  # fmt: skip
     assert "out of time" not in set(tables["table2"]["note"])
-
-
-@pytest.mark.parametrize(("cost", "verdict"), [((0.01, 0.05), HOLDS), ((0.05, 0.01), FAILS)])
-def test_claims_are_judged_by_the_numbers(cost, verdict):
-    tables, _ = tables_of(*runs_of(noise_cost=cost))
-    claims = pd.DataFrame(
-        {
-            "id": ["student_resists_noise", "best_annotation", "losses_matter", "unheard_of",
-                   "small_student"],
-            "section": "4", "claim": "..",
-        }
-    )  # fmt: skip
-    metrics = runs_of()[0].metrics
-    weights = {"default": (28_000_000, 400_000, 540_000)}
-    table = check_claims(claims, tables, ["default"], weights, metrics)
-    assert list(table) == list(VERDICT_COLUMNS)
-    found_verdicts = table.set_index("id")["verdict"].to_dict()
-    assert found_verdicts == {
-        "student_resists_noise": verdict, "best_annotation": HOLDS, "losses_matter": OPEN,
-        "unheard_of": OPEN, "small_student": HOLDS,
-    }  # fmt: skip
-
-
-def test_all_claims_of_the_paper_get_a_verdict_even_without_a_run():
-    runs, names = runs_of(0)
-    runs = RunTables(**{**vars(runs), "metrics": runs_of()[0].metrics.iloc[:0]})
-    tables, _ = tables_of(runs, names)
-    claims = read_tsv(
-        resource("resources/paper/claims.tsv"), dict.fromkeys(("id", "section", "claim"), str)
-    )
-    table = check_claims(claims, tables, ["default"], {}, runs.metrics)
-    assert set(table["verdict"]) == {OPEN}
-    assert (table["number"] != "").all()
 
 
 def test_the_page_shows_numbers_beside_the_papers_and_why_there_are_none(tmp_path):

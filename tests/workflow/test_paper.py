@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from plkd.evaluation.claims import FAILS, HOLDS, OPEN
+from plkd.evaluation.claims import VERDICTS
 from plkd.evaluation.paper import RESULT_COLUMNS
+from plkd.evaluation.verdicts import FAILS, PARTLY
 from plkd.utils.tables import read_tsv
 from project import REPOSITORY, snakemake
 from serving import serving
@@ -110,9 +111,10 @@ def test_what_ran_is_there(one_twin: Path) -> None:
 
 def test_claims_have_a_verdict_each(one_twin: Path) -> None:
     claims = read_tsv(one_twin / "paper" / "claims.tsv", {"id": str, "verdict": str, "number": str})
-    assert set(claims["verdict"]) <= {HOLDS, FAILS, OPEN}
+    assert set(claims["verdict"]) <= set(VERDICTS)
     assert (claims["number"] != "").all()
-    assert claims.set_index("id")["verdict"]["best_integration"] in (HOLDS, FAILS)
+    # beside PCA alone, on cells whose labels have been trained on, it cannot simply hold
+    assert claims.set_index("id")["verdict"]["best_integration"] in (PARTLY, FAILS)
 
 
 @pytest.mark.paper

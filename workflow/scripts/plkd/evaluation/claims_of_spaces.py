@@ -1,0 +1,126 @@
+"""Claims on embeddings: batches (Table 3) and modalities (Figure 6) in one space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import pandas as pd
+
+from plkd.evaluation.paper import OURS
+from plkd.evaluation.verdicts import (
+    OPEN,
+    TINY,
+    Evidence,
+    Verdict,
+    judged,
+    name_rivals,
+    not_run,
+    over_the_best,
+    run_here,
+    weigh_lead,
+)
+
+INTEGRATORS = (
+    "seurat", "glue", "harmony", "liger", "bindsc", "online_inmf", "covel", "unioncom",
+    "scbutterfly", "kida",
+)  # fmt: skip
+"""The methods of Figure 6 by their ids here (section 3.2)."""
+TWICE = ("10x-Multiome", "Chen-2019", "Ma-2020")
+"""Data sets whose cells were measured in both modalities (section 3.1): the labels of the
+expression, which train our embeddings, are those of the accessibility."""
+DATASETS = (*TWICE, "Muto-2021")
+
+
+def ahead_of_pca(evidence: Evidence, measure: str) -> Verdict:
+    table = evidence.results["table3"]
+    table = table[(table["measure"] == measure) & (table["condition"] == "query")]
+    ours = evidence.ours(table, "teacher")
+    lead = over_the_best(ours, run_here(table[table["method"] == "pca"]), ["dataset"])
+    if lead.empty:
+        return OPEN, "no embedding of ours and PCA of held-out batches in this run"
+    return judged(*weigh_lead(lead, 0.0, f"PCA ({measure}, held-out batches, Teacher)"))
+
+
+def best_integration(evidence: Evidence) -> Verdict:
+    return _integration(evidence, lambda other: other, "as high as the best of the others")
+
+
+def ten_percent(evidence: Evidence, rivals: Collection[str] = ()) -> Verdict:
+    rule = "1.10 times the best of the others"
+    return _integration(evidence, lambda other: 1.1 * other, rule, ["Chen-2019"], rivals)
+
+
+def lead_over_kida(evidence: Evidence) -> Verdict:
+    return _integration(
+        evidence, lambda other: other + 0.033, ".033 above", ["10x-Multiome"], ["kida"]
+    )
+
+
+def _integration(
+    evidence: Evidence,
+    needed: Callable[[pd.Series], pd.Series],
+    rule: str,
+    datasets: Collection[str] = (),
+    rivals: Collection[str] = (),
+) -> Verdict:
+    """Judge the overall score of all cells, and what cells say whose labels were not trained on.
+
+    Parameters
+    ----------
+    evidence
+        Of a run.
+    needed
+        The overall score of another method -> the one that ours has to reach.
+    rule
+        The same in words.
+    datasets
+        Those that the claim speaks of; none: all that ran, and all of the paper should have.
+    rivals
+        Methods that the claim speaks of; none: all that ran, and all of the paper should have.
+    """
+    table = evidence.results["figure6"]
+    if datasets:
+        table = table[table["dataset"].isin(datasets)]
+    others = run_here(table[~table["method"].isin(OURS)])
+    if rivals:
+        others = others[others["method"].isin(rivals)]
+    scores = {"overall": "", "biology": "query"}
+    pairs = {}
+    for measure, condition in scores.items():
+        of_cells = {
+            name: one[(one["measure"] == measure) & (one["condition"] == condition)]
+            for name, one in (("ours", evidence.ours(table)), ("others", others))
+        }
+        pairs[measure] = pd.DataFrame(
+            {
+                "ours": of_cells["ours"].set_index("dataset")["here"],
+                "best": of_cells["others"].groupby("dataset")["here"].max(),
+            }
+        ).dropna()
+    overall, biology = pairs["overall"], pairs["biology"]
+    if overall.empty:
+        where = f" on {', '.join(datasets)}" if datasets else ""
+        return OPEN, f"ours or {', '.join(rivals) or 'another method'} did not run{where}"
+    reached = overall["ours"] >= needed(overall["best"]) - TINY
+    ahead = biology["ours"] >= biology["best"]
+    all_cells = others[(others["measure"] == "overall") & (others["condition"] == "")]
+    ran, missing = name_rivals(
+        all_cells, ["dataset"], [(name,) for name in overall.index], rivals or INTEGRATORS
+    )
+    missing += not_run([(name,) for name in datasets or DATASETS], [(n,) for n in overall.index])
+    if lacking := [name for name in overall.index if name not in biology.index]:
+        missing.append(f"the cells of {', '.join(lacking)} that training has not seen")
+    if twice := [name for name in biology.index if name in TWICE]:
+        missing.append(
+            f"cells without trained labels of {', '.join(twice)}: measured twice, they are covered "
+            "by the labels of the reference"
+        )
+    text = (
+        f"overall score of all cells, to hold {rule}: {_versus(overall)}; biology of the query, to "
+        f"hold ahead: {_versus(biology) or 'none'}; {ran}"
+    )
+    return judged(bool(reached.all() and ahead.all()), text, missing)
+
+
+def _versus(pairs: pd.DataFrame) -> str:
+    return ", ".join(f"{row.Index} {row.ours:.3f} to {row.best:.3f}" for row in pairs.itertuples())
