@@ -240,6 +240,45 @@ def test_a_method_gives_predictions_and_what_they_cost(files, tmp_path):
     assert outcome["peak_mb"] > 1
 
 
+@pytest.mark.parametrize(
+    ("device", "seen", "visible", "told"),
+    [
+        ("cpu", "0,1", "", "cpu"),
+        ("cuda:1", None, "1", "cuda"),
+        ("cuda:1", "4,6", "6", "cuda"),
+        ("cuda", "4,6", "4,6", "cuda"),
+        ("auto", None, None, "auto"),
+    ],
+)
+def test_a_method_sees_no_other_gpu_than_the_one_of_the_configuration(
+    device, seen, visible, told, files, tmp_path, monkeypatch
+):
+    """Packages take the first that they see, whatever they are told."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    code = """
+    import os
+    import exchange
+    import numpy as np
+
+    def annotate(job):
+        job.told.update(device=job.device, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return ["1"], np.ones((len(job.query.ids), 1))
+
+    exchange.run(annotate)
+    """
+    _, outcome = run_script(code, files, tmp_path, device=device)
+    assert (outcome["reason"], outcome["visible"], outcome["device"]) == ("", visible, told)
+
+
+def test_a_gpu_that_is_not_there_is_said(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    table, outcome = run_script(GUESS, files, tmp_path, device="cuda:1")
+    assert table.empty
+    assert outcome["reason"].startswith("there is no device 'cuda:1'")
+
+
 def test_cells_are_matched_by_name_and_labels_that_are_not_known_have_no_probability(
     files, tmp_path
 ):
