@@ -25,8 +25,10 @@ import run_method
 from plkd.pipeline import environments
 from plkd.pipeline.environments import NotProvidedError, environment_key, python_of, r_with
 from plkd.pipeline.measured import how_it_ended, machine, run_measured
+from plkd.pipeline.methods import RUNS, read_registry
 from plkd.prediction.table import label_names, label_probabilities, read_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+from project import REPOSITORY
 from simulated import make_cells
 
 EXCHANGE = Path(exchange.__file__)
@@ -163,6 +165,23 @@ def test_an_error_is_the_last_that_was_said(tmp_path):
     assert measured("import os; os._exit(3)", tmp_path).reason == "failed: ended with the status 3"
     assert how_it_ended(-9) == "ended by the signal SIGKILL"
     assert "cores" in machine()
+
+
+# ------------------------------------------------------------------------------ the registry
+
+
+def test_every_method_of_the_registry_has_a_script_or_a_reason():
+    registry = read_registry(REPOSITORY / "config" / "methods.tsv")
+    assert registry.index.is_unique
+    others = registry[registry["kind"].isin(["baseline", "rival"])]
+    for method, row in others.iterrows():
+        assert row["runs"] in RUNS, method
+        assert row["reads"] in ("log_values", "counts"), method
+        assert row["device"] in ("cpu", "gpu"), method
+        if row["script"] == "-":
+            assert row["description"].startswith("No script runs it: "), method
+        else:
+            assert (EXCHANGE.parent / row["script"]).is_file(), method
 
 
 # ------------------------------------------------------------------------------ a whole method
