@@ -9,11 +9,13 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run shell paper paper-plan test test-paper test-kill test-cluster test-rivals test-oldest lint docs bench lock schema clean
+.PHONY: help install run benchmark shell paper paper-plan test test-paper test-kill test-cluster test-rivals test-oldest lint docs bench lock schema clean
 
 help:
 	@echo "make run      install, run the default configuration, say where labels, scores and report are"
 	@echo "make run CONFIG=my_data.yaml   the same for a configuration of yours"
+	@echo "make benchmark   install, compare with all published tools that pip can install, on the default cells (9 GB)"
+	@echo "make benchmark CONFIG=my_data.yaml   the same on yours, with the methods that it names"
 	@echo "make shell    install, and open a shell in which plkd, snakemake and python are those of .venv"
 	@echo "make paper    install, download the data sets of the paper, run them, make its tables and figures"
 	@echo "make paper datasets=bmmc,pbmc   some of them (names of config/datasets); paper-plan: only say what it takes"
@@ -48,6 +50,11 @@ $(VENV)/.dev: $(VENV)/.run envs/dev.lock
 run: install
 	snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 	@cat results/summary.txt
+
+# pip makes the environments of the tools in the first run; a configuration of yours names its methods itself.
+benchmark: install
+	snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG),--config methods='[library,pip]') -- benchmark
+	@echo "Which method for these cells: results/benchmark/benchmark.html"
 
 shell: install
 	@bash -c 'exec bash --rcfile <(echo "[ -f ~/.bashrc ] && . ~/.bashrc; . $(CURDIR)/$(VENV)/bin/activate")'

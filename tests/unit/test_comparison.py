@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -285,6 +288,44 @@ def test_the_page_is_whole_and_safe(choice):
     assert "<b>" not in page
     assert '<tr class="ours"><td>B' in page
     assert readable(12345.6) == "12,346"
+
+
+# A table with two columns, one of costs and one of scores, as the script of the page sees it.
+BROWSER = """
+const rows = [[1, 30], [3, 10], [2, 20]].map(cells => ({cells: cells.map(value => ({
+  dataset: {value: String(value)}}))}));
+const body = {rows, append: (...sorted) => { body.rows = sorted; }};
+const heads = HEADS.map((name, cellIndex) => ({
+  cellIndex, closest: () => ({tBodies: [body]}), sort: null,
+  classList: {contains: one => name.split(" ").includes(one)},
+  getAttribute() { return this.sort; }, setAttribute(_, value) { this.sort = value; },
+  removeAttribute() { this.sort = null; },
+}));
+for (const head of heads) head.parentNode = {cells: heads};
+const document = {querySelectorAll: () => heads};
+SCRIPT
+const seen = [];
+for (const column of [1, 1, 0, 0, 1]) {
+  heads[column].onclick();
+  seen.push(body.rows.map(row => Number(row.cells[column].dataset.value)));
+}
+console.log(JSON.stringify(seen));
+"""
+
+
+def test_a_click_shows_the_best_first_of_scores_and_of_costs():
+    """Then the other way round; a click on another column begins anew."""
+    table = pd.DataFrame({"score": [0.5, 0.6], "seconds": [10, 20], "why": ["", "x"]}, ["A", "B"])
+    page = benchmark_page("T", "A", [Section("One", table=table, low=["seconds"])])
+    heads = re.findall('<th class="([^"]*)">', page)
+    assert heads == ["sorts text up", "sorts", "sorts up", "sorts text up"]
+    if shutil.which("node") is None:
+        pytest.skip("there is no node to run the script of the page")
+    script = re.search("<script>(.*)</script>", page, re.DOTALL)[1]
+    code = BROWSER.replace("HEADS", json.dumps(heads[1:3])).replace("SCRIPT", script)
+    ended = subprocess.run(["node", "-e", code], check=True, capture_output=True, text=True)
+    up = [[10, 20, 30], [30, 20, 10], [3, 2, 1], [1, 2, 3], [10, 20, 30]]
+    assert json.loads(ended.stdout) == up
 
 
 @pytest.mark.parametrize("costs", [(15, 40, 750), (2, 3, 4), (0.5, 60, 90_000)])

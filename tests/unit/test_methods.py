@@ -27,8 +27,10 @@ from plkd.pipeline import environments
 from plkd.pipeline import measured as measuring
 from plkd.pipeline.environments import NotProvidedError, environment_key, python_of, r_with
 from plkd.pipeline.measured import how_it_ended, machine, run_measured
+from plkd.pipeline.methods import RUNS, read_registry
 from plkd.prediction.table import label_names, label_probabilities, read_predictions
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
+from project import REPOSITORY
 from simulated import make_cells
 
 EXCHANGE = Path(exchange.__file__)
@@ -235,6 +237,23 @@ def test_an_error_is_the_last_that_was_said(tmp_path):
     assert "cores" in machine()
 
 
+# ------------------------------------------------------------------------------ the registry
+
+
+def test_every_method_of_the_registry_has_a_script_or_a_reason():
+    registry = read_registry(REPOSITORY / "config" / "methods.tsv")
+    assert registry.index.is_unique
+    others = registry[registry["kind"].isin(["baseline", "rival"])]
+    for method, row in others.iterrows():
+        assert row["runs"] in RUNS, method
+        assert row["reads"] in ("log_values", "counts"), method
+        assert row["device"] in ("cpu", "gpu"), method
+        if row["script"] == "-":
+            assert row["description"].startswith("No script runs it: "), method
+        else:
+            assert (EXCHANGE.parent / row["script"]).is_file(), method
+
+
 # ------------------------------------------------------------------------------ a whole method
 
 
@@ -308,6 +327,45 @@ def test_a_method_gives_predictions_and_what_they_cost(files, tmp_path):
     assert 0 <= outcome["training_seconds"] < outcome["seconds"]
     assert (outcome["n_reference"], outcome["n_query"], outcome["threads"]) == (60, 60, 1)
     assert outcome["peak_mb"] > 1
+
+
+@pytest.mark.parametrize(
+    ("device", "seen", "visible", "told"),
+    [
+        ("cpu", "0,1", "", "cpu"),
+        ("cuda:1", None, "1", "cuda"),
+        ("cuda:1", "4,6", "6", "cuda"),
+        ("cuda", "4,6", "4,6", "cuda"),
+        ("auto", None, None, "auto"),
+    ],
+)
+def test_a_method_sees_no_other_gpu_than_the_one_of_the_configuration(
+    device, seen, visible, told, files, tmp_path, monkeypatch
+):
+    """Packages take the first that they see, whatever they are told."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    code = """
+    import os
+    import exchange
+    import numpy as np
+
+    def annotate(job):
+        job.told.update(device=job.device, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return ["1"], np.ones((len(job.query.ids), 1))
+
+    exchange.run(annotate)
+    """
+    _, outcome = run_script(code, files, tmp_path, device=device)
+    assert (outcome["reason"], outcome["visible"], outcome["device"]) == ("", visible, told)
+
+
+def test_a_gpu_that_is_not_there_is_said(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    table, outcome = run_script(GUESS, files, tmp_path, device="cuda:1")
+    assert table.empty
+    assert outcome["reason"].startswith("there is no device 'cuda:1'")
 
 
 def test_cells_are_matched_by_name_and_labels_that_are_not_known_have_no_probability(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,8 +163,41 @@ def test_tensors_of_a_saved_training_are_found(tmp_path):
     torch.save({"epoch": 3, "loss": np.float64(1), "model_state_dict": tensors}, tmp_path / "a.pth")
     torch.save(tensors, tmp_path / "b.pth")
     for name in ("a.pth", "b.pth"):
-        found = finetuning.saved_tensors(tmp_path / name, key="model_state_dict")
+        found = finetuning.saved_tensors(tmp_path / name, under="model_state_dict")
         assert found["w"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"PK\x03\x04 cut off"])
+def test_files_that_are_cut_off_or_something_else_are_said(content, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    for read in (
+        finetuning.json_dictionary, finetuning.pickled_dictionary, finetuning.saved_tensors
+    ):  # fmt: skip
+        with pytest.raises(exchange.CannotRun, match=r"^'file' of the weights is no"):
+            read(path)
+
+
+def test_names_that_a_file_lacks_are_said(tmp_path):
+    path = tmp_path / "file"
+
+    def lacking(read, *keys, **options) -> str:
+        with pytest.raises(exchange.CannotRun) as refused:
+            read(path, *keys, **options)
+        return str(refused.value)
+
+    path.write_text('{"a": 1}')
+    assert finetuning.json_dictionary(path, "a") == {"a": 1}
+    assert lacking(finetuning.json_dictionary, "a", "b", "c").endswith("weights lacks 'b', 'c'")
+    path.write_text("[1]")
+    assert "holds no values by names" in lacking(finetuning.json_dictionary)
+    path.write_bytes(pickle.dumps({"<mask>": 1}))
+    assert "lacks '<pad>'" in lacking(finetuning.pickled_dictionary, "<pad>", "<mask>")
+    torch.save({"model_state_dict": {"w": torch.ones(1)}}, path)
+    under = {"under": "model_state_dict"}
+    assert "lacks 'v'" in lacking(finetuning.saved_tensors, "w", "v", **under)
+    torch.save(torch.ones(1), path)
+    assert "holds no values by names" in lacking(finetuning.saved_tensors, **under)
 
 
 def test_genes_of_another_organism_are_said():
@@ -264,3 +299,73 @@ def test_weights_that_do_not_fit_are_said(job_of, tmp_path):
     (tmp_path / "vocab.json").unlink()
     with pytest.raises(exchange.CannotRun, match=r"weights not provided: .* holds no vocab\.json"):
         run_scgpt.annotate(job_of("scgpt", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "absent"),
+    [("args.json", "embsize"), ("args.json", "nlayers"), ("vocab.json", "<cls>"),
+     ("vocab.json", "<pad>")],
+)  # fmt: skip
+def test_scgpt_says_which_key_its_files_lack(file, absent, job_of, tmp_path):
+    genes = list(map(str, job_of("scgpt", tmp_path).reference.genes))
+    path = scgpt_weights(tmp_path, genes, flash=False) / file
+    content = json.loads(path.read_text())
+    del content[absent]
+    path.write_text(json.dumps(content))
+    with pytest.raises(exchange.CannotRun, match=f"'{file}' of the weights lacks '{absent}'"):
+        run_scgpt.annotate(job_of("scgpt", tmp_path))
+
+
+# ------------------------------------------------------------------------------ the others' files
+
+
+@pytest.mark.parametrize("method", ["geneformer", "langcell"])
+@pytest.mark.parametrize("absent", ["<pad>", "<mask>"])
+def test_ranked_models_say_which_token_is_absent(method, absent, job_of, tmp_path):
+    tokens = {"<pad>": 0, "<mask>": 1, "G": 2}
+    del tokens[absent]
+    for name, content in (("token_dictionary", tokens), ("gene_median_dictionary", {"G": 1.0}),
+                          ("gene_name_id_dict", {"G": "G"})):  # fmt: skip
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(exchange.CannotRun, match=f"'token_dictionary.pkl' .* lacks '{absent}'"):
+        run_geneformer.annotate(job_of(method, tmp_path))
+
+
+def test_a_bert_of_which_parts_are_absent_is_said(tmp_path, monkeypatch):
+    """The package would draw them by chance. (It is not installed here: a pretended one.)"""
+    missing = ["classifier.weight", "bert.pooler.dense.weight"]
+
+    class Bert:
+        @classmethod
+        def from_pretrained(cls, folder, num_labels, output_loading_info):
+            return cls(), {"missing_keys": missing}
+
+    pretended = SimpleNamespace(BertForSequenceClassification=Bert)
+    monkeypatch.setitem(sys.modules, "transformers", pretended)
+    (tmp_path / "model.safetensors").touch()
+    about = {"model_type": "bert", **dict.fromkeys(run_geneformer.SIZES, 1)}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(about))
+    assert isinstance(run_geneformer.classifier(tmp_path, 3), Bert)
+    missing.append("bert.encoder.layer.0.output.dense.weight")
+    with pytest.raises(exchange.CannotRun, match=r"'model\.safetensors' .* lacks 1 parts"):
+        run_geneformer.classifier(tmp_path, 3)
+    path.write_text(json.dumps(about | {"model_type": "gpt2"}))
+    with pytest.raises(exchange.CannotRun, match="a model 'gpt2', and no BERT"):
+        run_geneformer.classifier(tmp_path, 3)
+    del about["hidden_size"]
+    path.write_text(json.dumps(about))
+    with pytest.raises(exchange.CannotRun, match=r"'config\.json' .* lacks 'hidden_size'"):
+        run_geneformer.classifier(tmp_path, 3)
+
+
+def test_scbert_says_what_its_files_lack(job_of, tmp_path):
+    tensors = {name: torch.ones(3, 2) for name in run_scbert.ASKED[1:]}
+    torch.save({"model_state_dict": tensors}, tmp_path / "panglao_pretrain.pth")
+    with pytest.raises(exchange.CannotRun, match=r"'panglao_pretrain\.pth' .* lacks 'token_emb"):
+        run_scbert.annotate(job_of("scbert", tmp_path))
+    tensors[run_scbert.TOKENS] = torch.ones(7, 2)
+    torch.save({"model_state_dict": tensors}, tmp_path / "panglao_pretrain.pth")
+    (tmp_path / "panglao_10000.h5ad").write_bytes(b"cut off")
+    with pytest.raises(exchange.CannotRun, match=r"'panglao_10000\.h5ad' .* no names of genes"):
+        run_scbert.annotate(job_of("scbert", tmp_path))

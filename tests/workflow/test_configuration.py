@@ -43,6 +43,19 @@ def test_a_mistake_is_told_in_one_line(
     assert "common.smk" not in ended.stdout
 
 
+def test_a_folder_that_is_named_in_vain_is_told(project: Project) -> None:
+    project.configure(
+        folders={"kida": "kida", "tosica": "tosica", "scgpt": "scgpt"},
+        weights={"celllm": "celllm", "scbert": "scbert", "xgboost": "xgboost"},
+    )
+    told = project.snakemake("-n").stdout
+    assert "`folders: kida` has no effect: cannot run here: its code" in told
+    assert "`folders: scgpt` has no effect: name it under `weights`" in told
+    assert "`weights: celllm` has no effect: cannot run here: its weights are" in told
+    assert "`weights: xgboost` has no effect: it needs none of the weights" in told
+    assert told.count("has no effect") == 4
+
+
 def test_paths_are_found_beside_the_configuration(project: Project) -> None:
     elsewhere = project.folder / "elsewhere"
     elsewhere.mkdir()

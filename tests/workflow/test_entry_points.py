@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from plkd.pipeline.methods import read_registry
 from project import (
     REPOSITORY,
     WITH_JURY,
@@ -37,6 +39,28 @@ def test_dry_run_from_the_root_lists_every_stage(tmp_path: Path) -> None:
     dry_run = snakemake("-n", folder=checkout)
     assert planned_rules(dry_run).keys() >= STAGES
     assert "profiles/default" in dry_run.stdout  # the workflow's own profile is used
+
+
+def test_one_command_benchmarks_all_that_pip_can_install(tmp_path: Path) -> None:
+    """`make benchmark`, of a configuration with the methods that it names."""
+
+    def methods(*variables: str) -> set[str]:
+        printed = subprocess.run(
+            ["make", "-n", "-C", REPOSITORY, "benchmark", *variables],
+            capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        (command,) = [line for line in printed if line.startswith("snakemake ")]
+        arguments = shlex.split(command)[1:]
+        dry_run = snakemake("-n", "-s", str(REPOSITORY / "Snakefile"), *arguments, folder=tmp_path)
+        jobs = [job for job in planned_jobs(dry_run) if job["rule"].startswith("method")]
+        return {re.search(r"method=(\w+)", job["wildcards"])[1] for job in jobs}
+
+    registry = read_registry(REPOSITORY / "config" / "methods.tsv")
+    pip = registry.index[registry["runs"] == "pip"]
+    controls = {"majority", "random"}
+    assert methods() >= {*pip, "linear_svm", "actinn", *controls}
+    (tmp_path / "mine.yaml").write_text("methods: [linear_svm]")
+    assert methods("CONFIG=mine.yaml") == {"linear_svm", *controls}
 
 
 def test_finished_models_label_all_queries_without_training(tmp_path: Path) -> None:
@@ -237,21 +261,24 @@ def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None
     assert readers <= evaluating | drawn | asked
 
 
-@pytest.mark.parametrize(
-    "name", ["examples", "development", "label_noise", "interpretation", "simulated"]
-)
-def test_shipped_configurations_are_valid(tmp_path: Path, name: str) -> None:
+CONFIGURATIONS = set(REPOSITORY.glob("config/*.yaml"))
+CONFIGURATIONS.remove(REPOSITORY / "config" / "paper.yaml")  # minutes; the fixture `paper` plans it
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGURATIONS), ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(tmp_path: Path, path: Path) -> None:
     dry_run = snakemake(
         "-n",
-        "--configfile", str(REPOSITORY / "config" / f"{name}.yaml"),
+        "--configfile", str(path),
         "-s", str(REPOSITORY / "Snakefile"),
         "--config", f"data_folder={tmp_path}",
         folder=tmp_path,
     )  # fmt: skip
-    # the data is not there: that, and nothing else, is wrong
-    assert dry_run.returncode == 1
-    assert "MissingInputException" in dry_run.stdout
-    assert ".h5ad" in dry_run.stdout
+    if dry_run.returncode:  # the data is not there: that, and nothing else, is wrong
+        assert "MissingInputException" in dry_run.stdout
+        assert ".h5ad" in dry_run.stdout
+    else:  # it is installed, or downloaded
+        assert planned_rules(dry_run).keys() >= STAGES
 
 
 def test_the_data_sets_of_the_paper_are_planned(paper: subprocess.CompletedProcess[str]) -> None:

@@ -103,7 +103,7 @@ def test_what_ran_is_there(one_twin: Path) -> None:
     assert here["10x-Multiome", "pca"] > 0.3
     notes = overall.set_index(["dataset", "method"])["note"]
     assert "folder not provided" in notes["10x-Multiome", "bindsc"]
-    assert "No script runs it" in notes["10x-Multiome", "kida"]
+    assert "cannot run here: its code" in notes["10x-Multiome", "kida"]
     said = overall.set_index(["dataset", "method"])["paper"]
     assert said["10x-Multiome", "student"] == 0.889
     assert (one_twin / "paper" / "paper.html").stat().st_size > 50_000

@@ -163,6 +163,20 @@ def test_query_without_labels_is_annotated_and_not_scored(project: Project) -> N
     assert not planned.keys() & {"evaluate", "method", "true_labels", "benchmark_table"}
 
 
+@pytest.mark.parametrize("target", ["benchmark", "robustness"])
+def test_scores_without_true_labels_are_refused_before_anything_runs(
+    project: Project, target: str
+) -> None:
+    project.configure({"query": {"url": "query.h5ad"}}, robustness={"genes": [0.5]})
+    ended = project.snakemake("--", target)
+    assert ended.returncode == 1
+    assert (
+        f"{target} needs true labels: give the query a `labels_key`, or `split` the reference."
+    ) in ended.stdout
+    assert "Traceback" not in ended.stdout
+    assert not (project.folder / "results").exists()
+
+
 def test_report_is_part_of_a_run(finished: Project) -> None:
     text = (finished.folder / "results" / "report.html").read_text()
     for item in ("map of the cells", "confusion of types", "training curves"):

@@ -274,7 +274,7 @@ rule plot_history:
 
 rule benchmark_table:
     input:
-        metrics=runs("evaluation/metrics.tsv", EVALUATED),
+        metrics=scored_runs("benchmark", "evaluation/metrics.tsv", EVALUATED),
         resampled=runs("evaluation/resampled.tsv", EVALUATED),
         batches=runs("evaluation/batches.tsv", EVALUATED),
         per_label=runs("evaluation/per_label.tsv", EVALUATED),

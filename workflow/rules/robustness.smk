@@ -36,7 +36,7 @@ ruleorder: perturb > prepare
 
 rule robustness_table:
     input:
-        metrics=runs("evaluation/metrics.tsv", [*EVALUATED, *MADE_HARDER]),
+        metrics=scored_runs("robustness", "evaluation/metrics.tsv", [*EVALUATED, *MADE_HARDER]),
         methods=METHODS_FILE,
     output:
         table="<results>/benchmark/robustness.tsv",

@@ -34,6 +34,10 @@ from plkd.utils.tables import EXACT, read_tsv, write_tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+# Columns of the page of which less is better.
+COSTS = ("processor s", "peak MB", "training s", "prediction s", "all s", "parameters")
+ERRORS = ("calibration error",)
+
 
 def main(snakemake) -> None:
     output = snakemake.output
@@ -157,6 +161,7 @@ def page_of(choice, comparison, trust, tables, methods, names, kinds, figures) -
             shown,
             figures["choice"],
             named,
+            low=(*COSTS, *ERRORS),
         ),
         *([Section("Macro F1 by data set", table=by_dataset, kinds=named)] if several else []),
         Section("F1 by label", "Cells of the query in brackets.", figure=figures["f1_map"]),
@@ -234,6 +239,7 @@ def trust_section(trust, names, kinds) -> Section:
         "5 %: their share above 95 % of the other cells.",
         shown,
         kinds=kinds,
+        low=ERRORS,
     )
 
 

@@ -92,18 +92,46 @@ def content_of(job) -> dict:
         "query": absolute(job.input.query),
         "seed": int(method["seed"]),
         "threads": job.threads,
-        "device": method["device"],
+        "device": method["device"].split(":")[0],  # of the one that it sees; see surroundings
         "provided": method["provided"] and absolute(method["provided"]),
     }
 
 
 def surroundings(method: dict, threads: int) -> dict[str, str]:
-    """Variables of the script's environment."""
+    """Variables of the script's environment.
+
+    Many packages take a GPU wherever they see one, and the first: a script sees none but that of
+    the configuration.
+    """
     around = {**os.environ, **dict.fromkeys(THREADS, str(threads)), "PYTHONUNBUFFERED": "1"}
+    seen = visible_devices(method["device"], os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if seen is not None:
+        around["CUDA_VISIBLE_DEVICES"] = seen
     around.pop("PYTHONPATH", None)
     if method["environment"] == "plkd":
         around["PYTHONPATH"] = str(SCRIPTS)
     return around
+
+
+def visible_devices(device: str, seen: str | None) -> str | None:
+    """What CUDA_VISIBLE_DEVICES should be, so that a device is the only one; None: as it is.
+
+    >>> visible_devices("cpu", None), visible_devices("cuda:1", None), visible_devices("auto", None)
+    ('', '1', None)
+    >>> visible_devices("cuda:1", "4,6")  # numbers count what this process sees
+    '6'
+    """
+    if device == "cpu":
+        return ""
+    index = device.partition(":")[2]
+    if not index or seen is None:
+        return index or None
+    names = [name for name in seen.split(",") if name]
+    if int(index) >= len(names):
+        raise NotProvidedError(
+            f"there is no device '{device}': CUDA_VISIBLE_DEVICES is '{seen}' on this machine"
+        )
+    return names[int(index)]
 
 
 def absolute(path: str) -> str:

@@ -98,11 +98,31 @@ NAMED_UNDER = {"folder": "folders", "weights": "weights"}
 def missing(row):
     """Why a method of a registry cannot run, whatever the data: "" if it can."""
     if row["script"] == "-":
-        return row["description"]
+        return f"cannot run here: {row['description'].removeprefix('No script runs it: ')}"
     key = NAMED_UNDER.get(row["runs"])
     if key is None or row.name in config[key]:
         return ""
     return f"{row['runs']} not provided: name a folder under '{key}' in the configuration"
+
+
+def named_in_vain(key, method):
+    """Why it has no effect that `folders` or `weights` names a method: "" if it has one."""
+    rows = [registry.loc[method] for registry in (METHODS, INTEGRATORS) if method in registry.index]
+    for row in rows:
+        if row["script"] == "-":
+            reason = missing(row)
+        elif NAMED_UNDER.get(row["runs"]) == key:
+            return ""
+        else:
+            right = NAMED_UNDER.get(row["runs"])
+            reason = f"name it under `{right}`" if right else f"it needs none of the {key}"
+    return reason
+
+
+for key in NAMED_UNDER.values():
+    for method in config[key]:
+        if reason := named_in_vain(key, method):
+            tell(f"`{key}: {method}` has no effect: {reason}")
 
 
 def runs_once(method):

@@ -27,6 +27,22 @@ CROSSING = [
     and "gene_activity" in source_of_side(name, "query")
     and has_rows(source_of_side(name, "query"))
 ]
+
+
+def scored_runs(target, suffix, datasets):
+    """Input of what gathers scores: a file of every run with true labels. A run that asks for it and has
+    none is stopped."""
+
+    def of_all_runs(wildcards):
+        if not EVALUATED:
+            stop(
+                f"{target} needs true labels: give the query a `labels_key`, or `split` the reference."
+            )
+        return runs(suffix, datasets)
+
+    return of_all_runs
+
+
 SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 
 

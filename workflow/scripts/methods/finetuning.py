@@ -1,7 +1,9 @@
 """What the scripts of models with weights share: the user's files, learning, prediction."""
 
 import copy
+import json
 import pickle
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -39,8 +41,33 @@ def file_of(folder, *patterns):
     raise exchange.CannotRun(f"weights not provided: '{folder}' holds no {' or '.join(patterns)}")
 
 
-def pickled_dictionary(path):
-    """A dictionary of names and numbers; a pickle of anything else is refused."""
+def with_keys(content, path, *keys):
+    """What a file of names and values holds, if these names are among them.
+
+    Raises
+    ------
+    CannotRun
+        If it is no such file, or one is absent.
+    """
+    if not isinstance(content, Mapping):
+        raise exchange.CannotRun(f"'{path.name}' of the weights holds no values by names")
+    absent = [repr(key) for key in keys if key not in content]
+    if absent:
+        raise exchange.CannotRun(f"'{path.name}' of the weights lacks {', '.join(absent)}")
+    return content
+
+
+def json_dictionary(path, *keys):
+    """A dictionary of a JSON file, with these keys."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise exchange.CannotRun(f"'{path.name}' of the weights is no JSON: {error}") from error
+    return with_keys(content, path, *keys)
+
+
+def pickled_dictionary(path, *keys):
+    """A dictionary of names and numbers, with these keys; a pickle of anything else is refused."""
 
     class Plain(pickle.Unpickler):
         def find_class(self, module, name):
@@ -50,17 +77,27 @@ def pickled_dictionary(path):
                 )
             return super().find_class(module, name)
 
-    with path.open("rb") as file:
-        return dict(Plain(file).load())
+    try:
+        with path.open("rb") as file:
+            content = Plain(file).load()
+    except (pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise exchange.CannotRun(f"'{path.name}' of the weights is no pickle: {error}") from error
+    return with_keys(content, path, *keys)
 
 
-def saved_tensors(path, key=None):
-    """Tensors that torch saved, by name; of a saved training those under `key`."""
+def saved_tensors(path, *keys, under=None):
+    """Tensors that torch saved, by name, these among them; of a saved training those in `under`."""
     scalar = np.float64(0).__reduce__()[0]
     numbers = [scalar, np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
-    with torch.serialization.safe_globals(numbers):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    return content.get(key, content)
+    try:
+        with torch.serialization.safe_globals(numbers):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise exchange.CannotRun(
+            f"'{path.name}' of the weights is none that torch reads: {said}"
+        ) from error
+    return with_keys(with_keys(content, path).get(under, content), path, *keys)
 
 
 def known_genes(genes, vocabulary):

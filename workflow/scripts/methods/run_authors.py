@@ -8,6 +8,7 @@ the cells apart, so their networks are applied here. Gene sets are the Reactome 
 import importlib
 import importlib.metadata
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -19,12 +20,8 @@ import torch
 import exchange
 
 PACKAGES = {
-    "tosica": SimpleNamespace(
-        name="TOSICA", files=("train.py", "pre.py", "TOSICA_model.py"), fit="fit_model"
-    ),
-    "plkd_authors": SimpleNamespace(
-        name="PLKD", files=("train.py", "pre.py", "PLKD_model.py"), fit="fit_PLKD"
-    ),
+    "tosica": SimpleNamespace(name="TOSICA", fit="fit_model", network="scTrans_model"),
+    "plkd_authors": SimpleNamespace(name="PLKD", fit="fit_PLKD", network="Student"),
 }
 AT_ONCE = 64  # cells
 
@@ -32,19 +29,19 @@ AT_ONCE = 64  # cells
 def annotate(job):
     torch.set_num_threads(job.threads)
     package = PACKAGES[job.method]
-    training, networks = load(job.provided, package)
-    job.told["version"] = f"{package.name} {commit_of(job.provided)}"
+    place = place_of(job.provided, package)
+    gene_sets = gene_sets_of(place, job.reference.genes)
+    training, networks = load(place, package)
+    job.told["version"] = f"{package.name} {commit_of(place, gene_sets)}"
     os.chdir(job.folder)  # where the training leaves its files
     cells = ad.AnnData(
         job.reference.log_values,
         obs=pd.DataFrame({"Celltype": list(map(str, job.reference.labels))}, job.reference.ids),
         var=pd.DataFrame(index=job.reference.genes),
     )
-    human = np.mean([str(gene).isupper() for gene in job.reference.genes]) > 0.5
-    gene_sets = "human_reactome" if human else "mouse_reactome"
     training.set_seed = with_seed(training.set_seed, job.seed)  # theirs is always 1
     with job.timed("training"):
-        getattr(training, package.fit)(cells, gene_sets, project="fitted")
+        getattr(training, package.fit)(cells, str(gene_sets), project="fitted")
     model = fitted(job, networks)
     job.told["parameters"] = sum(one.numel() for one in model.parameters() if one.requires_grad)
     with job.timed("prediction"), torch.no_grad():
@@ -52,15 +49,44 @@ def annotate(job):
     return job.label_names, probabilities
 
 
-def load(folder, package):
-    """Modules for training and of the networks, out of the folder that the user named."""
+def not_provided(what):
+    return exchange.CannotRun(f"not provided: {what}")
+
+
+def place_of(folder, package):
+    """The folder of the package: inside the one that the user named, or that one itself."""
     place = folder / package.name if (folder / package.name).is_dir() else folder
-    missing = [name for name in package.files if not (place / name).is_file()]
+    files = ("__init__.py", "train.py", "pre.py", f"{package.name}_model.py")
+    missing = [name for name in files if not (place / name).is_file()]
     if missing or place.name != package.name:
-        raise exchange.CannotRun(
-            f"not provided: '{folder}' is no copy of the repository of {package.name}"
+        raise not_provided(
+            f"'{folder}' is no copy of the repository of {package.name}"
             + (f", it lacks {', '.join(missing)}" if missing else "")
         )
+    return place
+
+
+def gene_sets_of(place, genes):
+    """File with the Reactome sets of the organism; that it is there to its end.
+
+    Copies of these repositories lack some of their gene sets, or hold the beginnings of them. Those
+    of other collections are not asked for.
+    """
+    human = np.mean([str(gene).isupper() for gene in genes]) > 0.5
+    path = place / "resources" / ("reactome.gmt" if human else "m_reactome.gmt")
+    name = f"'{path.relative_to(place.parent)}'"
+    if not path.is_file():
+        raise not_provided(f"the folder lacks {name}")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if text and not text.endswith("\n"):
+        raise not_provided(f"{name} ends in the middle of a line: it is the beginning of the file")
+    if not text or not all(line.count("\t") >= 2 for line in text.splitlines()):
+        raise not_provided(f"{name} holds no gene sets, or something else beside them")
+    return path
+
+
+def load(place, package):
+    """Modules for training and of the networks of the package in its folder."""
     sys.path.insert(0, str(place.parent))
     version = importlib.metadata.version
 
@@ -71,20 +97,44 @@ def load(folder, package):
             return "0"
 
     importlib.metadata.version = known_or_not
-    importlib.import_module(package.name)
-    return sys.modules[f"{package.name}.train"], sys.modules[f"{package.name}.{package.name}_model"]
+    training = importlib.import_module(f"{package.name}.train")
+    networks = importlib.import_module(f"{package.name}.{package.name}_model")
+    for module, name in (
+        (training, package.fit),
+        (training, "set_seed"),
+        (networks, package.network),
+    ):
+        if not hasattr(module, name):
+            raise not_provided(f"the package {package.name} in the folder has no '{name}'")
+    return training, networks
 
 
-def commit_of(folder):
-    """Commit of a clone, as far as its files say."""
-    head = folder / ".git" / "HEAD"
-    if not head.is_file():
+def commit_of(place, gene_sets):
+    """Commit of the clone with this folder; "(changed)" if what runs is no longer that commit's.
+
+    What runs are the source files and the gene sets in use. They are compared by what they hold,
+    because the index of a clone may know of no file; a folder that is only copied into another
+    clone is not in that one's commit.
+    """
+
+    def git(*command):
+        given = ["git", "-C", str(place), *command]
+        return subprocess.run(given, check=True, capture_output=True, text=True).stdout
+
+    try:
+        head = git("rev-parse", "HEAD").strip()
+        entries = [one.split("\t") for one in git("ls-tree", "-r", "-z", "HEAD").split("\0") if one]
+        committed = {name: about.split()[2] for about, name in entries}  # names are of this folder
+        if "train.py" not in committed:
+            return "of an unknown commit"
+        used = [name for name in committed if name.endswith(".py")]
+        used.append(gene_sets.relative_to(place).as_posix())
+        present = [name for name in used if (place / name).is_file()]
+        found = git("hash-object", "--", *present).split()
+    except (OSError, subprocess.CalledProcessError):  # no git, or no clone
         return "of an unknown commit"
-    text = head.read_text().strip()
-    branch = folder / ".git" / text.removeprefix("ref: ")
-    return (branch.read_text().strip() if text.startswith("ref: ") and branch.is_file() else text)[
-        :12
-    ]
+    same = found == [committed.get(name) for name in used]
+    return head[:12] + ("" if same else " (changed)")
 
 
 def with_seed(set_seed, seed):

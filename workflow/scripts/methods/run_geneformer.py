@@ -13,12 +13,26 @@ import numpy as np
 import torch
 
 import exchange
-from finetuning import count, file_of, known_genes, learn, padded, pickled_dictionary, probabilities
+from finetuning import (
+    count,
+    file_of,
+    json_dictionary,
+    known_genes,
+    learn,
+    padded,
+    pickled_dictionary,
+    probabilities,
+)
 
 PLANS = {
     "geneformer": SimpleNamespace(epochs=10, batch=12, cls=False),
     "langcell": SimpleNamespace(epochs=20, batch=16, cls=True),
 }
+SIZES = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "max_position_embeddings",
+)  # fmt: skip
+PRETRAINED = ("bert.embeddings.", "bert.encoder.")
 RATE, WARM_UP, DECAY = 5e-5, 500, 0.001
 AT_ONCE = 32  # cells
 
@@ -71,20 +85,33 @@ def annotate(job):
 
 def dictionaries(folder):
     """Token of every gene (by Ensembl id), its median, and ids of names."""
-    names = ("token_dictionary*.pkl", "gene_median_dictionary*.pkl", "gene_name_id_dict*.pkl")
-    return [pickled_dictionary(file_of(folder, name)) for name in names]
+    tokens = file_of(folder, "token_dictionary*.pkl")
+    others = ("gene_median_dictionary*.pkl", "gene_name_id_dict*.pkl")
+    return [
+        pickled_dictionary(tokens, "<pad>", "<mask>"),
+        *(pickled_dictionary(file_of(folder, name)) for name in others),
+    ]
 
 
 def classifier(folder, n_labels):
     os.environ["HF_HUB_OFFLINE"] = "1"  # what is not in the folder is looked for nowhere else
-    from transformers import AutoConfig, BertForSequenceClassification
+    from transformers import BertForSequenceClassification
 
-    file_of(folder, "config.json")
-    file_of(folder, "model.safetensors", "pytorch_model.bin")
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type != "bert":
-        raise exchange.CannotRun(f"'{folder}' holds a model '{config.model_type}', and no BERT")
-    return BertForSequenceClassification.from_pretrained(folder, num_labels=n_labels)
+    about = json_dictionary(file_of(folder, "config.json"), "model_type", *SIZES)
+    weights = file_of(folder, "model.safetensors", "pytorch_model.bin")
+    if about["model_type"] != "bert":
+        raise exchange.CannotRun(f"'{folder}' holds a model '{about['model_type']}', and no BERT")
+    model, found = BertForSequenceClassification.from_pretrained(
+        folder, num_labels=n_labels, output_loading_info=True
+    )
+    # what is absent is drawn by chance: right for what is learned here alone
+    absent = [name for name in found["missing_keys"] if name.startswith(PRETRAINED)]
+    if absent:
+        raise exchange.CannotRun(
+            f"'{weights.name}' of the weights lacks {len(absent)} parts of the model, "
+            f"'{min(absent)}' among them"
+        )
+    return model
 
 
 def ranked(log_values, genes, tokens, medians, longest):

@@ -23,6 +23,12 @@ EPOCHS, PATIENCE, HELD_OUT = 100, 10, 0.2
 BATCH, AT_ONCE = 180, 3
 RATE, LEAST_RATE, WARM_UP, FIRST_CYCLE, SMALLER = 1e-4, 1e-6, 5, 15, 0.9
 HIDDEN = (512, 128)
+LAYERS = "performer.net.layers."
+ATTENTION = f"{LAYERS}0.0.fn."
+# what the sizes of the network are found by
+TOKENS, PLACES = "token_emb.weight", "pos_emb.emb.weight"
+PROJECTION, QUERIES = f"{ATTENTION}fast_attention.projection_matrix", f"{ATTENTION}to_q.weight"
+ASKED = (TOKENS, PLACES, PROJECTION, QUERIES)
 
 
 class Head(nn.Module):
@@ -46,10 +52,10 @@ class Head(nn.Module):
 def annotate(job):
     torch.manual_seed(job.seed)
     torch.set_num_threads(job.threads)
-    tensors = saved_tensors(file_of(job.provided, "*.pth"), key="model_state_dict")
+    tensors = saved_tensors(file_of(job.provided, "*.pth"), *ASKED, under="model_state_dict")
     genes = gene_order(job.provided)
-    n_tokens, width = tensors["token_emb.weight"].shape
-    length = len(tensors["pos_emb.emb.weight"])
+    n_tokens, width = tensors[TOKENS].shape
+    length = len(tensors[PLACES])
     if length != len(genes) + 1:
         raise exchange.CannotRun(
             f"the weights are of {length - 1} genes, and the list names {len(genes)}: they do not "
@@ -92,21 +98,19 @@ def network(tensors):
     """The network whose weights these are; all sizes are theirs."""
     from performer_pytorch import PerformerLM
 
-    layers = "performer.net.layers."
-    attention = f"{layers}0.0.fn."
-    n_features, head_width = tensors[f"{attention}fast_attention.projection_matrix"].shape
-    n_tokens, width = tensors["token_emb.weight"].shape
+    n_features, head_width = tensors[PROJECTION].shape
+    n_tokens, width = tensors[TOKENS].shape
     model = PerformerLM(
         num_tokens=n_tokens,
-        max_seq_len=len(tensors["pos_emb.emb.weight"]),
+        max_seq_len=len(tensors[PLACES]),
         dim=width,
-        depth=len({name.split(".")[3] for name in tensors if name.startswith(layers)}),
-        heads=len(tensors[f"{attention}to_q.weight"]) // head_width,
+        depth=len({name.split(".")[3] for name in tensors if name.startswith(LAYERS)}),
+        heads=len(tensors[QUERIES]) // head_width,
         dim_head=head_width,
         nb_features=n_features,
         rotary_position_emb=False,
-        qkv_bias=f"{attention}to_q.bias" in tensors,
-        attn_out_bias=f"{attention}to_out.bias" in tensors,
+        qkv_bias=f"{ATTENTION}to_q.bias" in tensors,
+        attn_out_bias=f"{ATTENTION}to_out.bias" in tensors,
     )
     # the package counts elsewhere since the authors took the code; there it names all layers again
     absent, strange = model.load_state_dict(tensors, strict=False)
@@ -124,11 +128,14 @@ def gene_order(folder):
     path = file_of(folder, "genes.txt", "*.h5ad")
     if path.suffix == ".txt":
         return path.read_text(encoding="utf-8").split()
-    with h5py.File(path) as file:
-        var = file["var"]
-        if isinstance(var, h5py.Dataset):  # as old versions of AnnData wrote it
-            return [name.decode() for name in var["index"]]
-        return list(var[var.attrs["_index"]].asstr()[:])
+    try:
+        with h5py.File(path) as file:
+            var = file["var"]
+            if isinstance(var, h5py.Dataset):  # as old versions of AnnData wrote it
+                return [name.decode() for name in var["index"]]
+            return list(var[var.attrs["_index"]].asstr()[:])
+    except (OSError, KeyError, ValueError) as error:
+        raise exchange.CannotRun(f"'{path.name}' of the weights holds no names of genes") from error
 
 
 def aligned(log_values, genes, order):

@@ -5,7 +5,6 @@ is written here with torch's own layers, whose names their weights have; it lear
 tutorial on annotation: 10 epochs of batches of 32, of which the best on a held-out tenth stays.
 """
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +15,7 @@ import exchange
 from finetuning import (
     count,
     file_of,
+    json_dictionary,
     known_genes,
     learn,
     likelihood,
@@ -68,8 +68,11 @@ def annotate(job):
     torch.manual_seed(job.seed)
     torch.set_num_threads(job.threads)
     rng = np.random.default_rng(job.seed)
-    shape = SimpleNamespace(**json.loads(file_of(job.provided, "args.json").read_text()))
-    vocabulary = json.loads(file_of(job.provided, "vocab.json").read_text())
+    about = json_dictionary(
+        file_of(job.provided, "args.json"), "embsize", "nheads", "d_hid", "nlayers"
+    )
+    shape = SimpleNamespace(**about)
+    vocabulary = json_dictionary(file_of(job.provided, "vocab.json"), "<cls>", "<pad>")
     model = Cells(
         len(vocabulary), len(job.label_names), shape.embsize, shape.nheads, shape.d_hid,
         shape.nlayers, getattr(shape, "n_layers_cls", 3),

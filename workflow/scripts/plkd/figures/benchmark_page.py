@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
@@ -33,7 +33,8 @@ p.note { color: #555; font-size: 13px; }
 _SCRIPT = """
 for (const head of document.querySelectorAll("th.sorts")) head.onclick = () => {
   const table = head.closest("table"), column = head.cellIndex;
-  const up = head.getAttribute("aria-sort") === "descending";
+  const sorted = head.getAttribute("aria-sort");
+  const up = sorted ? sorted === "descending" : head.classList.contains("up");
   const value = row => {
     const text = row.cells[column].dataset.value ?? row.cells[column].textContent;
     return text === "" ? null : isNaN(text) ? text : Number(text);
@@ -65,6 +66,8 @@ class Section:
         A picture. None for none.
     kinds
         Class of the rows of the table by their name.
+    low
+        Columns of numbers of which the smallest is the best: what to see first, as of text.
     """
 
     title: str
@@ -72,6 +75,7 @@ class Section:
     table: pd.DataFrame | None = None
     figure: Figure | None = None
     kinds: Mapping[str, str] | None = None
+    low: Collection[str] = ()
 
 
 def benchmark_page(title: str, answer: str, sections: Sequence[Section]) -> str:
@@ -94,7 +98,8 @@ def benchmark_page(title: str, answer: str, sections: Sequence[Section]) -> str:
         if section.figure is not None:
             body.append(_picture(section.figure, section.title))
         if section.table is not None:
-            body.append(f'<div class="scroll">{_table(section.table, section.kinds or {})}</div>')
+            table = _table(section.table, section.kinds or {}, section.low)
+            body.append(f'<div class="scroll">{table}</div>')
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
@@ -110,12 +115,16 @@ def _picture(figure: Figure, title: str) -> str:
     return f'<img alt="{escape(title, quote=True)}" src="data:image/png;base64,{data}">'
 
 
-def _table(table: pd.DataFrame, kinds: Mapping[str, str]) -> str:
+def _table(table: pd.DataFrame, kinds: Mapping[str, str], low: Collection[str]) -> str:
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
-    head = "".join(
-        f'<th class="sorts{"" if number else " text"}">{escape(str(name))}</th>'
-        for name, number in zip([table.index.name or "", *table], [False, *numeric], strict=True)
-    )
+
+    def heading(name: str, number: bool) -> str:
+        sides = "" if number else " text"
+        first = "" if number and name not in low else " up"
+        return f'<th class="sorts{sides}{first}">{escape(name)}</th>'
+
+    names = map(str, [table.index.name or "", *table])
+    head = "".join(map(heading, names, [False, *numeric]))
     rows = []
     for name, values in zip(table.index, table.itertuples(index=False, name=None), strict=True):
         cells = "".join(

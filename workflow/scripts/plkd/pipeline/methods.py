@@ -15,16 +15,14 @@ from plkd.pipeline.configuration import suggestion
 from plkd.utils.tables import Columns, read_tsv
 
 METHOD_COLUMNS: Columns = {
-    "id": str, "name": str, "kind": str, "task": str, "runs": str, "environment": str,
-    "script": str, "reads": str, "device": str, "deterministic": bool, "sees_query": str,
-    "reference": str, "licence": str, "description": str,
+    "id": str, "name": str, "kind": str, "runs": str, "environment": str, "script": str,
+    "reads": str, "device": str, "deterministic": bool, "sees_query": str, "reference": str,
+    "licence": str, "description": str,
 }  # fmt: skip
 """Columns of the registry of methods, ``config/methods.tsv``.
 
 `kind`
     ours, baseline (a few lines on top of scikit-learn), rival (a published tool), control.
-`task`
-    annotation: gives labels.
 `runs`
     What it needs: library (the environment of the pipeline), pip (an environment of its own, which
     pip can make), R (packages of R), folder (code in a folder that the configuration names),
@@ -33,7 +31,7 @@ METHOD_COLUMNS: Columns = {
     Its environment, ``envs/methods/<environment>.yaml``; plkd is that of the pipeline.
 `script`
     In ``workflow/scripts/methods``; "-" where rules of their own run it, or nothing does, for the
-    reason that is in the description.
+    reason that is in the description after "No script runs it: ".
 `reads`
     log_values, counts, or truth.
 `sees_query`
