@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -424,6 +425,35 @@ def test_what_is_not_provided_stands_in_the_outcome(files, tmp_path):
     table, outcome = run_script(GUESS, files, tmp_path, limits={"seconds": 0.0, "memory_mb": 1e3})
     assert table.empty
     assert outcome["reason"].startswith("out of time")
+
+
+def test_how_to_run_a_method_again_is_said_where_no_file_shows_that_it_can(
+    files, tmp_path, monkeypatch
+):
+    """A package of R that is installed, a network that is back: after the command it is due."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    left = [tmp_path / f"results/d/methods/{name}" for name in ("tool.json", "seed0/tool.parquet")]
+    kept = [tmp_path / "results/d/methods/tool_two.json", tmp_path / "results/d/tool.json"]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    method = {
+        "id": "tool", "missing": "", "environment": "tool", "environments": str(tmp_path / "made"),
+        "in_conda": False, "r_packages": ["Tool"], "debian": ["r-tool"],
+    }  # fmt: skip
+    lock = tmp_path / "tool.lock"
+    lock.write_text("--no-index\nno-such-package==1\n")
+    for script in ("run_tool.R", "run_tool.py"):
+        with pytest.raises(NotProvidedError) as error:
+            run_method.interpreter_of(method, script, str(lock))
+        _, command = str(error.value).split("; once that is mended, run it again: ")
+        command = command.removesuffix(", and snakemake as before")
+    subprocess.run(shlex.split(command), check=True, cwd=tmp_path, env={"PATH": os.defpath})
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+    with pytest.raises(NotProvidedError) as error:  # the configuration shows this one
+        run_method.interpreter_of(method | {"missing": "not provided"}, "run_tool.R", None)
+    assert "again" not in str(error.value)
 
 
 # ------------------------------------------------------------------------------ the exchange

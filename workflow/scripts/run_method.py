@@ -73,14 +73,20 @@ def interpreter_of(method: dict, script: str, lock: str | None) -> Path:
     """What runs a method's script; that of the conda environment where Snakemake made one."""
     if method["missing"]:
         raise NotProvidedError(method["missing"])
-    if script.endswith(".R"):
-        packages = [*R_PACKAGES, *method["r_packages"]]
-        return r_with(*packages, install=f"apt install {' '.join(method['debian'])}")
-    if method["in_conda"]:
-        return Path("python")
-    if lock is None:
-        return Path(sys.executable)
-    return python_of(method["environment"], lock, method["environments"])
+    try:
+        if script.endswith(".R"):
+            packages = [*R_PACKAGES, *method["r_packages"]]
+            return r_with(*packages, install=f"apt install {' '.join(method['debian'])}")
+        if method["in_conda"]:
+            return Path("python")
+        if lock is None:
+            return Path(sys.executable)
+        return python_of(method["environment"], lock, method["environments"])
+    except NotProvidedError as error:  # what mends that is no file that Snakemake looks at
+        again = f"find results -path '*/methods/*' -name '{method['id']}.*' -delete"
+        raise NotProvidedError(
+            f"{error}; once that is mended, run it again: {again}, and snakemake as before"
+        ) from error
 
 
 def content_of(job) -> dict:
