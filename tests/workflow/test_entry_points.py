@@ -296,6 +296,20 @@ def test_folders_are_counted_with_what_lies_in_them(tmp_path: Path) -> None:
     assert 0 <= asked - (8 * 2_000 + 3_000) < 2_000
 
 
+@pytest.mark.parametrize(
+    ("dataset", "most"),
+    [({}, 3_000), ({"query": {"url": "query.h5ad", "keep": {"batch": ["b1"]}}}, 20_000)],
+)
+def test_a_query_of_some_cells_is_copied_from_memory(
+    tmp_path: Path, dataset: dict[str, object], most: int
+) -> None:
+    project = make_project(tmp_path / "project")
+    project.configure(dataset)
+    empty_file(project.folder / "resources/datasets/simulated/query.h5ad", 2_000)
+    asked = asked_of(project.snakemake("-n", "--", "labels"), "mem_mb")
+    assert most / 2 < asked["annotate"] < most
+
+
 @pytest.mark.parametrize(("query", "most"), [("cells.h5ad", 5_000), ("cells.h5", 30_000)])
 def test_what_cannot_be_read_in_pieces_is_given_memory(
     tmp_path: Path, query: str, most: int

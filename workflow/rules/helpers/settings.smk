@@ -164,7 +164,9 @@ def label_query_memory_mb(wildcards, input, attempt):
 
 def annotate_memory_mb(wildcards, input, attempt):
     """A file that is copied as it is, or, where only some of its cells are the query, read whole."""
-    as_it_is = "query" in DATASETS[wildcards.dataset] and is_copied_in_pieces(input.query)
+    query = DATASETS[wildcards.dataset].get("query")
+    all_cells = query and not any(query.get(key) for key in ("keep", "drop", "imbalance"))
+    as_it_is = all_cells and is_copied_in_pieces(input.query)
     held = {"prepared": NAMES, "embedding": EMBEDDED, "query": NAMES if as_it_is else WHOLE}
     return holding(**held)(wildcards, input, attempt)
 
