@@ -111,6 +111,7 @@ lint: $(VENV)/.dev
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	@if command -v hadolint > /dev/null; then hadolint envs/Dockerfile; else echo "hadolint is not installed: envs/Dockerfile is not checked"; fi
 
 bench: install
 	python tests/benchmarks/speed.py

@@ -23,8 +23,8 @@ pytestmark = [
     ),
 ]
 
-# Everything that a run makes, and a small benchmark.
-CONFIGURATION = {"methods": ["logistic_regression", "nearest_neighbours"]}
+# Everything that a run makes, its query predicted in parts, and a small benchmark.
+CONFIGURATION = {"methods": ["logistic_regression", "nearest_neighbours"], "scatter": 2}
 # What says how long something took, or when it was made.
 CLOCKS = {"report.html", "benchmark.html", "costs.tsv", "choice.tsv", "choice.png", "choice.pdf"}
 
@@ -115,7 +115,7 @@ def test_a_run_on_a_cluster_is_one_on_a_machine(
     assert_same(contents(project), expected)
     output = (project.folder / "output.txt").read_text()
     submitted = re.findall(r"submitted with SLURM jobid (\d+)", output)
-    assert 10 < len(submitted) < 20  # of thirty steps: those of seconds go together
+    assert 16 < len(submitted) < 26  # of forty steps: those of seconds go together
     # what Slurm has not forgotten yet
     found = {told: state for number, state, told in slurm.jobs() if number in submitted}
     assert set(found.values()) == {"COMPLETED"}

@@ -49,6 +49,20 @@ def test_of_several_possibilities() -> None:
     assert violation(error).startswith("cells: ")
 
 
+def test_of_several_possibilities_the_one_that_was_meant() -> None:
+    one_or_more = {
+        "description": "What to run.",
+        "oneOf": [{"type": "string"}, {"type": "array", "minItems": 1}],
+    }
+    schema = {"properties": {"datasets": one_or_more}}
+    for content, told in (
+        ([], "datasets: [] should be non-empty (What to run.)"),
+        (3, "datasets: 3 is not of"),
+    ):
+        error = best_match(Draft202012Validator(schema).iter_errors({"datasets": content}))
+        assert violation(error).startswith(told)
+
+
 def test_suggestion_without_a_likeness() -> None:
     assert suggestion("colour", ["url", "labels_key"]) == "possible are labels_key, url"
 

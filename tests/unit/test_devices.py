@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from plkd.errors import InputError
-from plkd.utils.devices import choose_device
+from plkd.utils import devices
+from plkd.utils.devices import choose_device, one_thread_each
 
 
 def test_auto_takes_a_cuda_device_if_there_is_one(monkeypatch):
@@ -29,6 +30,19 @@ def test_a_device_that_does_not_exist_is_named(wish, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 if wish == "cuda:2" else 0)
     with pytest.raises(InputError, match=f"device.*'{wish}'"):
         choose_device(wish)
+
+
+@pytest.mark.parametrize(("allowed", "workers"), [(1, 1), (2, 2), (64, 3)])
+def test_a_quota_of_cores_is_kept(allowed, workers, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(devices.joblib, "cpu_count", lambda: allowed)
+    torch.set_num_threads(3)
+    try:
+        with one_thread_each() as found:
+            assert (found, torch.get_num_threads()) == (workers, 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_are_set():

@@ -70,6 +70,16 @@ def test_containers_are_the_conda_environment_to_start_from() -> None:
         assert locks == set(install[install.index("-r") :]) - {"-r"}, name
 
 
+def test_an_image_is_built_from_what_it_copies_and_nothing_else() -> None:
+    """A folder of work may hold gigabytes of results and downloads beside it."""
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    sent = [line for line in lines if line and not line.startswith("#")]
+    (copy,) = (
+        line.split() for line in (ENVS / "Dockerfile").read_text().splitlines() if "COPY" in line
+    )
+    assert sent == ["*", *(f"!{path}" for path in copy[1:-1])]
+
+
 def test_locks_fulfil_the_project() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     pinned: dict[str, Version] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import adapt
 import predict
@@ -34,7 +35,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predicted(run: Path, name: str, wildcards: dict[str, str], **more: object) -> tuple[str, str]:
+def predicted(
+    run: Path, name: str, wildcards: dict[str, str], device: str = "cpu", **more: object
+) -> tuple[str, str]:
     """Run the script of the rule; gives what it wrote."""
     output = {"predictions": f"{run / name}.parquet", "embedding": f"{run / name}.h5ad"}
     predict.main(
@@ -46,7 +49,7 @@ def predicted(run: Path, name: str, wildcards: dict[str, str], **more: object) -
             },
             output=output,
             wildcards={"model": "student", **wildcards},
-            params={"device": "cpu"},
+            params={"device": device},
         )
     )
     return output["predictions"], output["embedding"]
@@ -78,6 +81,11 @@ def test_any_number_of_parts_gives_the_same_bytes(
         gathered = predicted(run, f"of{n}", {}, parts=tables[::-1], embedded=embedded)
         assert sha256_of(gathered[0]) == sha256_of(whole)
         assert sha256_of(gathered[1]) == sha256_of(embedding)
+    # that asks for no GPU, and is done where there is none
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    predicted(run, "gathered", {}, "cuda", parts=tables, embedded=embedded)
+    with pytest.raises(InputError, match="CUDA"):
+        predicted(run, "whole", {}, "cuda")
     with pytest.raises(InputError, match="not of the same cells"):
         predicted(run, "lacking", {}, parts=tables[:-1], embedded=embedded)
 

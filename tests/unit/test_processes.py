@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import two_processes
+from plkd.errors import InputError
 from plkd.utils import processes
 from plkd.utils.logs import follows_another, logger, start_logging
-from plkd.utils.processes import Team
+from plkd.utils.processes import Team, joined
 
 PROGRAM = Path(two_processes.__file__)
 
@@ -90,6 +91,17 @@ def test_the_gradient_of_a_part_alone_would_be_another(alone: dict[str, Any]) ->
     mean = {name: (gradients[0][name] + gradients[1][name]) / 2 for name in gradients[0]}
     difference = max(float((mean[n] - alone["gradient"][n]).abs().max()) for n in mean)
     assert difference > 1e-3
+
+
+@pytest.mark.parametrize("n_gpus", [0, 1, 3])
+def test_more_processes_than_gpus_are_refused(n_gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "started_by_torchrun", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", str(n_gpus))
+    said = f"4 processes .* {n_gpus} GPUs .*training: {{processes: {max(n_gpus, 1)}}}"
+    with pytest.raises(InputError, match=said), joined("cuda"):
+        pass
 
 
 def test_the_first_process_speaks_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

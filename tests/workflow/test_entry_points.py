@@ -6,10 +6,12 @@ import re
 import shlex
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
 
 from plkd.pipeline.methods import read_registry
 from project import (
@@ -115,6 +117,26 @@ def test_profiles_are_found_and_valid(profile: str) -> None:
     assert dry_run.returncode == 0, dry_run.stdout
 
 
+def test_the_profile_of_kubernetes_is_valid() -> None:
+    """As far as can be told without its plugin, where that is not installed."""
+    content = yaml.safe_load((REPOSITORY / "profiles" / "kubernetes" / "profile.yaml").read_text())
+    of_plugins = ("kubernetes-", "storage-s3-")
+    parser = get_argument_parser()
+    options = {name.lstrip("-") for action in parser._actions for name in action.option_strings}
+    assert {key for key in content if not key.startswith(of_plugins)} <= options
+    if find_spec("snakemake_executor_plugin_kubernetes"):
+        no_bucket = ("--default-storage-provider", "none", "--default-storage-prefix", "")
+        dry_run = snakemake("-n", "--profile", "profiles/kubernetes", *no_bucket, folder=REPOSITORY)
+        assert dry_run.returncode == 0, dry_run.stdout
+
+
+def test_a_job_that_is_tried_again_is_given_more_time(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text("rule one:\n    output: 'one'\n    shell: 'false'\n")
+    profile = str(REPOSITORY / "profiles" / "slurm")
+    ended = snakemake("--profile", profile, "--executor", "local", folder=tmp_path)
+    assert set(re.findall(r"\bruntime=(\d+)", ended.stdout)) == {"60", "120", "180"}
+
+
 def test_steps_are_grouped_alike_wherever_they_go() -> None:
     slurm, kubernetes = (
         yaml.safe_load((REPOSITORY / "profiles" / name / "profile.yaml").read_text())
@@ -148,6 +170,18 @@ def test_what_runs_on_a_gpu_asks_for_one(
     assert asking == {*((rule, False) for rule in ours), ("method_of_seed", True)}
     # `auto` takes a GPU that it finds, and asks for none
     assert not any("gpu" in job.get("resources", "") for job in jobs)
+
+
+def test_what_only_puts_parts_together_asks_for_no_gpu(project: Project) -> None:
+    project.configure(device="cuda", scatter=2)
+    asked = {
+        (job["rule"], re.findall(r"model=(\w+)", job.get("wildcards", ""))[-1])
+        for job in planned_jobs(project.snakemake("-n", "--", "labels"))
+        if job["rule"].startswith("predict") and "gpu=1" in job["resources"]
+    }
+    # the Teacher's also embeds the reference, for the map
+    parts = {("predict_part", "student"), ("predict_part", "teacher")}
+    assert asked == parts | {("predict", "teacher")}
 
 
 def test_what_has_nothing_to_run_is_run_once_and_takes_next_to_nothing(
@@ -212,6 +246,108 @@ def test_every_job_says_what_it_needs(jobs: list[dict[str, str]]) -> None:
         if job["rule"] not in ("all", "default"):
             assert {"log", "benchmark", "output", "resources"} <= set(job), job
             assert re.search(r"mem_mb=\d+|mem_mb=<TBD>", job["resources"]), job
+
+
+RUN = "results/simulated/default/seed0"
+# Sizes of files as those of nine million reference and nine million query cells, in MB.
+RAW_MB, PREPARED_MB = 20_000, 10_000
+LARGE = {
+    **{f"resources/datasets/simulated/{side}.h5ad": RAW_MB for side in ("reference", "query")},
+    **{f"results/simulated/prepared/{side}.h5ad": PREPARED_MB for side in ("reference", "query")},
+    "results/simulated/prepared/truth.parquet": 130,
+    **{f"{RUN}/predictions/{model}.parquet": 1_700 for model in ("student", "teacher")},
+    f"{RUN}/embeddings/student.h5ad": 2_500,
+    f"{RUN}/embeddings/teacher.h5ad": 5_000,
+}
+
+
+def empty_file(path: Path, mb: float) -> None:
+    """A file that has a size, and takes no room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(int(mb * 2**20))
+
+
+def asked_of(dry_run: subprocess.CompletedProcess[str], what: str) -> dict[str, int]:
+    """The most that jobs of each rule ask for."""
+    found: dict[str, int] = {}
+    for job in planned_jobs(dry_run):
+        said = re.search(rf"\b{what}=(\d+)", job.get("resources", ""))
+        if said:
+            found[job["rule"]] = max(found.get(job["rule"], 0), int(said[1]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A dry run of everything again on large files, as if all had been made before."""
+    project = make_project(tmp_path_factory.mktemp("large"))
+    project.configure({"spatial": True}, methods=["linear_svm"], integration=["pca"])
+    for name, mb in LARGE.items():
+        empty_file(project.folder / name, mb)
+    dry_run = project.snakemake("-n", "--forceall")
+    assert dry_run.returncode == 0, dry_run.stdout
+    return dry_run
+
+
+def test_steps_ask_for_what_they_hold(large: subprocess.CompletedProcess[str]) -> None:
+    """Of 18 million cells: in memory, in pieces, or a sample and what is said of all of them."""
+    asked = asked_of(large, "mem_mb")
+    assert asked["method_of_seed"] > 8 * 2 * PREPARED_MB
+    most = {"prepare": 2.1 * RAW_MB, "predict": 3.2 * PREPARED_MB, "annotate": 1.5 * RAW_MB}
+    most |= {"mask": 5_000, "evaluate_figures": 5_000, "pathways": 8_000, "true_labels": 10_000}
+    said = ("map_cells", "embedding_figure", "predicted_figures", "attribute_genes", "evaluate")
+    said += ("integration", "query_page")
+    most |= dict.fromkeys(said, 2 * 2 * PREPARED_MB)
+    assert {rule: asked[rule] for rule in most if not asked[rule] <= most[rule]} == {}
+
+
+def test_large_inputs_are_given_time(large: subprocess.CompletedProcess[str]) -> None:
+    asked = asked_of(large, "runtime")
+    for rule, mb in {"prepare": 2 * RAW_MB, "predict": 2 * PREPARED_MB, "annotate": RAW_MB}.items():
+        assert 60 + 0.005 * mb < asked[rule] < 60 + 0.02 * mb, rule
+    assert asked["teacher"] > 60
+
+
+def test_folders_are_counted_with_what_lies_in_them(tmp_path: Path) -> None:
+    """A 10x matrix is read whole, zarr piece by piece."""
+    project = make_project(tmp_path / "project")
+    empty_file(project.folder / "matrix" / "matrix.mtx.gz", 2_000)
+    empty_file(project.folder / "query.zarr" / "X" / "0", 3_000)
+    reference = {"url": "matrix", "labels_key": "cell_type"}
+    project.configure({"reference": reference, "query": {"url": "query.zarr"}})
+    asked = asked_of(project.snakemake("-n"), "mem_mb")["prepare"]
+    assert 0 <= asked - (8 * 2_000 + 3_000) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("dataset", "most"),
+    [({}, 3_000), ({"query": {"url": "query.h5ad", "keep": {"batch": ["b1"]}}}, 20_000)],
+)
+def test_a_query_of_some_cells_is_copied_from_memory(
+    tmp_path: Path, dataset: dict[str, object], most: int
+) -> None:
+    project = make_project(tmp_path / "project")
+    project.configure(dataset)
+    empty_file(project.folder / "resources/datasets/simulated/query.h5ad", 2_000)
+    asked = asked_of(project.snakemake("-n", "--", "labels"), "mem_mb")
+    assert most / 2 < asked["annotate"] < most
+
+
+@pytest.mark.parametrize(("query", "most"), [("cells.h5ad", 5_000), ("cells.h5", 30_000)])
+def test_what_cannot_be_read_in_pieces_is_given_memory(
+    tmp_path: Path, query: str, most: int
+) -> None:
+    for name in ("model/model.json", "model/student.safetensors", "model/background.safetensors"):
+        empty_file(tmp_path / name, 0)
+    empty_file(tmp_path / query, 3_000)
+    content = {"annotate_only": {"models": {"a": "model"}, "queries": {"b": query}}}
+    (tmp_path / "my_queries.yaml").write_text(yaml.safe_dump(content))
+    dry_run = snakemake(
+        "-n", "-s", str(REPOSITORY / "Snakefile"), "--configfile", "my_queries.yaml",
+        "--", "annotate_only", folder=tmp_path,
+    )  # fmt: skip
+    assert 0.8 * most < asked_of(dry_run, "mem_mb")["label_query"] <= most
 
 
 def test_a_method_is_ended_by_its_limit_before_a_cluster_ends_the_job(project: Project) -> None:

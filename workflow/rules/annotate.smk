@@ -25,8 +25,9 @@ rule predict:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=streaming_memory_mb,
-        gpu=GPUS,
+        mem_mb=predict_memory_mb,
+        runtime=minutes_of("reference", "query"),
+        gpu=gpus_of_prediction,
     params:
         device=config["device"],
         code=code("predict.py"),
@@ -49,7 +50,7 @@ rule adapt:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=streaming_memory_mb,
+        mem_mb=holding(query=NAMES.and_sample(SAMPLE_MB)),
     params:
         code=code("adapt.py"),
     script:
@@ -88,7 +89,7 @@ rule map_cells:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=map_memory_mb,
+        mem_mb=holding(MAP_MB, **SPACES),
     params:
         code=code("map_cells.py"),
     script:
@@ -115,7 +116,8 @@ rule annotate:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=annotate_memory_mb,
+        runtime=minutes_of("query", "prepared"),
     params:
         source=annotated_source,
         further=further_labels,

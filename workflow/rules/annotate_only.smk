@@ -27,7 +27,8 @@ rule label_query:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=streaming_memory_mb,
+        mem_mb=label_query_memory_mb,
+        runtime=minutes_of("query"),
         gpu=GPUS,
     params:
         labels_only=config["annotate_only"]["labels_only"],

@@ -37,7 +37,7 @@ rule attribute_genes:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=holding(query=sample_per_label(INTERPRETATION["attributed_cells"])),
     params:
         interpretation=explaining("attributed_cells", "explainer"),
         code=code("attribute_genes.py"),
@@ -72,7 +72,7 @@ rule key_genes:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=800,
+        mem_mb=always(800),
     params:
         interpretation=explaining("student_genes"),
         code=code("key_genes.py"),
@@ -146,7 +146,7 @@ rule marker_recovery:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=800,
+        mem_mb=always(800),
     params:
         item="gene",
         code=code("marker_recovery.py"),
@@ -186,7 +186,7 @@ rule pathway_recovery:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=800,
+        mem_mb=always(800),
     params:
         item="pathway",
         code=code("marker_recovery.py"),
@@ -220,7 +220,7 @@ rule stability:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=800,
+        mem_mb=holding(LIGHT_MB, reference=NAMES),
     params:
         code=code("stability.py"),
     script:
@@ -250,7 +250,7 @@ rule explanations_table:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=always(500),
     params:
         runs={
             "areas": run_names(),

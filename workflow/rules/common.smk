@@ -75,6 +75,7 @@ for module in (
     "pipeline/console",
     "pipeline/methods",
     "pipeline/plan",
+    "pipeline/resources",
     "pipeline/scheduling",
     "settings/datasets",
     "settings/presets",

@@ -12,7 +12,7 @@ rule download:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=350,
+        mem_mb=always(350),
     params:
         source=source_of_download,
         offline_folder=offline_folder,

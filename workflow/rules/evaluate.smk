@@ -77,7 +77,7 @@ rule true_labels:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=light_memory_mb,
+        mem_mb=holding(LIGHT_MB, reference=NAMES, truth=TRUTH),
     params:
         code=code("true_labels.py"),
     script:
@@ -120,7 +120,7 @@ rule evaluate:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=light_memory_mb,
+        mem_mb=holding(LIGHT_MB, reference=NAMES, truth=TRUTH),
     params:
         dataset="{dataset}",
         variant="{variant}",
@@ -154,7 +154,7 @@ rule evaluate_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=light_memory_mb,
+        mem_mb=holding(LIGHT_MB, reference=NAMES),
     params:
         code=code("evaluate_figures.py"),
     script:
@@ -187,7 +187,7 @@ rule embedding_figure:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=map_memory_mb,
+        mem_mb=holding(MAP_MB, **SPACES),
     params:
         code=code("embedding_figure.py"),
     script:
@@ -215,7 +215,8 @@ rule query_page:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=holding(prepared=PIECES, embedding=EMBEDDED, truth=TRUTH),
+        runtime=minutes_of("prepared"),
     params:
         code=code("query_page.py"),
     script:
@@ -244,7 +245,7 @@ rule predicted_figures:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=map_memory_mb,
+        mem_mb=holding(MAP_MB, query=NAMES.and_sample(SAMPLE_MB), truth=TRUTH),
     params:
         code=code("predicted_figures.py"),
     script:
@@ -265,7 +266,7 @@ rule plot_history:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=always(500),
     params:
         code=code("plot_history.py"),
     script:
@@ -329,7 +330,7 @@ rule benchmark_table:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=800,
+        mem_mb=always(800),
     params:
         runs=run_names(EVALUATED),
         outcomes=[names for names, _ in outcomes()],
@@ -363,7 +364,7 @@ rule spatial_figure:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=holding(MAP_MB, reference=NAMES, query=LABELLED, truth=TRUTH),
     params:
         code=code("spatial_figure.py"),
     script:

@@ -21,7 +21,7 @@ rule gene_activity:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=always(6000),
     params:
         source=gene_activity_source,
         code=code("gene_activity.py"),

@@ -57,7 +57,7 @@ rule integration:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=memory_mb,
+        mem_mb=holding(SCORING_MB, **SPACES),
     params:
         max_cells=10_000,  # the silhouettes take quadratic time
         crossing=lambda wildcards: wildcards.dataset in CROSSING,
@@ -87,7 +87,7 @@ rule omics:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=memory_mb,
+        mem_mb=omics_memory_mb,
     params:
         max_cells=10_000,  # the silhouettes take quadratic time
         reading=annotated_source,

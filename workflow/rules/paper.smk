@@ -23,7 +23,7 @@ rule paper:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=always(4000),
     params:
         runs={
             **names_of_runs(),
@@ -72,7 +72,7 @@ rule spatial_scores:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=holding(MAP_MB, reference=NAMES, query=LABELLED, truth=TRUTH),
     params:
         code=code("spatial_scores.py"),
     script:

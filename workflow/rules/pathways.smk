@@ -42,7 +42,7 @@ rule pathways:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb,
+        mem_mb=holding(cells=sample_per_label(INTERPRETATION["cells_per_label"])),
         gpu=GPUS,
     params:
         interpretation=explaining("cells_per_label", "axis", "pathways"),
@@ -79,7 +79,7 @@ rule networks:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=1200,
+        mem_mb=always(1200),
     params:
         interpretation=explaining("genes_per_pathway", "embedding", "chance"),
         code=code("networks.py"),

@@ -21,6 +21,7 @@ rule prepare:
     threads: 1
     resources:
         mem_mb=prepare_memory_mb,
+        runtime=minutes_of("reference", "query"),
     params:
         dataset=prepared_dataset,
         code=code("prepare.py"),
@@ -51,7 +52,7 @@ rule mask:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=light_memory_mb,
+        mem_mb=holding(LIGHT_MB, reference=NAMES.and_sample(SAMPLE_MB)),
     params:
         mask=mask_of,
         code=code("mask.py"),
@@ -75,7 +76,7 @@ rule expected_counts:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=350,
+        mem_mb=always(350),
     params:
         expected=expected_counts_of,
         code=code("expected_counts.py"),
@@ -101,7 +102,7 @@ rule counts_table:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=350,
+        mem_mb=always(350),
     params:
         about={
             name: part_of(dataset, ("paper_name", "organism", "description"))

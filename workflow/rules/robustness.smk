@@ -50,7 +50,7 @@ rule robustness_table:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=always(1000),
     params:
         made=PERTURBED,
         code=code("robustness.py"),

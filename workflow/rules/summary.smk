@@ -21,7 +21,7 @@ rule summary:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=always(500),
     params:
         code=code("summary.py"),
     script:
@@ -46,7 +46,7 @@ rule html_report:
         None
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=always(500),
     params:
         command=report_command,
     shell:

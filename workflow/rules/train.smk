@@ -48,6 +48,7 @@ rule cross_fit:
     threads: 1
     resources:
         mem_mb=cross_fitting_memory_mb,
+        runtime=cross_fitting_minutes,
         gpu=GPUS,
     params:
         settings=jury_settings,

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> dict[str, int]:
     model = load_model(Path(snakemake.input.model).parent).require(snakemake.wildcards.model)
-    device = choose_device(snakemake.params.device, threads=snakemake.threads)
+    # what only puts parts together asks for no GPU, and runs where there is none
+    only_gathers = snakemake.input.get("parts") and not snakemake.input.get("reference")
+    wish = "cpu" if only_gathers else snakemake.params.device
+    device = choose_device(wish, threads=snakemake.threads)
     query = PreparedCells.read(snakemake.input.query)
     part = snakemake.wildcards.get("scatteritem")  # "2-of-8"
     if part:

@@ -1,4 +1,26 @@
-# What rules are told of the configuration.
+# What rules are told of the configuration, and what they ask for.
+
+from snakemake.iocontainers import InputFiles
+
+from plkd.pipeline.resources import (
+    EMBEDDED,
+    LABELLED,
+    LIBRARIES_MB,
+    LIGHT_MB,
+    MAP_MB,
+    NAMES,
+    PIECES,
+    SCORING_MB,
+    TRAINING_MINUTES_PER_MB,
+    TRUTH,
+    WHOLE,
+    Held,
+    folder_mb,
+    is_copied_in_pieces,
+    is_read_in_pieces,
+    memory_in_mb,
+    minutes,
+)
 
 # Where a file is and how it was made is no concern of what reads it.
 CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels", "imbalance")
@@ -81,48 +103,113 @@ def mask_of(wildcards):
     return VARIANTS[wildcards.variant]["mask"]
 
 
-LIBRARIES_MB = 1200  # of which steps with few cells take up to two thirds
-
-
-def size_mb(input):
-    """Size of a job's inputs.
+def size_mb(files):
+    """Size of inputs wherever they are stored, of folders with all that lies below.
 
     Of a group of steps that goes to a cluster as one job, the files that it makes itself are not there
     yet: small ones, beside the cells that it reads.
     """
+    folders = [str(path) for path in files if os.path.isdir(path)]
+    files = [path for path in files if str(path) not in folders]
     try:
-        return input.size_mb  # wherever they are stored
+        size = InputFiles(files).size_mb
     except WorkflowError:
-        return sum(os.path.getsize(path) for path in input if os.path.exists(path)) / 1e6
+        size = sum(os.path.getsize(path) for path in files if os.path.exists(path)) / 2**20
+    return size + sum(map(folder_mb, folders))
 
 
-def memory_mb(wildcards, input, attempt):
-    """Sparse matrices unpack to a few times their size on disk; a job that ran out is given more.
+def of_input(input, name):
+    """The files of an input by its name: none, one or several."""
+    found = input.get(name) or []
+    return [found] if isinstance(found, str) else list(found)
+
+
+def holding(base_mb=LIBRARIES_MB, **held):
+    """What a step asks for, by what it holds of its inputs; of those that are not named all, as WHOLE.
 
     What steps take is measured by tests/benchmarks/resources.py.
     """
-    return int(LIBRARIES_MB + 8 * size_mb(input)) * attempt
+
+    def asked(wildcards, input, attempt):
+        named = {name: of_input(input, name) for name in held}
+        others = list(input)
+        for path in (path for files in named.values() for path in files):
+            others.remove(path)
+        parts = [held[name].of(size_mb(files)) for name, files in named.items()]
+        return memory_in_mb([*parts, WHOLE.of(size_mb(others))], attempt, base_mb)
+
+    return asked
 
 
-def light_memory_mb(wildcards, input, attempt):
-    """As `memory_mb`, for steps without a model."""
-    return int(LIBRARIES_MB / 2 + 8 * size_mb(input)) * attempt
+memory_mb = holding()
 
 
-def map_memory_mb(wildcards, input, attempt):
-    """For maps of cells and their neighbours, which take most beside what is read of a cell."""
-    return int(LIBRARIES_MB + 30 * size_mb(input)) * attempt
-
-
-def streaming_memory_mb(wildcards, input, attempt):
-    """For steps that read cells piece by piece; files that cannot be read so are given more at last."""
-    return int(LIBRARIES_MB + size_mb(input)) * attempt
+def always(mb):
+    """What a step asks for whose inputs are small."""
+    return lambda wildcards, attempt: memory_in_mb([], attempt, mb)
 
 
 def prepare_memory_mb(wildcards, input, attempt):
     """Formats that are read piece by piece, and others."""
-    streamed = all(str(path).endswith((".h5ad", ".h5mu", ".zarr")) for path in input)
-    return (streaming_memory_mb if streamed else memory_mb)(wildcards, input, attempt)
+    held = [(PIECES if is_read_in_pieces(path) else WHOLE).of(size_mb([path])) for path in input]
+    return memory_in_mb(held, attempt)
+
+
+def label_query_memory_mb(wildcards, input, attempt):
+    """As `prepare_memory_mb`; what is not copied piece by piece is read whole for the copy."""
+    labels_only = config["annotate_only"]["labels_only"]
+    in_pieces = is_read_in_pieces if labels_only else is_copied_in_pieces
+    return holding(query=PIECES if in_pieces(input.query) else WHOLE)(wildcards, input, attempt)
+
+
+def annotate_memory_mb(wildcards, input, attempt):
+    """A file that is copied as it is, or, where only some of its cells are the query, read whole."""
+    query = DATASETS[wildcards.dataset].get("query")
+    all_cells = query and not any(query.get(key) for key in ("keep", "drop", "imbalance"))
+    as_it_is = all_cells and is_copied_in_pieces(input.query)
+    held = {"prepared": NAMES, "embedding": EMBEDDED, "query": NAMES if as_it_is else WHOLE}
+    return holding(**held)(wildcards, input, attempt)
+
+
+def predict_memory_mb(wildcards, input, attempt):
+    """A part of the cells, or all."""
+    share = 1 / config["scatter"] if wildcards.get("scatteritem") else 1
+    query = Held(max(NAMES.per_mb, LABELLED.per_mb * share))
+    held = {"reference": PIECES, "query": query, "embedded": EMBEDDED}
+    return holding(**held)(wildcards, input, attempt)
+
+
+def omics_memory_mb(wildcards, input, attempt):
+    """As `integration`, and a sample of the peaks, if they can be read so."""
+    held = dict(SPACES)
+    (peaks,) = of_input(input, "peaks")
+    if is_read_in_pieces(peaks):
+        held["peaks"] = NAMES.and_sample(SAMPLE_OF_PEAKS_MB)
+    return holding(SCORING_MB, **held)(wildcards, input, attempt)
+
+
+# What is held of the cells of a run where its spaces are scored.
+SPACES = {"reference": NAMES, "query": NAMES, "truth": TRUTH}
+SPACES |= dict.fromkeys(("teacher", "student", "others", "embedding"), EMBEDDED)
+SAMPLE_OF_PEAKS_MB = 4000  # of 10,000 cells
+SAMPLE_MB = 500  # of 5,000 cells
+MANY_LABELS = 100
+SAMPLED_CELL_MB = 0.02  # with its scores of pathways, or attributions of genes
+
+
+def sample_per_label(n_cells):
+    """What is held of a file of which so many cells of every label are drawn."""
+    return NAMES.and_sample(n_cells * MANY_LABELS * SAMPLED_CELL_MB)
+
+
+def minutes_of(*names):
+    """Minutes of a step that goes through these inputs."""
+
+    def asked(wildcards, input, attempt):
+        files = [path for name in names for path in of_input(input, name)]
+        return minutes(size_mb(files), attempt)
+
+    return asked
 
 
 ON_DISK_MB = 4000  # a training whose cells stay on disk
@@ -130,7 +217,8 @@ ON_DISK_MB = 4000  # a training whose cells stay on disk
 
 def cross_fitting_memory_mb(wildcards, input, attempt):
     """What a training asks for. With less than its cells would take it leaves them on disk."""
-    needed, limit = memory_mb(wildcards, input, attempt), float(config["training"]["memory_mb"])
+    needed = holding(query=NAMES.and_sample(SAMPLE_MB))(wildcards, input, attempt)
+    limit = float(config["training"]["memory_mb"])
     return needed if needed <= limit * attempt else int(min(ON_DISK_MB, limit)) * attempt
 
 
@@ -138,11 +226,24 @@ def training_memory_mb(wildcards, input, attempt):
     return TRAINING_PROCESSES * cross_fitting_memory_mb(wildcards, input, attempt)
 
 
+def epochs_of(variant):
+    return max(VARIANTS[variant][f"{kind}_training"]["epochs"] for kind in ("teacher", "student"))
+
+
 def training_minutes(wildcards, input, attempt):
-    """An hour, and four times what the epochs over a large reference take on one core."""
-    settings = VARIANTS[wildcards.variant]
-    epochs = max(settings[f"{kind}_training"]["epochs"] for kind in ("teacher", "student"))
-    return int(60 + 0.007 * epochs * size_mb(input)) * attempt
+    """For the epochs over a large reference."""
+    return minutes(size_mb(input), attempt, TRAINING_MINUTES_PER_MB * epochs_of(wildcards.variant))
+
+
+PREPARED_CELL_MB = 0.002  # of a cell on disk, at most
+
+
+def cross_fitting_minutes(wildcards, input, attempt):
+    """For two trainings for each fold and one on all, of as many cells as take part."""
+    jury = VARIANTS[wildcards.variant]["jury"]
+    size = min(size_mb(of_input(input, "reference")), jury["max_cells"] * PREPARED_CELL_MB)
+    trainings = (2 * jury["folds"] + 1) * epochs_of(wildcards.variant)
+    return minutes(size, attempt, TRAINING_MINUTES_PER_MB * trainings)
 
 
 TRAINING_PROCESSES = int(config["training"]["processes"])
@@ -156,6 +257,12 @@ if TRAINING_PROCESSES > 1 and ":" in config["device"]:
 # What steps ask for whose models run on the device: a GPU where the configuration names one. `auto` takes
 # one that it finds, and asks for none; None is as if the resource were not there.
 GPUS = 1 if config["device"].startswith("cuda") else None
+
+
+def gpus_of_prediction(wildcards, input):
+    """None for what only puts the parts of a query together."""
+    only_gathers = input.get("parts") and not input.get("reference")
+    return None if only_gathers else GPUS
 
 
 # Finished models and what they label.

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
@@ -23,6 +22,7 @@ from scipy.spatial import KDTree
 from scipy.special import entr
 
 from plkd.model.reference import Reference
+from plkd.utils.devices import usable_threads
 
 FAR = "far from every reference cell"
 BETWEEN = "between labels"
@@ -305,7 +305,7 @@ def _placed(
 def _distance(tree: KDTree, places: NDArray[np.float32], neighbours: float) -> NDArray[np.float32]:
     """Distance of each place to its k-th nearest in a tree, between two where k is, (places,)."""
     ranks = [math.floor(neighbours), math.ceil(neighbours)]
-    found, _ = tree.query(places, k=ranks, workers=torch.get_num_threads())
+    found, _ = tree.query(places, k=ranks, workers=usable_threads())
     return (found[:, 0] + (neighbours - ranks[0]) * (found[:, 1] - found[:, 0])).astype(np.float32)
 
 

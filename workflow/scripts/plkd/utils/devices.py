@@ -47,19 +47,24 @@ def choose_device(wish: str, *, threads: int | None = None) -> str:
     return wish
 
 
+def usable_threads() -> int:
+    """How many threads torch may use, or fewer, where a quota of a container allows less."""
+    return min(torch.get_num_threads(), joblib.cpu_count())
+
+
 @contextmanager
 def one_thread_each() -> Iterator[int]:
     """Leave torch one thread for each of the threads that work side by side; give their number.
 
-    That is as many as torch had. A few threads that each do all of a piece of work wait less for
-    each other than torch's, which share every step.
+    That is as many as torch had and may use. A few threads that each do all of a piece of work wait
+    less for each other than torch's, which share every step.
     """
-    threads = torch.get_num_threads()
+    before, usable = torch.get_num_threads(), usable_threads()
     torch.set_num_threads(1)
     try:
-        yield threads
+        yield usable
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def processes_for(n_cells: int, device: str) -> int:

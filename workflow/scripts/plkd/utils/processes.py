@@ -19,6 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from plkd.errors import InputError
+
 
 @dataclass(frozen=True)
 class Team:
@@ -100,11 +102,24 @@ def joined(device: str) -> Iterator[str]:
     ------
     str
         The device of this process.
+
+    Raises
+    ------
+    InputError
+        If there are fewer GPUs here than processes.
     """
     if not started_by_torchrun() or dist.is_initialized():
         yield device
         return
     if device == "cuda":
+        n_here, n_gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if n_here > n_gpus:
+            fewer = max(n_gpus, 1)
+            raise InputError(
+                f"{n_here} processes train together, each on a GPU of its own, but there are "
+                f"{n_gpus} GPUs here: set `training: {{processes: {fewer}}}` (of torchrun "
+                f"`--nproc-per-node {fewer}`), or have the job given {n_here} GPUs."
+            )
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")

@@ -1,0 +1,105 @@
+"""What steps ask a scheduler for. Standard library only: Snakemake imports this module.
+
+A step asks for what it holds of each of its inputs, which depends on how it reads them: whole, in
+pieces, or a sample and the names of all cells. What steps take is measured in
+``tests/benchmarks/README.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+LIBRARIES_MB = 1200
+"""Of libraries, of which steps with few cells take up to two thirds, and pieces of cells."""
+LIGHT_MB = 600
+"""The same of steps without a model."""
+MAP_MB = 2000
+"""The same of steps that map or draw a sample of cells, one of 20,000 at most."""
+SCORING_MB = 3000
+"""The same where all distances of a sample of 10,000 cells are held."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a step has in memory of an input.
+
+    Attributes
+    ----------
+    per_mb
+        MB for each MB on disk.
+    sample_mb
+        Beside that so many MB of cells that are drawn, or all cells if they take less.
+
+    Examples
+    --------
+    >>> WHOLE.of(100)
+    800
+    >>> NAMES.and_sample(500).of(10), NAMES.and_sample(500).of(1000)
+    (83.0, 800.0)
+    """
+
+    per_mb: float
+    sample_mb: float = 0
+
+    def of(self, size_mb: float) -> float:
+        """MB of an input that has so many."""
+        return self.per_mb * size_mb + min(WHOLE.per_mb * size_mb, self.sample_mb)
+
+    def and_sample(self, most_mb: float) -> Held:
+        """The same, and cells that are drawn, which take so many MB at most."""
+        return replace(self, sample_mb=most_mb)
+
+
+WHOLE = Held(8)
+"""Cells in memory: sparse matrices unpack to a few times their size, and are there twice. Tables of
+predictions: 1,100 bytes of a cell that takes 190 on disk."""
+PIECES = Held(1)
+"""Cells that are read piece by piece, and some tens of bytes of each that stay."""
+NAMES = Held(0.3)
+"""Names, batches and labels of cells: 250 to 350 bytes of a cell that takes 1,100 on disk."""
+LABELLED = Held(2)
+"""Cells that are labelled piece by piece: predictions and embedding of all of them."""
+TRUTH = Held(40)
+"""True labels, whose names are packed well: 500 bytes of a cell that takes 15 on disk."""
+EMBEDDED = Held(2)
+"""Embeddings, which hardly unpack: 450 bytes of a cell that takes 300 on disk."""
+
+MINUTES = 60
+"""Of a step that says nothing else; those of the cluster profiles."""
+MINUTES_PER_MB = 0.01
+"""Of a step that goes through all cells: four times what preparing a million takes."""
+TRAINING_MINUTES_PER_MB = 0.007
+"""Of an epoch: four times what it takes on one core."""
+
+
+def is_read_in_pieces(path: str) -> bool:
+    """Whether a file of cells is read piece by piece, by its name; others are read whole.
+
+    A step that finds another format than its file's name says is given more when it is tried again.
+    """
+    return str(path).endswith((".h5ad", ".h5mu", ".zarr"))
+
+
+def is_copied_in_pieces(path: str) -> bool:
+    """Whether it is copied into an h5ad piece by piece; of an h5mu a part is taken out."""
+    return str(path).endswith((".h5ad", ".zarr"))
+
+
+@cache
+def folder_mb(path: str) -> float:
+    """Size of a folder with all that lies below (10x mtx, zarr); looked up once."""
+    files = (one for one in Path(path).rglob("*") if one.is_file())
+    return sum(one.stat().st_size for one in files) / 2**20
+
+
+def memory_in_mb(held_mb: Iterable[float], attempt: int, base_mb: float = LIBRARIES_MB) -> int:
+    """Memory of a job that holds so much of its inputs; one that ran out is given more."""
+    return int(base_mb + sum(held_mb)) * attempt
+
+
+def minutes(size_mb: float, attempt: int, per_mb: float = MINUTES_PER_MB) -> int:
+    """Run time of a job that goes through so many MB; one that ran out is given more."""
+    return int(MINUTES + per_mb * size_mb) * attempt
