@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 import plkd
@@ -190,6 +191,27 @@ def test_scores_of_predictions(query: ad.AnnData, model: plkd.Model) -> None:
     assert metrics["accuracy"] == pytest.approx(right)
     assert metrics["n_unseen"] == (~seen).sum()
     assert metrics["method"] == "plkd"
+
+
+@pytest.mark.parametrize(("asked", "inside"), [({}, 1), ({"threads": 2}, 2)])
+def test_a_training_takes_one_thread_unless_more_are_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, int], inside: int
+) -> None:
+    """And leaves torch as it was, also where it fails."""
+    seen: list[int] = []
+
+    def training(*_: object, **__: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plkd.api.train_model", training)
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(folder / "reference.h5ad", folder, **asked)
+        assert (seen, torch.get_num_threads()) == ([inside], 3)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_silence(folder: Path, query: ad.AnnData, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import hypergeom
 
 from plkd.errors import InputError
 from plkd.evaluation.marker_recovery import (
@@ -77,6 +78,17 @@ def test_shared_genes_by_chance() -> None:
     assert row["shared"] == 2
     assert row["expected"] == pytest.approx(overlaps.mean())
     assert row["p_value"] == pytest.approx((overlaps >= 2).mean())
+
+
+def test_chance_of_shared_genes_in_data_of_real_size() -> None:
+    """2,000 genes, 20 of them in the network: scipy's tails, from nearly one to nearly nothing."""
+    ranked = pd.DataFrame({"label": "B", "gene": [f"g{i}" for i in range(2000)]})
+    ranked["rank"] = range(1, 2001)
+    for every in (1, 7, 90):
+        network = pd.DataFrame({"label": "B", "gene": [f"g{i * every}" for i in range(20)]})
+        found = pool_sizes(ranked, network, 2000)
+        expected = hypergeom.sf(found["shared"] - 1, 2000, 20, found["pool_size"])
+        np.testing.assert_allclose(found["p_value"], expected, rtol=1e-9)
 
 
 def test_agreement_of_seeds() -> None:

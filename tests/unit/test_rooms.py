@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -35,6 +36,41 @@ ROOMS = (
 )
 TOP = ("api", "cli", "__main__")  # modules of the root that stand above all rooms
 FREE = ("errors", "__version__")  # whatever the room
+
+HEAVY = {
+    "anndata", "gseapy", "matplotlib", "networkx", "scanpy", "scipy.stats", "shap", "sklearn",
+    "torch", "umap",
+}  # fmt: skip
+"""Libraries that take from a third of a second to two seconds of the processor to import."""
+
+# Scripts by what is loaded when they start: each step what it has beside those before, then its
+# scripts. scanpy, gseapy, shap and umap are loaded where they are called.
+STARTS = (
+    (
+        (
+            "",
+            "counts_table download evaluate expected_counts explanations_table method_environments"
+            " run_method",
+        ),
+        ("anndata", "assemble map_cells perturb prepare summary true_labels"),
+        ("torch", "adapt annotate cross_fit label_query predict query_page train"),
+    ),
+    (
+        (
+            "matplotlib",
+            "benchmark_table evaluate_figures key_genes marker_recovery plot_history robustness",
+        ),
+        ("anndata", "embedding_figure gene_activity mask stability"),
+        (
+            "torch",
+            "attribute_genes faithfulness integrate pathways predicted_figures spatial_figure"
+            " spatial_scores",
+        ),
+        ("networkx", "networks"),
+        # they compute nothing but neighbours, clusters and their tests
+        ("scipy.stats sklearn", "integration omics paper"),
+    ),
+)
 
 
 def modules() -> dict[str, Path]:
@@ -148,16 +184,29 @@ def test_the_arrows_of_contributing_are_those_of_the_code() -> None:
     assert written == {name: arrows - {name, *FREE} for name, arrows in found.items()}
 
 
-def test_reports_that_read_tables_need_no_torch() -> None:
-    """Importing it takes longer than what they do."""
-    scripts = "explanations_table, key_genes, marker_recovery, stability"
+def test_every_script_has_its_place_among_the_starts() -> None:
+    placed = [name for steps in STARTS for _, scripts in steps for name in scripts.split()]
+    assert sorted(placed) == sorted(path.stem for path in LIBRARY.parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("steps", STARTS, ids=["without figures", "with figures"])
+def test_a_script_starts_with_no_heavier_library_than_it_needs(
+    steps: tuple[tuple[str, str], ...],
+) -> None:
+    """A job of seconds must not take seconds to start; what a branch needs is loaded there."""
     code = f"""
-import sys
+import importlib, json, sys
 sys.path[:0] = {[str(LIBRARY.parent)]!r}
-import {scripts}
-assert "torch" not in sys.modules
+for _, scripts in {steps!r}:
+    for name in scripts.split():
+        importlib.import_module(name)
+    print(json.dumps(sorted({HEAVY!r} & {{*sys.modules}})))
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
+    allowed: set[str] = set()
+    for (further, scripts), line in zip(steps, ended.stdout.splitlines(), strict=True):
+        allowed |= set(further.split())
+        assert set(json.loads(line)) == allowed, scripts

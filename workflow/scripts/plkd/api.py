@@ -43,7 +43,7 @@ from plkd.preparation.prepared import PreparedCells, sample_rows
 from plkd.settings.datasets import AS_IT_IS, PrepareSettings, ReadingOptions, SourceSettings
 from plkd.settings.models import Settings
 from plkd.settings.presets import resolve
-from plkd.utils.devices import choose_device, processes_for
+from plkd.utils.devices import choose_device, one_thread_each, processes_for
 from plkd.utils.logs import logger
 from plkd.utils.processes import joined
 from plkd.utils.tables import read_tsv
@@ -69,6 +69,7 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
+    threads: int = 1,
     progress: bool = True,
 ) -> Model:
     """Train a Teacher and a Student on labelled cells.
@@ -109,6 +110,10 @@ def train(
         Random state: the same seed gives the same model.
     device
         auto, cpu, cuda, cuda:1, ..
+    threads
+        Of torch, while it trains; a step is so small that more than one seldom gain anything, and
+        wait for each other on a busy machine. Large references are cross-fitted in as many
+        processes as there are cores all the same.
     progress
         Show progress bars.
 
@@ -149,7 +154,7 @@ def train(
         some_of_query = sample_of_query(
             query, genes, QUERY_CELLS, choices, reading=query_reading, progress=progress
         )
-    with joined(choose_device(device)) as own_device:
+    with one_thread_each(), joined(choose_device(device, threads=threads)) as own_device:
         return train_model(
             Reference.from_names(
                 prepared.X, prepared.labels, genes, prepared.batches, prepared.spatial

@@ -13,6 +13,7 @@ from plkd.cli.options import (
     add_json,
     add_progress,
     add_reading,
+    at_least_one,
     check_files,
     column_values,
     print_json,
@@ -82,6 +83,13 @@ def add(commands: Commands) -> None:
         "--seed", type=int, default=0, metavar="N", help="the same seed gives the same model"
     )
     add_device(command)
+    command.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="threads that share a step of training; more than one seldom gain anything",
+    )
     add_reading(command)
     add_progress(command)
     add_json(command, "what was trained")
@@ -90,6 +98,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train and write."""
+    at_least_one(options.threads, "--threads")
     inputs = {"REFERENCE": options.reference, "--query": options.query}
     inputs |= {f"--gene-sets {path}": path for path in options.gene_sets or ()}
     check_files(inputs, {})
@@ -114,6 +123,7 @@ def run(options: argparse.Namespace) -> None:
         reading=reading_of(options),
         seed=options.seed,
         device=options.device,
+        threads=options.threads,
         progress=shows_progress(options),
     )
     if follows_another():

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 
@@ -150,6 +149,7 @@ def wilcoxon_table(attributed: AttributedCells) -> pd.DataFrame:
         Labels of one cell, which cannot be tested, are absent; so are all where there is only one
         label.
     """
+    import anndata as ad
     import scanpy as sc
 
     columns = ["label", "gene", "score", "log_fold_change", "adjusted_p_value", "rank"]

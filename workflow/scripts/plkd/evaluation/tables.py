@@ -15,7 +15,6 @@ from plkd.evaluation.metrics import (
     per_label_table,
 )
 from plkd.prediction.table import read_predictions
-from plkd.preparation.prepared import PreparedCells
 from plkd.utils.files import intact
 from plkd.utils.tables import Columns
 from plkd.utils.text import listed
@@ -97,6 +96,8 @@ def label_counts(reference: str | Path) -> dict[str, int]:
     InputError
         If it is no prepared reference.
     """
+    from plkd.preparation.prepared import PreparedCells  # anndata: the other tables need none
+
     labels = pd.Series(PreparedCells.read(reference).labels)
     return {str(label): int(n) for label, n in labels.value_counts().items()}
 

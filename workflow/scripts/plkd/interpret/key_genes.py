@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
-from scipy.stats import hypergeom
 
 from plkd.interpret.attributed_cells import AttributedCells
 from plkd.utils.tables import Columns
@@ -210,7 +210,7 @@ def pool_sizes(genes: pd.DataFrame, network: pd.DataFrame, n_genes: int) -> pd.D
                     "network_genes": len(pool),
                     "shared": shared,
                     "expected": len(pool) * size / n_genes,
-                    "p_value": float(hypergeom.sf(shared - 1, n_genes, len(pool), size)),
+                    "p_value": _chance_of(shared, n_genes, len(pool), size),
                 }
             )
     return pd.DataFrame(rows)
@@ -261,3 +261,13 @@ def stability(tables: Mapping[str, pd.DataFrame], n_genes: int) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=list(STABILITY_COLUMNS))
+
+
+def _chance_of(shared: int, n_genes: int, pool: int, size: int) -> float:
+    """Chance that so many genes of a pool, or more, are among `size` genes drawn (hypergeometric).
+
+    The whole numbers are exact, and importing scipy.stats takes longer than all key genes.
+    """
+    most = min(pool, size)
+    ways = (comb(pool, k) * comb(n_genes - pool, size - k) for k in range(shared, most + 1))
+    return sum(ways) / comb(n_genes, size)

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import false_discovery_control
 
 from plkd.pathways.gene_sets import GeneSet, over_representation
 from plkd.utils.progress import ProgressBar
@@ -200,6 +199,8 @@ def summarise_names(named: pd.DataFrame) -> dict[str, Any]:
 
 def _adjust_together(p_values: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     """Benjamini-Hochberg over several arrays of p-values as one family."""
+    from scipy.stats import false_discovery_control
+
     lengths = [len(p) for p in p_values]
     joined = np.concatenate(p_values) if p_values else np.empty(0)
     adjusted = false_discovery_control(joined) if len(joined) else joined

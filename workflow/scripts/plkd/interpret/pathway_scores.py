@@ -28,7 +28,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from plkd.errors import InputError
@@ -375,7 +374,7 @@ def _effects(
     scores: NDArray[np.float64], labels: NDArray[np.str_], names: NDArray[np.str_]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Effect sizes of every label against all other cells, arrays of shape (tokens,)."""
-    ranks = rankdata(scores, axis=0)
+    ranks = pd.DataFrame(scores).rank().to_numpy()
     spread = scores.std(axis=0)
     scaled = scores / np.where(spread > 0, spread, 1.0)
     effects = {}

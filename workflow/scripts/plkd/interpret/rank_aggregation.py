@@ -11,7 +11,6 @@ from math import factorial
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 # Values that agree to so many digits are one rank: genes in the same place of a graph get
 # centralities that differ by rounding alone.
@@ -70,7 +69,8 @@ def rank_ratios(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     largest = np.abs(array).max(axis=0, initial=0.0)
     rounded = np.round(array / np.where(largest > 0, largest, 1.0), _DIGITS)
-    return rankdata(-rounded, method="average", axis=0) / max(len(array), 1)
+    ranks = pd.DataFrame(rounded).rank(method="average", ascending=False).to_numpy()
+    return ranks.reshape(array.shape) / max(len(array), 1)
 
 
 def aggregate(scores: pd.DataFrame) -> pd.Series:

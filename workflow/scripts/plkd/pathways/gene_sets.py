@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from plkd.errors import InputError
 from plkd.io.genes import match_genes
@@ -263,6 +262,7 @@ def over_representation(
     rows).
     """
     import gseapy
+    from scipy.stats import false_discovery_control
 
     universe = set(background)
     chosen = universe & set(genes)
