@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,6 +75,28 @@ def test_kbet_of_types_does_not_mind_what_the_batches_hold():
     assert kbet_acceptance(X, batches) < kbet_per_label(X, labels, batches) - 0.1
 
 
+def test_kbet_of_types_agrees_with_a_test_of_every_neighbourhood_within_them():
+    """Types of nine cells, or in one batch alone, are left out."""
+    X, labels, batches = cells_apart(260, shift=1.0)
+    labels[np.flatnonzero(labels == "b")[9:]] = "d"
+    alone = np.flatnonzero(labels == "c")
+    batches[alone] = "x"
+    rates = {}
+    for label in ("a", "d"):
+        members = np.flatnonzero(labels == label)
+        share = pd.Series(batches[members]).value_counts(normalize=True).sort_index()
+        k = min(70, max(10, len(members) // len(share) // 4))
+        accepted = []
+        for i in range(len(members)):
+            around = batches[members][nearest(X[members], i, k)]
+            seen = pd.Series(around).value_counts().reindex(share.index, fill_value=0)
+            accepted.append(chisquare(seen, share * k).pvalue >= 0.05)
+        rates[label] = np.mean(accepted)
+    assert 0.1 < min(rates.values()) < max(rates.values()) < 0.9
+    assert kbet_per_label(X, labels, batches) == pytest.approx(np.mean(list(rates.values())))
+    assert np.isnan(kbet_per_label(X[alone], labels[alone], batches[alone]))
+
+
 def test_lisi_agrees_with_a_search_for_every_cell():
     X, labels, _ = cells_apart(150)
     found = lisi(X, labels, perplexity=10)
@@ -139,6 +164,27 @@ def test_values_of_other_packages_on_the_same_cells():
 def test_clusters_find_types_that_lie_apart():
     X, labels, _ = cells_apart()
     assert cluster_scores(X, list(labels)) == {"ari": 1.0, "nmi": pytest.approx(1.0)}
+
+
+def test_clusters_that_cut_types_score_as_pairs_and_entropies_say():
+    """Three heaps of four points; of each a point has the label of the next."""
+    heaps, labels = np.repeat([0, 1, 2], 4), list("aaabbbbccccab")[:12]
+    X = heaps[:, None] * 100 + np.arange(12)[:, None] / 10
+    pairs = list(combinations(range(12), 2))
+    together = [np.array([one[i] == one[j] for i, j in pairs]) for one in (heaps, labels)]
+    both, n = (together[0] & together[1]).sum(), len(pairs)
+    chance = together[0].sum() * together[1].sum() / n
+    ari = (both - chance) / ((together[0].sum() + together[1].sum()) / 2 - chance)
+
+    def entropy(names):
+        share = np.array(list(Counter(names).values())) / 12
+        return -np.sum(share * np.log(share))
+
+    mutual = entropy(heaps) + entropy(labels) - entropy(zip(heaps, labels, strict=True))
+    nmi = mutual / ((entropy(heaps) + entropy(labels)) / 2)
+    scores = cluster_scores(X, labels)
+    assert 0.1 < ari < nmi < 0.6
+    assert scores == {"ari": pytest.approx(ari), "nmi": pytest.approx(nmi)}
 
 
 def test_every_score_is_one_way_round():

@@ -21,7 +21,7 @@ from plkd.errors import InputError
 from plkd.evaluation.embeddings import read_cells_of_run, read_spaces
 from plkd.evaluation.integrators import batches_to_mix, paired_cells
 from plkd.pipeline.environments import NotProvidedError
-from plkd.pipeline.methods import RUNS, chosen_methods, read_integrators
+from plkd.pipeline.methods import RUNS, chosen_methods, read_integrators, read_registry
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from plkd.utils.files import read_json
 from project import REPOSITORY
@@ -93,6 +93,7 @@ def test_every_method_of_the_registry_has_script_and_environment_or_a_reason():
         assert row["runs"] in RUNS, method
         assert row["reads"] in ("log_values", "counts", "components", "peaks", "pairs"), method
         assert row["device"] in ("cpu", "gpu"), method
+        assert row["deterministic"] in (True, False), method
         if row["runs"] == "library":
             continue
         if row["script"] == "-":
@@ -114,6 +115,21 @@ def test_methods_are_chosen_by_id_or_by_how_they_run():
         chosen_methods(REGISTRY, ["harmonyy"])
 
 
+def drawing_by_chance(script: str) -> bool:
+    """Whether a script hands the seed to what it runs."""
+    path = REPOSITORY / "workflow" / "scripts" / "methods" / script
+    return "job.seed" in path.read_text(encoding="utf-8")
+
+
+def test_what_is_given_a_seed_is_run_with_every_seed():
+    """Of BBKNN's graph the seed is for another search than its default; its layout converges."""
+    scripts = REGISTRY[REGISTRY["script"].str.endswith(".py")]
+    seeded = {method for method, row in scripts.iterrows() if drawing_by_chance(row["script"])}
+    drawing = set(scripts.index[~scripts["deterministic"]])
+    assert seeded - drawing == {"bbknn"}
+    assert drawing <= seeded
+
+
 def test_all_methods_of_the_figure_are_in_the_registry():
     methods = pd.read_csv(
         REPOSITORY / "resources" / "paper" / "methods.tsv", sep="\t", keep_default_na=False
@@ -123,6 +139,11 @@ def test_all_methods_of_the_figure_are_in_the_registry():
         REGISTRY.index
     )
     assert {"seurat", "kida"} < set(REGISTRY.index)  # which annotate as well
+    annotators = methods[methods["task"] != "integration"]
+    registry = read_registry(REPOSITORY / "config" / "methods.tsv")
+    assert set(annotators["here"].where(annotators["here"] != "", annotators["id"])) < set(
+        registry.index
+    )
 
 
 def test_what_is_mixed_are_batches_or_else_the_sides(prepared):
@@ -143,11 +164,12 @@ def test_a_method_gets_components_and_batches_and_gives_a_space(prepared, tmp_pa
         job = json.loads((folder / "job.json").read_text())
         X = np.load(folder / "components.npy")
         assert len(X) == len(job["batches"]) and set(job["batches"]) == {"d1", "d2", "d3"}
+        assert job["seed"] == 3
         np.save(folder / "embedding.npy", X[:, :3] * 2)
         (folder / "told.json").write_text(json.dumps({"version": "tool 1"}))
         """,
     )
-    integrate.main(job(prepared, tmp_path, script))
+    integrate.main(job(prepared, tmp_path, script, seed=3))
     outcome = outcome_of(tmp_path)
     assert (outcome["reason"], outcome["version"], outcome["n_cells"]) == ("", "tool 1", 100)
     assert outcome["seconds"] > 0

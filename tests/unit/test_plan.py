@@ -5,7 +5,15 @@ from __future__ import annotations
 import doctest
 
 from plkd.pipeline import plan
-from plkd.pipeline.plan import DatasetPlan, Download, memory_of, plan_text, seconds_of
+from plkd.pipeline.plan import (
+    DENSE,
+    DatasetPlan,
+    Download,
+    MethodPlan,
+    memory_of,
+    plan_text,
+    seconds_of,
+)
 
 
 def test_the_example_of_the_documentation_holds() -> None:
@@ -23,7 +31,9 @@ def test_files_that_are_there_are_not_downloaded_again() -> None:
         ],
         [],
     )
-    assert "a                      2 files: 2.0 GB, 1 of a size that is not published" in text
+    unknown = "1 file of a size that is not published"
+    assert f"a                      2 files: 2.0 GB, {unknown}" in text
+    assert f"in all                 at least 2.0 GB, {unknown}" in text
 
 
 def test_more_cells_and_more_runs_take_longer() -> None:
@@ -31,3 +41,22 @@ def test_more_cells_and_more_runs_take_longer() -> None:
     assert seconds_of(small) < seconds_of(large) < seconds_of(DatasetPlan("a", 50_000, 3))
     assert memory_of(small) < memory_of(large)
     assert "not known before it is read" in plan_text([], [DatasetPlan("a", None, 2)])
+
+
+def test_a_dense_teacher_takes_many_times_as_long() -> None:
+    """Fifteen times as long a training of the Teacher, and nothing else."""
+    masked, dense = DatasetPlan("a", 20_000, 1), DatasetPlan("a", 20_000, 1, n_dense=1)
+    longer = seconds_of(dense) - seconds_of(masked)
+    assert longer == (DENSE - 1) * (plan.TEACHER_PER_RUN + 10 * plan.TEACHER_PER_1000_REFERENCE)
+    assert "1 run, 1 without a mask: about" in plan_text([], [dense])
+
+
+def test_what_is_not_known_is_a_lower_bound_and_limits_are_an_upper_one() -> None:
+    datasets = [DatasetPlan("a", None, 2), DatasetPlan("b, drawn", 5_000, 3, at_most=True)]
+    methods = [MethodPlan("label cells", 2, 7200, 16 * 10**9), MethodPlan("integrate", 0, 0, 0)]
+    text = plan_text([], datasets, methods, training=8 * 10**9)
+    assert "b, drawn               5,000 cells, 3 runs: at most 6 min" in text
+    assert "in all                 5 runs: at least 8 min" in text
+    assert "a training             at most 8.0 GB" in text
+    assert "label cells            2 runs: at most 2.0 h, 16.0 GB at a time" in text
+    assert "integrate" not in text

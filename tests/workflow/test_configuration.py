@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from plkd.io.ensembl import symbols_of_ids
-from project import Project, planned_rules
+from project import Project, planned_jobs, planned_rules
 
 pytestmark = pytest.mark.workflow
 
@@ -139,3 +139,22 @@ def test_a_failed_step_shows_its_error_once(project: Project) -> None:
     steps = [line for line in ended.stdout.splitlines() if " of 3  " in line]
     assert len(steps) == 3
     assert len(ended.stdout.splitlines()) < 20
+
+
+def test_a_method_of_integration_that_draws_runs_with_every_seed(project: Project) -> None:
+    """What draws nothing, has no script, or reads peaks of which there are none, runs once."""
+    project.configure(integration=["pca", "harmony", "glue", "kida"], seeds=[0, 1])
+    jobs = planned_jobs(project.snakemake("-n"))
+    of_seed = [job["output"] for job in jobs if job["rule"] == "integrate_of_seed"]
+    folder = "results/simulated/methods"
+    assert sorted(files.split(", ")[0] for files in of_seed) == [
+        f"{folder}/seed{seed}/embeddings/harmony.h5ad" for seed in (0, 1)
+    ]
+    once = [job["output"].split(", ")[0] for job in jobs if job["rule"] == "integrate"]
+    assert sorted(once) == [f"{folder}/embeddings/{one}.h5ad" for one in ("glue", "kida", "pca")]
+    scored = [job for job in jobs if job["rule"] == "integration"]
+    assert len(scored) == 2
+    for job in scored:
+        seed = job["output"].split("/seed")[1][0]
+        assert f"{folder}/seed{seed}/embeddings/harmony.h5ad" in job["input"]
+        assert f"{folder}/embeddings/pca.h5ad" in job["input"]

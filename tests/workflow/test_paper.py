@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from columns import undocumented
 from plkd.evaluation.claims import VERDICTS
-from plkd.evaluation.paper import RESULT_COLUMNS
+from plkd.evaluation.paper import GENE_COLUMNS, RESULT_COLUMNS
+from plkd.evaluation.paper_tables import FIGURE3_COLUMNS
 from plkd.evaluation.verdicts import FAILS, PARTLY
 from plkd.utils.tables import read_tsv
 from project import REPOSITORY, snakemake
@@ -107,6 +109,40 @@ def test_what_ran_is_there(one_twin: Path) -> None:
     said = overall.set_index(["dataset", "method"])["paper"]
     assert said["10x-Multiome", "student"] == 0.889
     assert (one_twin / "paper" / "paper.html").stat().st_size > 50_000
+
+
+def test_figures_lie_beside_the_tables(one_twin: Path) -> None:
+    """Those of a run as they were drawn, and their scores; of what was not run a table says so."""
+    paper = one_twin / "paper"
+    picture = "figure3/multiome_10x_fast.png"
+    drawn = one_twin / "multiome_10x" / "fast" / "seed0" / "figures" / "integration"
+    for suffix in (".png", ".pdf"):
+        assert (paper / picture).with_suffix(suffix).read_bytes() == drawn.with_suffix(
+            suffix
+        ).read_bytes()
+    maps = read_tsv(paper / "figure3.tsv", FIGURE3_COLUMNS)
+    assert set(maps["method"]) == {"student", "teacher", "pca"}
+    assert set(maps["picture"]) == {picture}
+    genes = read_tsv(paper / "figure5.tsv", GENE_COLUMNS)
+    assert set(genes["note"]) == {"the data set is not among `datasets`"}
+    assert list(undocumented(paper.parent)) == []
+
+
+def test_the_first_table_is_whole(one_twin: Path) -> None:
+    table = read_tsv(one_twin / "paper" / "table1.tsv", {"dataset": str}, others=str)
+    said = read_tsv(REPOSITORY / "resources" / "paper" / "table1.tsv", {"dataset": str})
+    assert list(table["dataset"]) == list(said["dataset"])
+    row = table.set_index("dataset").loc["10x-Multiome"]
+    assert int(row["cells difference"]) == int(row["cells"]) - 2 * 9631
+    assert ((table["here"] != "") | (table["note"] != "")).all()
+
+
+def test_tables_name_what_was_left_out(one_twin: Path) -> None:
+    """The ablation is of the expression alone, which is another data set."""
+    table5 = read_tsv(one_twin / "paper" / "table5.tsv", RESULT_COLUMNS)
+    assert set(table5["note"]) == {
+        "its gene expression, the data set PBMC, is not among `datasets`"
+    }
 
 
 def test_claims_have_a_verdict_each(one_twin: Path) -> None:

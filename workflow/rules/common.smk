@@ -88,7 +88,7 @@ from plkd.errors import InputError
 from plkd.pipeline.configuration import markup_in, suggestion, violation
 from plkd.pipeline import console
 from plkd.pipeline.methods import chosen_methods, read_integrators, read_registry
-from plkd.pipeline.plan import DatasetPlan, Download, plan_text
+from plkd.pipeline.plan import DatasetPlan, Download, MethodPlan, plan_text
 from plkd.pipeline.scheduling import look_when_jobs_end
 from plkd.settings.datasets import READING, sources_in, with_paths
 from plkd.settings.presets import resolve

@@ -32,11 +32,22 @@ rule integrate:
         "../scripts/integrate.py"
 
 
+# Methods that draw by chance, once for each seed.
+use rule integrate as integrate_of_seed with:
+    output:
+        embedding="<methods_of_seed>/embeddings/{integrator}.h5ad",
+        outcome="<methods_of_seed>/embeddings/{integrator}.json",
+    log:
+        "<logs>/{dataset}/methods/seed{seed}/integrate_{integrator}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/methods/seed{seed}/integrate_{integrator}.tsv"
+
+
 rule integration:
     input:
         teacher="<run>/embeddings/teacher.h5ad",
         student="<run>/embeddings/student.h5ad",
-        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=INTEGRATION),
+        others=spaces_of,
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
         truth="<prepared>/truth.parquet",
@@ -72,7 +83,7 @@ rule omics:
     input:
         teacher="<run>/embeddings/teacher.h5ad",
         student="<run>/embeddings/student.h5ad",
-        others=expand("<methods>/embeddings/{integrator}.h5ad", integrator=INTEGRATION),
+        others=spaces_of,
         reference="<prepared>/reference.h5ad",
         query="<prepared>/query.h5ad",
         truth="<prepared>/truth.parquet",

@@ -4,6 +4,8 @@
 rule paper:
     input:
         **paper_parts(),
+        **figures_of_runs("png"),
+        **figures_of_runs("pdf"),
         **{name: source_file(f"resources/paper/{name}.tsv") for name in PAPER_NUMBERS},
         paper_methods=source_file("resources/paper/methods.tsv"),
         datasets="<results>/benchmark/datasets.tsv",
@@ -11,7 +13,9 @@ rule paper:
         outcomes_of_integration=[path for _, path in outcomes_of_integration()],
         agreement=[path for pair in modality_pairs() for path in pair["predictions"]],
     output:
-        **{name: f"<results>/paper/{name}.tsv" for name in ["table1", *PAPER_NUMBERS, "figure4"]},
+        **{name: f"<results>/paper/{name}.tsv" for name in [*PAPER_NUMBERS, "figure3", "figure4"]},
+        **figures_of_paper("png"),
+        **figures_of_paper("pdf"),
         overall_scores=["<results>/paper/figure6.png", "<results>/paper/figure6.pdf"],
         imbalance_lines=["<results>/paper/figure7.png", "<results>/paper/figure7.pdf"],
         page="<results>/paper/paper.html",
@@ -30,18 +34,18 @@ rule paper:
             "outcomes": [names for names, _ in outcomes()],
             "outcomes_of_integration": [names for names, _ in outcomes_of_integration()],
         },
+        annotators=[names for names, _ in annotators_ran()],
         pairs=modality_pairs(),
         about={
             name: {
                 "paper_name": DATASETS[name].get("paper_name") or "",
                 "modality": modality_of(name),
             }
-            for name in EVALUATED
+            for name in DATASETS
         },
+        evaluated=EVALUATED,
         ablated=ABLATED,
         variants=list(VARIANTS),
-        chosen=[*MODELS, *OTHERS],
-        integrators=INTEGRATION,
         methods={
             **METHODS["name"],
             **INTEGRATORS["name"],
@@ -85,4 +89,4 @@ rule paper_plan:
         "<logs>/paper_plan.log",
     localrule: True
     run:
-        print(plan_text(list(planned_downloads()), planned_datasets()))
+        print(planned())

@@ -1,5 +1,7 @@
-"""Put every number of the paper beside what the runs have found: tables, two figures and a page."""
+"""Put every number of the paper beside what the runs have found: tables, figures and a page."""
 
+import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,11 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from plkd.evaluation.claims import CLAIM_COLUMNS, check_claims
+from plkd.evaluation.counts import PAPER_COLUMNS
 from plkd.evaluation.integration import INTEGRATION_COLUMNS
 from plkd.evaluation.omics import OMICS_COLUMNS
 from plkd.evaluation.paper import METHOD_COLUMNS, NUMBER_COLUMNS, agreement
 from plkd.evaluation.paper_page import INTRODUCTION, paper_sections, write_page
-from plkd.evaluation.paper_tables import AboutDataset, RunTables, paper_tables
+from plkd.evaluation.paper_tables import (
+    AboutDataset,
+    Others,
+    RunTables,
+    counts_beside,
+    map_scores,
+    paper_tables,
+)
 from plkd.evaluation.spatial import SPATIAL_COLUMNS
 from plkd.evaluation.tables import ABUNDANCE_COLUMNS, METRIC_COLUMNS, PER_LABEL_COLUMNS
 from plkd.figures.paper import imbalance_lines, plot_imbalance, plot_overall_scores
@@ -19,7 +29,7 @@ from plkd.figures.style import save_figure, style
 from plkd.interpret.key_genes import KEY_GENE_COLUMNS
 from plkd.model.trained_model import load_model
 from plkd.prediction.table import read_predictions
-from plkd.utils.files import read_json
+from plkd.utils.files import read_json, whole_file
 from plkd.utils.logs import run_script
 from plkd.utils.tables import Columns, read_tsv, write_tsv
 
@@ -38,7 +48,7 @@ TABLES = {
 }
 IMBALANCE = ("dataset", "variant", "seed", "minor", "ratio")
 SAID = ("table2", "table3", "table4", "table5", "table6", "figure6", "figure7")
-PICTURES = {"figure3": "maps", "figure4": "slices", "figure5": "gene_figures"}
+OF_RUNS = ("figure3", "figure4", "figure5")
 
 
 def main(snakemake) -> None:
@@ -69,16 +79,19 @@ def main(snakemake) -> None:
     about = {name: AboutDataset(**dict(one)) for name, one in params.about.items()}
     numbers = {name: read_tsv(given[name], NUMBER_COLUMNS) for name in SAID}
     numbers["figure5"] = read_tsv(given.figure5, dict.fromkeys(("dataset", "label", "gene"), str))
-    told, told_of_spaces = (
-        {
-            (run["dataset"], run["method"]): read_json(path, made_by=rule)["reason"]
+    outcomes = {
+        kind: {
+            (run["dataset"], run["method"], run["seed"]): read_json(path, made_by=rule)["reason"]
             for path, run in runs_of(kind)
         }
         for kind, rule in (("outcomes", "method"), ("outcomes_of_integration", "integrate"))
-    )
+    }
+    annotators = others("methods", params.annotators, outcomes["outcomes"])
+    of_spaces = params.runs["outcomes_of_integration"]
+    integrators = others("integration", of_spaces, outcomes["outcomes_of_integration"])
     tables = paper_tables(
-        runs, numbers, about, methods, params.chosen, params.variants, params.ablated, told,
-        params.integrators, told_of_spaces,
+        runs, numbers, {name: about[name] for name in params.evaluated}, methods,
+        annotators, integrators, params.variants, params.ablated,
     )  # fmt: skip
     variants = [variant for variant in params.variants if "." not in variant]
     weights = {run["variant"]: n_weights(Path(path).parent) for path, run in runs_of("models")}
@@ -87,9 +100,16 @@ def main(snakemake) -> None:
         read_tsv(given.claims, CLAIM_COLUMNS), tables, variants, weights,
         metrics[metrics["method"] == "student"],
     )  # fmt: skip
-    tables["table1"] = read_tsv(
-        given.datasets, {"dataset": str}, others=str, made_by="counts_table"
-    )
+    counts = read_tsv(given.datasets, {"dataset": str}, others=str, made_by="counts_table")
+    tables["table1"] = counts_beside(counts, read_tsv(given.table1, PAPER_COLUMNS), about)
+    pictures = {figure: copied(snakemake, figure) for figure in OF_RUNS}
+    shown = {
+        (run["dataset"], run["variant"], run["seed"]): Path(path)
+        .relative_to(Path(snakemake.output.page).parent)
+        .as_posix()
+        for path, run in zip(pictures["figure3"].values(), params.runs["figure3"], strict=True)
+    }
+    tables["figure3"] = map_scores(runs.integration, shown)
     for name, table in tables.items():
         write_tsv(table, snakemake.output[name])
 
@@ -98,13 +118,38 @@ def main(snakemake) -> None:
         save_figure(plot_overall_scores(overall, names), *snakemake.output.overall_scores)
         lines = imbalance_lines(tables["figure7"], variants[0])
         save_figure(plot_imbalance(lines), *snakemake.output.imbalance_lines)
-    pictures: dict[str, dict[str, str]] = {
-        figure: {f"{run['dataset']}, variant {run['variant']}": path for path, run in runs_of(kind)}
-        for figure, kind in PICTURES.items()
-    }
     pictures["figure6"] = {"overall scores": snakemake.output.overall_scores[0]}
     pictures["figure7"] = {f"the Student of {variants[0]}": snakemake.output.imbalance_lines[0]}
     write_page(paper_sections(tables, pictures, names), snakemake.output.page, INTRODUCTION)
+
+
+def others(
+    key: str, ran: Iterable[Mapping[str, Any]], reasons: Mapping[tuple[str, str, int], str]
+) -> Others:
+    """Methods of others by the names of their runs, and why those that gave nothing did not."""
+    seeds, told = defaultdict(set), {}
+    for run in ran:
+        method = (run["dataset"], run["method"])
+        seeds[method].add(run["seed"])
+        if reason := reasons.get((*method, run["seed"])):
+            told[method] = reason
+    return Others(key, seeds, told)
+
+
+def copied(snakemake, figure: str) -> dict[str, str]:
+    """Put the figures of runs beside the tables: caption -> PNG file."""
+    found = {}
+    for suffix in ("pdf", "png"):
+        name = f"{figure}_{suffix}"
+        files = zip(
+            snakemake.params.runs[figure], snakemake.input[name], snakemake.output[name],
+            strict=True,
+        )  # fmt: skip
+        for run, source, place in files:
+            with whole_file(place) as temporary:
+                shutil.copyfile(source, temporary)
+            found[f"{run['dataset']}, variant {run['variant']}"] = place
+    return found
 
 
 def stacked(tables: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:

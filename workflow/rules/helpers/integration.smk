@@ -1,10 +1,27 @@
 # How methods of integration are run, and what steps took.
 
 
+READING_PEAKS = ("peaks", "pairs")
+
+
 def needs_peaks(wildcards):
     """Does it read peaks, and are there any: does expression name accessibility?"""
     reads = INTEGRATORS["reads"][wildcards.integrator]
-    return reads in ("peaks", "pairs") and wildcards.dataset in CROSSING
+    return reads in READING_PEAKS and wildcards.dataset in CROSSING
+
+
+def space_by(dataset, integrator):
+    """Path of the space that a method makes of a data set: one, or one of each seed. What reads peaks has
+    nothing to run where there are none."""
+    row = INTEGRATORS.loc[integrator]
+    without = row["reads"] in READING_PEAKS and dataset not in CROSSING
+    folder = "methods" if without or runs_once(row) else "methods_of_seed"
+    return f"<{folder}>/embeddings/{integrator}.h5ad"
+
+
+def spaces_of(wildcards):
+    """Spaces of all methods for the same data set and seed."""
+    return [filled(space_by(wildcards.dataset, one), **wildcards) for one in INTEGRATION]
 
 
 def integrated_peaks(wildcards):
@@ -26,7 +43,8 @@ def integrator_settings(wildcards):
     """How a method is run, as `method_settings`, and what it reads; see integrate.py."""
     row = INTEGRATORS.loc[wildcards.integrator]
     # a conda environment of the rule is that of the program which starts the method
-    return {**running_of(row), "runs": row["runs"], "reads": row["reads"]}
+    seed = int(wildcards.get("seed", 0))
+    return {**running_of(row, seed), "runs": row["runs"], "reads": row["reads"]}
 
 
 def integrator_memory_mb(wildcards, input, attempt):
@@ -37,18 +55,24 @@ def integrator_memory_mb(wildcards, input, attempt):
     return limited_memory_mb(wildcards, watching_mb)
 
 
+def annotators_ran():
+    """Runs of the methods that label cells."""
+    return runs_of_methods(OTHERS, lambda dataset, method: predictions_by(method))
+
+
 def outcomes():
-    """Data set, seed and method of every run of another method, and the file that holds its outcome."""
-    found = []
-    for dataset, method in product(EVALUATED, OTHERS):
-        if METHODS["reads"][method] == "truth":
-            continue
-        seeds = config["seeds"][:1] if runs_once(method) else config["seeds"]
-        outcome = predictions_by(method).removesuffix("parquet") + "json"
-        for seed in seeds:
-            names = {"dataset": dataset, "seed": int(seed), "method": method}
-            found.append((names, filled(outcome, dataset=dataset, seed=seed)))
-    return found
+    """Of every run of another method its names, and the file that holds its outcome."""
+    return [
+        (names, outcome_beside(path))
+        for names, path in annotators_ran()
+        if METHODS["reads"][names["method"]] != "truth"
+    ]
+
+
+def outcomes_of_integration():
+    """The same of methods of integration."""
+    runs = runs_of_methods(INTEGRATION, space_by)
+    return [(names, outcome_beside(path)) for names, path in runs]
 
 
 def measured_steps():

@@ -125,10 +125,26 @@ for key in NAMED_UNDER.values():
             tell(f"`{key}: {method}` has no effect: {reason}")
 
 
-def runs_once(method):
-    """Does one run of an annotator serve all seeds: it draws nothing, or has nothing to run."""
-    row = METHODS.loc[method]
+def runs_once(row):
+    """Does one run of a method serve all seeds: it draws nothing, or has nothing to run."""
     return bool(row["deterministic"] or missing(row))
+
+
+def runs_of_methods(methods, file_by):
+    """Data set, seed and method of every run of some methods, and the file that it leaves; `file_by` gives
+    the file's path, without the seed where one run serves all."""
+    found = []
+    for dataset, method in product(EVALUATED, methods):
+        path = PATHVARS.apply(file_by(dataset, method))
+        for seed in config["seeds"] if "{seed}" in path else config["seeds"][:1]:
+            names = {"dataset": dataset, "seed": int(seed), "method": method}
+            found.append((names, path.format(dataset=dataset, seed=seed)))
+    return found
+
+
+def outcome_beside(path):
+    """The file that says what a run of a method took, or why there is nothing of it."""
+    return path.rsplit(".", 1)[0] + ".json"
 
 
 def running_of(row, seed=0, in_conda=False):

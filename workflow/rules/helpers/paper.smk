@@ -25,7 +25,9 @@ def paper_runs(datasets, variants=WHOLE_VARIANTS, seeds=config["seeds"]):
 
 
 FIRST_SEED = config["seeds"][:1]
-OF_PAPER = {"whole": paper_runs(EVALUATED), "first": paper_runs(EVALUATED, seeds=FIRST_SEED)}
+NAMED_SPATIAL = [name for name in SPATIAL if name in EVALUATED]
+WITH_KEY_GENES = [name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"]
+OF_PAPER = {"whole": paper_runs(EVALUATED)}
 # What the tables are made of: the runs, and the file of each.
 PAPER_PARTS = {
     "metrics": (
@@ -37,33 +39,40 @@ PAPER_PARTS = {
         OF_PAPER["whole"] if INTEGRATION else [],
         "<run>/evaluation/integration.tsv",
     ),
-    "maps": (OF_PAPER["first"] if INTEGRATION else [], "<run>/figures/integration.png"),
     "omics": (paper_runs(CROSSING), "<run>/evaluation/omics.tsv"),
-    "spatial": (
-        paper_runs([name for name in SPATIAL if name in EVALUATED]),
-        "<run>/evaluation/spatial.tsv",
-    ),
-    "slices": (
-        paper_runs([name for name in SPATIAL if name in EVALUATED], seeds=FIRST_SEED),
-        "<run>/figures/slices.png",
-    ),
-    "key_genes": (
-        paper_runs([name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"]),
-        "<run>/interpretation/key_genes.tsv",
-    ),
-    "gene_figures": (
-        paper_runs(
-            [name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"],
-            seeds=FIRST_SEED,
-        ),
-        "<run>/interpretation/key_genes.png",
-    ),
+    "spatial": (paper_runs(NAMED_SPATIAL), "<run>/evaluation/spatial.tsv"),
+    "key_genes": (paper_runs(WITH_KEY_GENES), "<run>/interpretation/key_genes.tsv"),
     "models": (paper_runs(EVALUATED[:1], seeds=FIRST_SEED), "<run>/model/model.json"),
     "imbalance": (
         paper_runs(DRAWN, WHOLE_VARIANTS[:1], FIRST_SEED),
         "<run>/evaluation/per_label.tsv",
     ),
 }
+# Figures of a run each, of the first seed: the runs, and the figure of each without its suffix.
+RUN_FIGURES = {
+    "figure3": (
+        paper_runs(EVALUATED if INTEGRATION else [], seeds=FIRST_SEED),
+        "<run>/figures/integration",
+    ),
+    "figure4": (paper_runs(NAMED_SPATIAL, seeds=FIRST_SEED), "<run>/figures/slices"),
+    "figure5": (paper_runs(WITH_KEY_GENES, seeds=FIRST_SEED), "<run>/interpretation/key_genes"),
+}
+
+
+def figures_of_runs(suffix):
+    return {
+        f"{figure}_{suffix}": [filled(f"{path}.{suffix}", **run) for run in runs]
+        for figure, (runs, path) in RUN_FIGURES.items()
+    }
+
+
+def figures_of_paper(suffix):
+    """Where they are copied to."""
+    path = "<results>/paper/{figure}/{dataset}_{variant}.{suffix}"
+    return {
+        f"{figure}_{suffix}": [filled(path, figure=figure, suffix=suffix, **run) for run in runs]
+        for figure, (runs, _) in RUN_FIGURES.items()
+    }
 
 
 def paper_parts():
@@ -75,6 +84,7 @@ def paper_parts():
 def names_of_runs():
     """The names that a table is joined with: of a drawn data set, what it was drawn from and how."""
     named = {kind: runs for kind, (runs, _) in PAPER_PARTS.items()}
+    named |= {figure: runs for figure, (runs, _) in RUN_FIGURES.items()}
     named["imbalance"] = [
         {
             **run,
@@ -103,47 +113,72 @@ def modality_pairs():
     return found
 
 
-def outcomes_of_integration():
-    return [
-        (
-            {"dataset": dataset, "method": method},
-            filled("<methods>/embeddings/{method}.json", dataset=dataset, method=method),
-        )
-        for dataset, method in product(EVALUATED, INTEGRATION)
-    ]
-
-
-PAPER_NUMBERS = [f"table{n}" for n in range(2, 7)] + ["figure5", "figure6", "figure7", "claims"]
+PAPER_NUMBERS = [f"table{n}" for n in range(1, 7)] + ["figure5", "figure6", "figure7", "claims"]
 
 
 def planned_downloads():
-    """Every file that the data sets need from elsewhere."""
-    found = []
+    """Every file that the data sets need from elsewhere, once."""
+    found = {}
     for dataset, content in DATASETS.items():
         for source in sources_in(content):
             if local_path(source) is None:
                 place = filled(fetched(dataset, source))
-                found.append(
-                    Download(dataset, file_name(source), source.get("size"), os.path.exists(place))
-                )
-    return {one.name: one for one in found}.values()
+                file = (dataset, file_name(source), source.get("size"), os.path.exists(place))
+                found.setdefault(place, Download(*file))
+    return list(found.values())
+
+
+def planned_cells(dataset):
+    """Cells of a data set as its configuration expects them, the larger end of a range; None if it says
+    nothing."""
+    expected = DATASETS[dataset]["expected"]
+    said = [
+        part["cells"]
+        for part in (expected.get("error", {}), expected.get("warning", {}))
+        if "cells" in part
+    ]
+    return max(said[0]) if said and isinstance(said[0], list) else said[0] if said else None
 
 
 def planned_datasets():
-    n_whole = len(WHOLE_VARIANTS) * len(config["seeds"])
-    n_changes = len(CHANGES) * len(config["seeds"])
-    return [
-        DatasetPlan(
-            name,
-            (
-                cells
-                if isinstance(cells := content["expected"].get("error", {}).get("cells"), int)
-                else None
-            ),
-            n_whole + (n_changes if name in ABLATED else 0),
-        )
-        for name, content in DATASETS.items()
-    ]
+    """The runs of our models: of every data set, and of what is drawn from it."""
+    dense = [name for name in VARIANTS if VARIANTS[name]["mask"]["kind"] == "dense"]
+    n_seeds, found = len(config["seeds"]), []
+    for name in DATASETS:
+        variants = [*WHOLE_VARIANTS, *(CHANGES if name in ABLATED else [])]
+        n_dense = sum(variant in dense for variant in variants) * n_seeds
+        cells = planned_cells(name)
+        found.append(DatasetPlan(name, cells, len(variants) * n_seeds, n_dense))
+        n_drawn = sum(drawn["dataset"] == name for drawn in DRAWN.values())
+        if n_drawn:
+            n_dense = n_drawn if WHOLE_VARIANTS[0] in dense else 0
+            found.append(DatasetPlan(f"{name}, drawn", cells, n_drawn, n_dense, at_most=True))
+    return found
+
+
+def planned_methods():
+    """The runs of other methods that have something to run, and the most that they may take."""
+    kinds = {
+        "label cells": (METHODS, outcomes()),
+        "integrate": (INTEGRATORS, outcomes_of_integration()),
+    }
+    found = []
+    for kind, (registry, runs) in kinds.items():
+        limits = [
+            limits_of(names["method"])
+            for names, _ in runs
+            if not missing(registry.loc[names["method"]])
+        ]
+        seconds = [limit["seconds"] for limit in limits]
+        memory = max((limit["memory_mb"] for limit in limits), default=0)
+        found.append(MethodPlan(kind, len(limits), sum(seconds), int(memory * 1e6)))
+    return found
+
+
+def planned():
+    """What `paper` will download and run."""
+    training = int(float(config["training"]["memory_mb"]) * 1e6)
+    return plan_text(planned_downloads(), planned_datasets(), planned_methods(), training)
 
 
 def report_command(wildcards, output):

@@ -49,7 +49,8 @@ SPATIAL = [dataset for dataset in DATASETS if DATASETS[dataset]["spatial"]]
 def predictions_by(method):
     """Path of the predictions of another method: of each data set, or of each of its seeds. No variant of
     ours concerns them."""
-    return f"<{'methods' if runs_once(method) else 'methods_of_seed'}>/{method}.parquet"
+    folder = "methods" if runs_once(METHODS.loc[method]) else "methods_of_seed"
+    return f"<{folder}>/{method}.parquet"
 
 
 def predictions_of(wildcards):

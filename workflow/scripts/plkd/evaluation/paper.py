@@ -1,14 +1,15 @@
 """The paper's numbers, and what is found here beside them.
 
 What is found comes as a long table with the columns :data:`FOUND`: `dataset` by the name that the
-paper gives it (or by its own), `condition` what distinguishes numbers of one data set (modality,
-what was changed, group of abundance, ratio), `variant` the settings of our models, empty for other
+paper gives it (or by its own), `condition` what distinguishes numbers of one name (modality, what
+was changed, group of abundance, ratio), `variant` the settings of our models, empty for other
 methods.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,9 @@ NUMBER_COLUMNS: Columns = {
     "value": float,
 }
 """Columns of the numbers that the paper gives, ``resources/paper/table2.tsv`` and so on."""
-METHOD_COLUMNS: Columns = dict.fromkeys(("id", "name", "task", "reference", "here", "reason"), str)
+METHOD_COLUMNS: Columns = dict.fromkeys(("id", "name", "task", "reference", "here"), str)
 """Columns of ``resources/paper/methods.tsv``: `here` is the id in the registry of methods, if it is
-another one, and `reason` why a method cannot be run here."""
+another one."""
 CELL = ["dataset", "condition", "method", "measure"]
 FOUND = [*CELL, "variant", "seed", "value"]
 RESULT_COLUMNS: Columns = {
@@ -33,16 +34,66 @@ RESULT_COLUMNS: Columns = {
     "seeds": int, "note": str,
 }  # fmt: skip
 """Columns of :func:`beside`."""
+GENE_COLUMNS: Columns = {
+    **dict.fromkeys(("where", "dataset", "label", "gene", "variant"), str),
+    "runs": int, "key": "Int64", "attribution_rank": float, "note": str,
+}  # fmt: skip
+"""Columns of :func:`found_genes`: `runs` with the label; of these, those in which the gene is a key
+gene; the median of its ranks."""
+NO_DATASET = "the data set is not among `datasets`"
+NO_LABEL = "no label of this name was explained in a run"
+NO_POOL = "among the genes of neither pool"
 OURS = ("student", "teacher")
+VARIED = (*OURS, "student_slide")
+"""Methods that the variants change."""
+SAME = 1e-3
+"""By so much may two results differ that are scores of the very same predictions or embedding."""
 FULL = "full"
 """The condition of Table 5 in which nothing was changed."""
+
+
+class Place(NamedTuple):
+    """Where a data set stands in a table: its name there, and what tells it from others so called.
+
+    Attributes
+    ----------
+    dataset
+        Its name in the paper, or else its own.
+    modality
+        What is measured, where that belongs into the condition; else "".
+    """
+
+    dataset: str
+    modality: str = ""
+
+    def condition(self, within: str) -> str:
+        """The condition of a number of this data set.
+
+        >>> Place("Muto-2021", "ATAC").condition("query"), Place("BMMC").condition("query")
+        ('ATAC, query', 'query')
+        """
+        return ", ".join(filter(None, (self.modality, within)))
+
+    def within(self, dataset: str, condition: str) -> str | None:
+        """What is left of a condition without the modality; None if it is not of this place.
+
+        >>> Place("Muto-2021", "ATAC").within("Muto-2021", "ATAC, query")
+        'query'
+        >>> Place("Muto-2021", "RNA").within("Muto-2021", "RNA to ATAC")
+        """
+        if dataset != self.dataset:
+            return None
+        if not self.modality:
+            return condition
+        first, _, rest = condition.partition(", ")
+        return rest if first == self.modality else None
 
 
 def found_table(
     table: pd.DataFrame,
     measures: Sequence[str],
-    names: Mapping[str, str],
-    condition: str | Callable[[pd.DataFrame], pd.Series] = "",
+    places: Mapping[str, Place],
+    condition: Callable[[pd.DataFrame], pd.Series] | None = None,
 ) -> pd.DataFrame:
     """Bring a table of scores into the form of :data:`FOUND`.
 
@@ -52,21 +103,33 @@ def found_table(
         `dataset`, `variant`, `seed`, `method` and columns of scores.
     measures
         The scores to take.
-    names
-        Data set -> its name in the paper, where it has one.
+    places
+        Where the data sets stand; others are left out.
     condition
-        The condition, or a function of the table that gives one for every row.
+        Gives what distinguishes rows of one data set, for every row.
+
+    Raises
+    ------
+    ValueError
+        If two numbers that differ would be one.
     """
-    given = condition(table) if callable(condition) else condition
+    table = table[table["dataset"].isin(list(places))]
+    where = [places[name] for name in table["dataset"]]
+    within = condition(table) if condition else [""] * len(table)
     wide = table.assign(
-        condition=given,
-        dataset=[names.get(name) or name for name in table["dataset"]],
-        variant=table["variant"].where(table["method"].isin(OURS), ""),
+        dataset=[place.dataset for place in where],
+        condition=[place.condition(one) for place, one in zip(where, within, strict=True)],
+        variant=table["variant"].where(table["method"].isin(VARIED), ""),
     )
-    long = wide.melt(
-        ["dataset", "condition", "method", "variant", "seed"], measures, "measure", "value"
-    )
-    return long.dropna(subset="value").drop_duplicates([*CELL, "variant", "seed"])[FOUND]
+    names = [*CELL[:3], "variant", "seed"]
+    long = wide.melt(names, measures, "measure", "value").dropna(subset="value")
+    values = long.astype({"value": float}).groupby([*names, "measure"])["value"]
+    spread = values.max() - values.min()
+    if (spread > SAME).any():
+        largest: Any = spread.idxmax()
+        cell = ", ".join(str(one) for one in largest if one != "")
+        raise ValueError(f"numbers of different runs would be one in a table: {cell}")
+    return long.drop_duplicates([*names, "measure"])[FOUND]
 
 
 def mean_and_interval(found: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -91,7 +154,7 @@ def beside(
     paper: pd.DataFrame,
     found: pd.DataFrame,
     where: str,
-    reason: Callable[[str, str], str] = lambda dataset, method: "not run",
+    reason: Callable[[str, str, str], str],
     ids: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Put what is found beside what the paper says; every number of either is kept.
@@ -105,7 +168,7 @@ def beside(
     where
         Table or figure of the paper.
     reason
-        Says of a data set and a method of the paper why there is nothing of them here.
+        Says of a data set, a condition and a method why there is nothing of them here.
     ids
         Method of the paper -> its id here, where that is another one.
 
@@ -123,13 +186,16 @@ def beside(
     order = {cell: i for i, cell in enumerate(map(tuple, said[CELL].to_numpy()))}
     place = [order.get(cell, len(order)) for cell in map(tuple, table[CELL].to_numpy())]
     table = table.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
-    names = zip(table["dataset"], table["method"], table["here"].notna(), strict=True)
+    cells = zip(
+        table["dataset"], table["condition"], table["method"], table["here"].notna(), strict=True
+    )
+    notes = ["" if is_here else reason(*cell) for *cell, is_here in cells]
     return table.assign(
         where=where,
         variant=table["variant"].fillna(""),
         seeds=table["seeds"].fillna(0).astype(int),
         difference=table["here"] - table["paper"],
-        note=["" if is_here else reason(dataset, method) for dataset, method, is_here in names],
+        note=notes,
     )[list(RESULT_COLUMNS)]
 
 
@@ -150,42 +216,6 @@ def with_expected(
     known = paper.assign(method=paper["method"].replace(dict(ids)))[CELL]
     new = expected.merge(known, on=CELL, how="left", indicator=True)["_merge"] == "left_only"
     return pd.concat([paper, expected[new.to_numpy()].assign(value=np.nan)], ignore_index=True)
-
-
-def reasons(
-    datasets: Collection[str],
-    methods: pd.DataFrame,
-    chosen: Collection[str],
-    told: Mapping[tuple[str, str], str] | None = None,
-) -> Callable[[str, str], str]:
-    """Why a cell of the paper is empty here, as a function of data set and method.
-
-    Parameters
-    ----------
-    datasets
-        Names (in the paper) of the data sets of this run.
-    methods
-        Columns of :data:`METHOD_COLUMNS`.
-    chosen
-        Ids (here) of the methods of this run.
-    told
-        What methods said that could not run, by data set and id here.
-    """
-    here = dict(zip(methods["here"].where(methods["here"] != "", methods["id"]), methods["reason"],
-                    strict=True))  # fmt: skip
-
-    def reason(dataset: str, method: str) -> str:
-        if dataset not in datasets:
-            return "the data set is not among `datasets`"
-        if (told or {}).get((dataset, method)):
-            return (told or {})[dataset, method]
-        if here.get(method):
-            return here[method]
-        if method not in chosen:
-            return "not among the methods of the configuration"
-        return "it gave no result on this data set"
-
-    return reason
 
 
 def ablation_of(variants: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -223,7 +253,10 @@ def agreement(one: pd.DataFrame, two: pd.DataFrame) -> float:
 
 
 def found_genes(
-    paper: pd.DataFrame, key_genes: pd.DataFrame, where: str = "Figure 5"
+    paper: pd.DataFrame,
+    key_genes: pd.DataFrame,
+    datasets: Collection[str],
+    where: str = "Figure 5",
 ) -> pd.DataFrame:
     """The genes that the paper names, and where they stand here.
 
@@ -233,20 +266,21 @@ def found_genes(
         `dataset`, `label`, `gene`.
     key_genes
         `dataset`, `variant`, `seed`, and the columns of the key genes of a run.
+    datasets
+        Names (in the paper) of the data sets of this run.
 
     Returns
     -------
     DataFrame
-        `where`, `dataset`, `label`, `gene`, `variant`, `runs` (with this label), `measured` (among
-        the genes of either pool), `key` (runs in which it is a key gene), `attribution_rank` (the
-        median over runs); without a run `variant` is empty.
+        Columns of :data:`GENE_COLUMNS`; without a run `variant` is empty.
     """
     rows = []
     for dataset, label, gene in paper[["dataset", "label", "gene"]].itertuples(index=False):
         of_label = key_genes[(key_genes["dataset"] == dataset) & (key_genes["label"] == label)]
         row = {"where": where, "dataset": dataset, "label": label, "gene": gene}
         if of_label.empty:
-            rows.append({**row, "variant": "", "runs": 0})
+            note = NO_LABEL if dataset in datasets else NO_DATASET
+            rows.append({**row, "variant": "", "runs": 0, "note": note})
         for variant, runs in of_label.groupby("variant", sort=False):
             found = runs[runs["gene"] == gene]
             rows.append(
@@ -256,7 +290,7 @@ def found_genes(
                     "runs": runs["seed"].nunique(),
                     "key": int(found["key"].sum()),
                     "attribution_rank": found["attribution_rank"].astype(float).median(),
+                    "note": "" if len(found) else NO_POOL,
                 }
             )
-    columns = ["where", "dataset", "label", "gene", "variant", "runs", "key", "attribution_rank"]
-    return pd.DataFrame(rows).reindex(columns=columns)
+    return pd.DataFrame(rows, columns=list(GENE_COLUMNS)).astype({"key": "Int64"})

@@ -1,30 +1,43 @@
-"""Tables 2 to 6 and Figures 4 to 7 of the paper, of the tables of all runs."""
+"""Tables 1 to 6 and Figures 3 to 7 of the paper, of the tables of all runs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 
+import numpy as np
 import pandas as pd
 
+from plkd.errors import InputError
+from plkd.evaluation.counts import PAPER as COUNTS
+from plkd.evaluation.integration import INTEGRATION_COLUMNS
 from plkd.evaluation.integration import SCORES as INTEGRATION
 from plkd.evaluation.omics import SCORES as OMICS
 from plkd.evaluation.paper import (
     CELL,
+    NO_DATASET,
     OURS,
+    Place,
     ablation_of,
     beside,
     found_genes,
     found_table,
-    reasons,
     with_expected,
 )
 from plkd.evaluation.spatial import SPATIAL_COLUMNS
+from plkd.utils.tables import Columns
+from plkd.utils.text import listed
 
 WHOLE_PAIRS = ("Ma-2020", "Muto-2021")
 """Data sets of Table 4 in the paper, whose expression is named within itself too."""
 ABLATED = {"PBMC": "10x-Multiome"}
 """The paper's ablation is of the gene expression of 10x-Multiome: the cells of PBMC."""
+RNA, CROSSING = "RNA", "RNA to ATAC"
+FIGURE3_COLUMNS: Columns = {"picture": str, **INTEGRATION_COLUMNS}
+"""Columns of the scores of the maps of Figure 3."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class AboutDataset:
     @property
     def in_table2(self) -> bool:
         """Does it belong into Table 2 (annotation of expression), or into Table 4?"""
-        return self.modality == "RNA" and self.paper_name not in WHOLE_PAIRS
+        return self.modality == RNA and self.paper_name not in WHOLE_PAIRS
 
 
 @dataclass(frozen=True)
@@ -69,17 +82,45 @@ class RunTables:
     agreement: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class Others:
+    """Methods of others in a run, which label cells or put them into one space.
+
+    Attributes
+    ----------
+    key
+        What names them in the configuration.
+    ran
+        Seeds with which a method was run on a data set, by both names here. What draws nothing is
+        run with one, and its predictions are scored in the runs of every seed.
+    told
+        Why a method could not run on a data set, where it could not.
+    """
+
+    key: str
+    ran: Mapping[tuple[str, str], Collection[int]]
+    told: Mapping[tuple[str, str], str]
+
+    def of(self, dataset: str) -> list[str]:
+        """Ids of the methods that were asked for on a data set."""
+        return [method for name, method in self.ran if name == dataset]
+
+    def true_seeds(self, scores: pd.DataFrame) -> pd.DataFrame:
+        """Scores without those that repeat a method's for seeds with which it was not run."""
+        names = zip(scores["dataset"], scores["method"], scores["seed"], strict=True)
+        kept = [seed in self.ran.get((name, method), (seed,)) for name, method, seed in names]
+        return scores[np.array(kept, dtype=bool)]
+
+
 def paper_tables(
     runs: RunTables,
     numbers: Mapping[str, pd.DataFrame],
     about: Mapping[str, AboutDataset],
     methods: pd.DataFrame,
-    chosen: Collection[str],
+    annotators: Others,
+    integrators: Others,
     variants: Sequence[str],
     ablated: Collection[str] = (),
-    told: Mapping[tuple[str, str], str] | None = None,
-    integrators: Collection[str] = (),
-    told_of_spaces: Mapping[tuple[str, str], str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table and figure of numbers, beside the paper's.
 
@@ -94,97 +135,235 @@ def paper_tables(
         Data sets by their names here.
     methods
         The paper's methods (:data:`plkd.evaluation.paper.METHOD_COLUMNS`).
-    chosen
-        Methods of this run that label cells, by their ids here.
+    annotators, integrators
+        Methods that label cells, and those that put them into one space; ids may be of both.
     variants
         All variants; those named ``<variant>.<change>`` are ablations.
     ablated
         Data sets of the ablation.
-    told
-        Why a method could not run on a data set, by both names here.
-    integrators, told_of_spaces
-        The same for methods that put cells into one space, which may have the ids of others.
 
     Returns
     -------
     dict
         Of DataFrames with :data:`plkd.evaluation.paper.RESULT_COLUMNS`, but for `figure5`
-        (:func:`plkd.evaluation.paper.found_genes`).
+        (:data:`plkd.evaluation.paper.GENE_COLUMNS`).
+
+    Raises
+    ------
+    InputError
+        If two data sets have one name of the paper and one modality.
     """
-    names = {name: one.paper_name for name, one in about.items()}
-    ran = [names[name] or name for name in about]
-
-    def named(told: Mapping[tuple[str, str], str] | None) -> dict[tuple[str, str], str]:
-        return {(names[name] or name, method): one for (name, method), one in (told or {}).items()}
-
-    compared = _Comparison(numbers, ran, methods, chosen, named(told))
+    names = {name: one.paper_name or name for name, one in about.items()}
     # of a method that does both, its id here is that of the one which labels cells
     own = methods["here"].where(methods["task"] == "integration", "")
-    spaces = _Comparison(
-        numbers, ran, methods.assign(here=own), [*OURS, *integrators], named(told_of_spaces)
-    )
+    labels = _Comparison(numbers, set(names.values()), _ids(methods), annotators)
+    spaces = _Comparison(numbers, set(names.values()), _ids(methods.assign(here=own)), integrators)
 
-    def scored(scores: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-        return found_table(scores, measures, names, _cells)
+    places = places_of(about)
+    plain = places_of({name: one for name, one in about.items() if one.in_table2})
+    modal = {name: one for name, one in about.items() if not one.in_table2}
+    across = places_of(modal, always=True)
+    metrics = annotators.true_seeds(runs.metrics)
+    whole = metrics[~metrics["variant"].str.contains(".", regex=False)]
 
     changes = ablation_of(variants)
-    whole = runs.metrics[~runs.metrics["variant"].str.contains(".", regex=False)]
-    plain = whole["dataset"].map({name: one.in_table2 for name, one in about.items()}).eq(True)
     changed = runs.metrics[
-        runs.metrics["dataset"].isin(ablated)
-        & runs.metrics["variant"].isin(changes)
-        & runs.metrics["method"].isin(OURS)
+        runs.metrics["variant"].isin(changes) & runs.metrics["method"].isin(OURS)
     ]
     changed = changed.assign(
         change=[changes[variant][1] for variant in changed["variant"]],
         variant=[changes[variant][0] for variant in changed["variant"]],
     )
-    modality = {name: one.modality for name, one in about.items()}
-    of_ablation = {name: ABLATED.get(one, one) for name, one in names.items()}
-    groups = runs.abundance[runs.abundance["method"].isin(OURS)]
-    across = pd.concat(
-        [
-            found_table(
-                whole[~plain], _ANNOTATION, names, lambda table: table["dataset"].map(modality)
-            ),
-            found_table(runs.agreement, ["agreement"], names, "agreement"),
-        ]
+    of_ablation = {name: _for_ablation(name, one) for name, one in about.items()}
+    changeable = places_of({name: of_ablation[name] for name in ablated if name in about})
+    ablations = _Comparison(
+        numbers,
+        {one.paper_name or name for name, one in of_ablation.items()},
+        _ids(methods),
+        annotators,
+        missing="its gene expression, the data set PBMC, is not among `datasets`",
     )
+
+    mixed = places if integrators.ran else {}
+    joint = places_of({name: one for name, one in about.items() if one.modality == CROSSING})
+    bases = runs.imbalance["dataset"].unique()
+    drawn = {name: place for name, place in places.items() if name in bases}
+    groups = runs.abundance[runs.abundance["method"].isin(OURS)]
+    f1_of_drawn = found_table(runs.imbalance, ["f1"], drawn, _ratio)
     genes = runs.key_genes.assign(
         dataset=runs.key_genes["dataset"].map(names).fillna("").astype(object)
     )
+    pairs = {name: Place(names[name]) for name in about}
     return {
-        "table2": compared("table2", found_table(whole[plain], _ANNOTATION, names)),
-        "table3": spaces("table3", scored(runs.integration, INTEGRATION), integrators, "kbet"),
-        "table4": compared("table4", across),
-        "table5": compared(
+        "table2": labels(
+            "table2", found_table(whole, _ANNOTATION, plain), plain, asked=_ANNOTATION
+        ),
+        "table3": spaces(
+            "table3",
+            found_table(integrators.true_seeds(runs.integration), INTEGRATION, mixed, _cells),
+            mixed,
+            asked=INTEGRATION,
+            absent="no method of integration is asked for (`integration`)",
+        ),
+        "table4": labels(
+            "table4",
+            pd.concat(
+                [
+                    found_table(whole, _ANNOTATION, across),
+                    found_table(runs.agreement, ["agreement"], pairs, _agreement),
+                ]
+            ),
+            across,
+            asked=_ANNOTATION,
+            absent="no data set of this run is of this modality",
+        ),
+        "table5": ablations(
             "table5",
             found_table(
-                changed,
-                ["accuracy", "adjusted_rand_index"],
-                of_ablation,
-                lambda table: table["change"],
+                changed, ["accuracy", "adjusted_rand_index"], changeable, lambda one: one["change"]
             ),
+            changeable,
+            absent="the data set is not among `ablated`",
+            conditions={change for _, change in changes.values()},
+            unchanged="no variant of this run changes this",
         ),
-        "table6": compared(
+        "table6": labels(
             "table6",
             found_table(
-                groups,
-                ["f1", "recall", "precision"],
-                names,
-                lambda table: table["abundance"],
+                groups, ["f1", "recall", "precision"], places, lambda one: one["abundance"]
             ),
+            places,
         ),
-        "figure4": compared(
+        "figure4": labels(
             "figure4",
             found_table(
-                runs.spatial, list(SPATIAL_COLUMNS)[6:], names, lambda table: table["slice"]
+                annotators.true_seeds(runs.spatial),
+                list(SPATIAL_COLUMNS)[6:],
+                places,
+                lambda one: one["slice"],
             ),
+            places,
         ),
-        "figure5": found_genes(numbers["figure5"], genes),
-        "figure6": spaces("figure6", scored(runs.omics, OMICS), integrators, "overall"),
-        "figure7": compared("figure7", found_table(runs.imbalance, ["f1"], names, _ratio)),
+        "figure5": found_genes(numbers["figure5"], genes, set(names.values())),
+        "figure6": spaces(
+            "figure6",
+            found_table(integrators.true_seeds(runs.omics), OMICS, joint, _cells),
+            joint,
+            asked=OMICS,
+            absent="no expression names accessibility in this data set",
+        ),
+        "figure7": labels(
+            "figure7",
+            f1_of_drawn,
+            drawn,
+            absent="`imbalance` draws nothing from this data set",
+            conditions=set(f1_of_drawn["condition"]),
+            unchanged="`imbalance` does not draw this",
+        ),
     }
+
+
+def places_of(about: Mapping[str, AboutDataset], always: bool = False) -> dict[str, Place]:
+    """Where data sets stand in a table: by the paper's name, and modality where several share it.
+
+    Parameters
+    ----------
+    about
+        The data sets of the table, by their names here.
+    always
+        Name the modality of all of them.
+
+    Raises
+    ------
+    InputError
+        If two would have the same place.
+    """
+    n_of = Counter(one.paper_name for one in about.values() if one.paper_name)
+    places = {
+        name: Place(
+            one.paper_name or name, one.modality if always or n_of[one.paper_name] > 1 else ""
+        )
+        for name, one in about.items()
+    }
+    for place, n in Counter(places.values()).items():
+        if n > 1:
+            same = [name for name, one in places.items() if one == place]
+            raise InputError(
+                f"the data sets {listed(same)} are all '{place.dataset}' of the paper "
+                f"(`paper_name`) and of one modality ({about[same[0]].modality}): their numbers "
+                "would be one. Leave `paper_name` out of all but one."
+            )
+    return places
+
+
+def counts_beside(
+    counts: pd.DataFrame, paper: pd.DataFrame, about: Mapping[str, AboutDataset]
+) -> pd.DataFrame:
+    """Table 1: every data set of the paper and of this run, with what differs.
+
+    Parameters
+    ----------
+    counts
+        From :func:`plkd.evaluation.counts.counts_table`, all of it texts.
+    paper
+        `dataset`, `cells`, `types`, `batches`, as texts.
+    about
+        Data sets by their names here.
+
+    Returns
+    -------
+    DataFrame
+        `dataset` (by the paper), `here` (its name here), the other columns of `counts`, behind each
+        count of the paper the `.. difference` (here minus paper), and `note`: why there is nothing,
+        or what a number is of.
+    """
+    said = paper.set_index("dataset")[list(COUNTS)]
+    paper_name = {name: one.paper_name for name, one in about.items()}
+    renamed = counts.rename(columns={"dataset": "here"})
+    ran = [dict(zip(renamed.columns, row, strict=True)) for row in renamed.to_numpy()]
+    rows = []
+    for name in dict.fromkeys([*said.index, *(paper_name.get(row["here"], "") for row in ran)]):
+        found = [row for row in ran if paper_name.get(row["here"], "") == name]
+        if not found:
+            given = {f"{one} in the paper": said.loc[name, one] for one in COUNTS}
+            rows.append({"dataset": name, **given, "note": NO_DATASET})
+        for row in found:
+            modality = about[row["here"]].modality if row["here"] in about else ""
+            part = name and len(found) > 1 and modality in (RNA, "ATAC")
+            note = f"{modality} alone" if part else ""
+            rows.append({**row, "dataset": name or row["here"], "note": note})
+    order = ["dataset", "here"]
+    for column in counts.columns.drop("dataset"):
+        order += [column]
+        if column.endswith(" in the paper"):
+            count = column.removesuffix(" in the paper")
+            order += [f"{count} difference"]
+            for row in rows:
+                row[f"{count} difference"] = _difference(row.get(count, ""), row[column])
+    return pd.DataFrame(rows, columns=[*order, "note"]).fillna("")
+
+
+def map_scores(
+    integration: pd.DataFrame, pictures: Mapping[tuple[str, str, int], str]
+) -> pd.DataFrame:
+    """What the maps of Figure 3 show, as numbers: the scores of every embedding that is drawn.
+
+    Parameters
+    ----------
+    integration
+        Scores of all runs (:data:`plkd.evaluation.integration.INTEGRATION_COLUMNS`).
+    pictures
+        File of the maps of a run, by data set, variant and seed.
+
+    Returns
+    -------
+    DataFrame
+        Columns of :data:`FIGURE3_COLUMNS`: the rows of all cells.
+    """
+    run = zip(integration["dataset"], integration["variant"], integration["seed"], strict=True)
+    table = integration.assign(picture=[pictures.get(names, "") for names in run])
+    shown = (table["picture"] != "") & (table["cells"] == "all")
+    return table.loc[shown, list(FIGURE3_COLUMNS)]
 
 
 @dataclass(frozen=True)
@@ -193,36 +372,117 @@ class _Comparison:
 
     Attributes
     ----------
-    numbers, methods
+    numbers
         As for :func:`paper_tables`.
     datasets
         Those of the run, by their names in the paper.
-    chosen, told
-        Methods of the run by their ids here; why one could not run, by data set and method.
+    ids
+        Method of the paper -> its id here, where that is another one.
+    others
+        Methods of others in the run.
+    missing
+        What to say of a data set that is not in the run.
     """
 
     numbers: Mapping[str, pd.DataFrame]
     datasets: Collection[str]
-    methods: pd.DataFrame
-    chosen: Collection[str]
-    told: Mapping[tuple[str, str], str]
+    ids: Mapping[str, str]
+    others: Others
+    missing: str = NO_DATASET
 
     def __call__(
-        self, name: str, found: pd.DataFrame, asked: Collection[str] = (), measure: str = ""
+        self,
+        name: str,
+        found: pd.DataFrame,
+        places: Mapping[str, Place],
+        *,
+        asked: Sequence[str] = (),
+        absent: str = "nothing of this data set belongs here",
+        conditions: Collection[str] | None = None,
+        unchanged: str = "",
     ) -> pd.DataFrame:
-        """Compare a table; of methods `asked` for there is a number of `measure` or a reason."""
-        known = self.methods[self.methods["here"] != ""]
-        ids = dict(zip(known["id"].astype(str), known["here"].astype(str), strict=True))
-        datasets = found["dataset"].unique()
-        cells = [(dataset, "", method, measure) for dataset in datasets for method in asked]
+        """Compare a table.
+
+        Parameters
+        ----------
+        name
+            `table2` and so on.
+        found
+            What was found, columns :data:`plkd.evaluation.paper.FOUND`.
+        places
+            Where the data sets of the run stand that belong into the table.
+        asked
+            Measures of which every method of others has a number or a reason.
+        absent
+            What to say of a data set of the run that does not belong into the table.
+        conditions, unchanged
+            The conditions of the run, None if these are no matter of choice; what to say of others.
+        """
+        heads = list(zip(found["dataset"], found["condition"], strict=True))
+        heads += [(place.dataset, place.modality) for place in places.values()]
+        ran = set(zip(found["dataset"], found["condition"], found["method"], strict=True))
+
+        def where(dataset: str, condition: str) -> tuple[str, str] | None:
+            """The data set here, and the condition without what tells it from others."""
+            for here, place in places.items():
+                within = place.within(dataset, condition)
+                if within is not None:
+                    return here, within
+            return None
+
+        def why(dataset: str, condition: str, method: str) -> str:
+            if dataset not in self.datasets:
+                return self.missing
+            place = where(dataset, condition)
+            if place is None:
+                return absent
+            here, within = place
+            if conditions is not None and within not in conditions:
+                return unchanged
+            if (dataset, condition, method) in ran:
+                return "this score is not defined for these cells"
+            if self.others.told.get((here, method)):
+                return self.others.told[here, method]
+            if method not in (*OURS, *self.others.of(here)):
+                return f"not among `{self.others.key}` of the configuration"
+            return "it gave no result on this data set"
+
+        cells = [
+            (*head, method, measure)
+            for head in dict.fromkeys(heads)
+            if (place := where(*head)) is not None
+            for method, measure in product(self.others.of(place[0]), asked)
+        ]
         paper = self.numbers.get(name, _NO_NUMBERS)
-        paper = with_expected(paper, pd.DataFrame(cells, columns=CELL), ids)
-        why = reasons(self.datasets, self.methods, self.chosen, self.told)
-        return beside(paper, found, f"{name[:-1].capitalize()} {name[-1]}", why, ids)
+        paper = with_expected(paper, pd.DataFrame(cells, columns=CELL, dtype=object), self.ids)
+        return beside(paper, found, f"{name[:-1].capitalize()} {name[-1]}", why, self.ids)
 
 
 _ANNOTATION = ["accuracy", "macro_f1"]
 _NO_NUMBERS = pd.DataFrame(columns=["where", *CELL, "value"]).astype({"value": float})
+
+
+def _ids(methods: pd.DataFrame) -> dict[str, str]:
+    known = methods[methods["here"] != ""]
+    return dict(zip(known["id"].astype(str), known["here"].astype(str), strict=True))
+
+
+def _for_ablation(name: str, one: AboutDataset) -> AboutDataset:
+    """What a data set is in the ablation, where the paper has a name for expression alone."""
+    if one.paper_name in ABLATED:
+        return AboutDataset(ABLATED[one.paper_name], one.modality)
+    return AboutDataset("", one.modality) if one.paper_name in ABLATED.values() else one
+
+
+def _difference(here: str, paper: str) -> str:
+    """Here minus paper, "" where one has no number; "9631 x 2" is a product.
+
+    >>> _difference("19262", "9631 x 2"), _difference("12", "13"), _difference("", "5")
+    ('0', '-1', '')
+    """
+    if not here or not paper:
+        return ""
+    return str(int(here) - prod(map(int, paper.split(" x "))))
 
 
 def _cells(table: pd.DataFrame) -> pd.Series:
@@ -232,3 +492,7 @@ def _cells(table: pd.DataFrame) -> pd.Series:
 
 def _ratio(table: pd.DataFrame) -> pd.Series:
     return table["minor"].astype(str) + " " + table["ratio"].astype(str) + ":1"
+
+
+def _agreement(table: pd.DataFrame) -> pd.Series:
+    return pd.Series("agreement", table.index)

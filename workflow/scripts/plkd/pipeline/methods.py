@@ -34,14 +34,16 @@ METHOD_COLUMNS: Columns = {
     reason that is in the description after "No script runs it: ".
 `reads`
     log_values, counts, or truth.
+`deterministic`
+    Whether it draws nothing by chance, so that one run serves all seeds.
 `sees_query`
     What it sees of the query before it labels a single cell: nothing, or the expression of all
     cells.
 """
-INTEGRATOR_COLUMNS: Columns = dict.fromkeys(
-    ("id", "name", "runs", "environment", "script", "reads", "device", "reference", "licence",
-     "description"), str,
-)  # fmt: skip
+INTEGRATOR_COLUMNS: Columns = {
+    name: kind for name, kind in METHOD_COLUMNS.items()
+    if name not in ("kind", "task", "sees_query")
+}  # fmt: skip
 """Columns of ``config/integrators.tsv``, the methods that put reference and query into one space.
 
 They mean what those of the registry of methods mean, but for
