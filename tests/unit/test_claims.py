@@ -26,6 +26,7 @@ from plkd.utils.tables import read_tsv
 V = "default"
 NUMBERS = ("table2", "table3", "table4", "table5", "table6", "figure6", "figure7")
 TABLES = (*NUMBERS, "figure4")
+EFFICIENCY = ["dataset", "variant", "model", "cells_per_second"]
 GENES = ["dataset", "label", "gene", "variant", "runs", "key", "attribution_rank"]
 UNSEEN = ["variant", "auroc_unseen", "share_unseen_unknown"]
 
@@ -53,6 +54,7 @@ def judge(
 ) -> tuple[str, str]:
     """Verdict and number of a claim; the tables that are not given are empty."""
     results = {name: tables.get(name, rows()) for name in TABLES}
+    results["efficiency"] = tables.get("efficiency", pd.DataFrame(columns=EFFICIENCY))
     results["figure5"] = pd.DataFrame(list(genes), columns=GENES)
     claims = pd.DataFrame([(claim, "4", "..")], columns=list(CLAIM_COLUMNS))
     table = check_claims(
@@ -86,7 +88,8 @@ def test_without_a_run_nothing_can_be_checked_and_every_claim_says_so() -> None:
         found = pd.DataFrame(
             columns=["dataset", "condition", "method", "measure", "variant", "seed", "value"]
         )
-        results[name] = beside(numbers, found, name)
+        results[name] = beside(numbers, found, name, lambda *_: "not run")
+    results["efficiency"] = pd.DataFrame(columns=EFFICIENCY)
     results["figure5"] = read_tsv(
         resource("resources/paper/figure5.tsv"), dict.fromkeys(("dataset", "label", "gene"), str)
     ).assign(variant="", runs=0, key=np.nan, attribution_rank=np.nan)
@@ -551,7 +554,17 @@ def test_the_best_guess_by_frequencies_is_to_name_everything_minor() -> None:
     assert f1.max() == pytest.approx(2 / 102)
 
 
-@pytest.mark.parametrize("claim", ["fast_inference", "housekeeping_genes", "six_epochs"])
+@pytest.mark.parametrize(("student", "verdict"), [(900.0, HOLDS), (300.0, FAILS), (None, OPEN)])
+def test_the_student_is_the_faster_of_the_two(student: float | None, verdict: str) -> None:
+    speeds = {"teacher": 400.0} | ({} if student is None else {"student": student})
+    table = pd.DataFrame(
+        [("d", V, model, speed) for model, speed in speeds.items()],
+        columns=["dataset", "variant", "model", "cells_per_second"],
+    )
+    assert judge("fast_inference", efficiency=table)[0] == verdict
+
+
+@pytest.mark.parametrize("claim", ["housekeeping_genes", "six_epochs"])
 def test_what_cannot_be_checked_says_why(claim: str) -> None:
     verdict, number = judge(claim)
     assert verdict == OPEN

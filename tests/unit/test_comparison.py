@@ -231,7 +231,7 @@ def test_our_steps_are_added_up_and_weights_counted(tmp_path):
     for name, seconds, cells in (
         ("teacher", 10, {"n_reference": 9}),
         ("student", 5, {"n_reference": 9}),
-        ("predict", 1, {"n_query": 4}),
+        ("predict", 1, {"n_query": 4, "n_passed": 6}),
     ):
         cost = {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_mb": seconds * 10}
         cost |= {"peak_gpu_mb": 7 if name == "student" else None, "machine": "m", **cells}
@@ -250,7 +250,7 @@ def test_our_steps_are_added_up_and_weights_counted(tmp_path):
     assert row["prediction_seconds"] == 1
     assert (row["seconds"], row["cpu_seconds"], row["peak_mb"]) == (16, 8, 100)
     assert (row["peak_gpu_mb"], row["machine"]) == (7, "m")
-    assert (row["n_reference"], row["n_query"]) == (9, 4)
+    assert (row["n_reference"], row["n_query"], row["n_passed"]) == (9, 4, 6)
     assert row["parameters"] == 15
     with pytest.raises(InputError, match=r"other\.json.*rule other"):
         cost("teacher", "other")  # not the half of it

@@ -14,7 +14,7 @@ OF_PAPER = pd.DataFrame({"method": ["teacher", "student"], "value": [28874173, 5
 def costs() -> pd.DataFrame:
     rows = []
     for seed in (0, 1):
-        common = {"dataset": "d", "variant": "v", "seed": seed, "n_reference": 50, "n_query": 600}
+        common = {"dataset": "d", "variant": "v", "seed": seed, "n_reference": 50, "n_passed": 600}
         for method, parameters, seconds in (
             ("teacher", 1000, 3 + seed),
             ("student", 300, 1 + seed),
@@ -33,7 +33,7 @@ def test_size_and_speed_stand_beside_the_papers():
     assert (found["share"], found["seeds"], found["peak_mb"]) == (0.3, 2, 11)
     assert found["cells_per_second"] == pytest.approx(600 / 1.5)
     assert found["paper_share"] == pytest.approx(0.0190, abs=5e-5)  # "1.9 %", section 4.1
-    assert found["n_query"] == 600
+    assert found["n_passed"] == 600
 
 
 def test_without_models_there_is_no_row():

@@ -8,7 +8,9 @@ rule paper:
         **figures_of_runs("pdf"),
         **{name: source_file(f"resources/paper/{name}.tsv") for name in PAPER_NUMBERS},
         paper_methods=source_file("resources/paper/methods.tsv"),
+        parameters=source_file("resources/paper/parameters.tsv"),
         datasets="<results>/benchmark/datasets.tsv",
+        costs="<results>/benchmark/costs.tsv",
         outcomes=[path for _, path in outcomes()],
         outcomes_of_integration=[path for _, path in outcomes_of_integration()],
         agreement=[path for pair in modality_pairs() for path in pair["predictions"]],
@@ -18,6 +20,7 @@ rule paper:
         **figures_of_paper("pdf"),
         overall_scores=["<results>/paper/figure6.png", "<results>/paper/figure6.pdf"],
         imbalance_lines=["<results>/paper/figure7.png", "<results>/paper/figure7.pdf"],
+        efficiency="<results>/paper/efficiency.tsv",
         page="<results>/paper/paper.html",
     log:
         "<logs>/paper.log",

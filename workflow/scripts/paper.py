@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from plkd.evaluation.claims import CLAIM_COLUMNS, check_claims
+from plkd.evaluation.costs import COST_COLUMNS
 from plkd.evaluation.counts import PAPER_COLUMNS
+from plkd.evaluation.efficiency import efficiency_table
 from plkd.evaluation.integration import INTEGRATION_COLUMNS
 from plkd.evaluation.omics import OMICS_COLUMNS
 from plkd.evaluation.paper import METHOD_COLUMNS, NUMBER_COLUMNS, agreement
@@ -93,6 +95,9 @@ def main(snakemake) -> None:
         runs, numbers, {name: about[name] for name in params.evaluated}, methods,
         annotators, integrators, params.variants, params.ablated,
     )  # fmt: skip
+    costs = read_tsv(given.costs, COST_COLUMNS, made_by="benchmark_table")
+    of_paper = read_tsv(given.parameters, {"method": str, "value": float})
+    tables["efficiency"] = efficiency_table(costs, of_paper)
     variants = [variant for variant in params.variants if "." not in variant]
     weights = {run["variant"]: n_weights(Path(path).parent) for path, run in runs_of("models")}
     metrics = runs.metrics

@@ -37,6 +37,7 @@ def main(snakemake) -> dict[str, int]:
     wish = "cpu" if only_gathers else snakemake.params.device
     device = choose_device(wish, threads=snakemake.threads)
     query = PreparedCells.read(snakemake.input.query)
+    n_passed = 0 if snakemake.input.get("parts") else query.n_cells
     part = snakemake.wildcards.get("scatteritem")  # "2-of-8"
     if part:
         number, n_parts = map(int, part.split("-of-"))
@@ -47,6 +48,7 @@ def main(snakemake) -> dict[str, int]:
             rows=parts_of(query.n_cells, n_parts)[number - 1],
             device=device,
         )
+        n_passed = len(predictions)
     elif snakemake.input.get("parts"):
         predictions, embedding = gathered(snakemake.input.parts, snakemake.input.embedded, query)
     else:
@@ -56,9 +58,10 @@ def main(snakemake) -> dict[str, int]:
     if snakemake.input.get("reference"):
         reference = PreparedCells.read(snakemake.input.reference)
         embedding = embed_prepared(model, reference, device=device)
+        n_passed += reference.n_cells
         sides = {"reference": (reference.cell_ids.to_series(), embedding), **sides}
     write_embedding(sides, snakemake.output.embedding)
-    return {"n_query": len(predictions)}
+    return {"n_query": len(predictions), "n_passed": n_passed}
 
 
 def gathered(

@@ -67,6 +67,24 @@ def small_student(evidence: Evidence) -> Verdict:
     )
 
 
+def fast_inference(evidence: Evidence) -> Verdict:
+    table = evidence.results["efficiency"]
+    table = table[table["variant"] == evidence.variant]
+    grid = table.pivot_table(index="dataset", columns="model", values="cells_per_second")
+    if not {"student", "teacher"} <= set(grid):
+        return OPEN, "no run of Student and Teacher"
+    said = "; ".join(
+        f"{name}: Student {row['student']:,.0f}, Teacher {row['teacher']:,.0f}"
+        for name, row in grid.iterrows()
+    )
+    faster = bool((grid["student"] > grid["teacher"]).all())
+    return judged(
+        faster,
+        f"cells per second, the start of the programs included: {said}; to hold it has to be the "
+        "faster of the two everywhere, as the paper says no times",
+    )
+
+
 def on_slices(evidence: Evidence, first: str, second: str) -> Verdict:
     table = evidence.results["figure4"]
     ours = evidence.ours(table[table["condition"] == "all"])

@@ -16,7 +16,7 @@ COST_COLUMNS: Columns = {
     "dataset": str, "variant": str, "seed": int, "method": str, "reason": str,
     "training_seconds": float, "prediction_seconds": float, "seconds": float,
     "cpu_seconds": float, "peak_mb": float, "peak_gpu_mb": float, "parameters": float,
-    "n_reference": "Int64", "n_query": "Int64", "version": str, "machine": str,
+    "n_reference": "Int64", "n_query": "Int64", "n_passed": "Int64", "version": str, "machine": str,
 }  # fmt: skip
 """Columns of the table of costs."""
 _TOLD = [name for name in COST_COLUMNS if name not in ("dataset", "variant", "seed", "method")]
@@ -65,6 +65,7 @@ def cost_of_steps(
         "prediction_seconds": told["seconds"].iloc[len(training) :].sum(),
         **told[["seconds", "cpu_seconds"]].sum(),
         **told[["peak_mb", "peak_gpu_mb", "n_reference", "n_query"]].max(),
+        "n_passed": told["n_passed"].sum(),
         "parameters": n_parameters(weights),
         "machine": "; ".join(told["machine"].unique()),
         **about,
@@ -87,4 +88,4 @@ def n_parameters(weights: str | Path) -> int:
 def cost_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Gather costs of methods into a table with the columns of :data:`COST_COLUMNS`."""
     table = pd.DataFrame(list(rows), columns=list(COST_COLUMNS))
-    return table.astype({"n_reference": "Int64", "n_query": "Int64"})
+    return table.astype({name: kind for name, kind in COST_COLUMNS.items() if kind == "Int64"})

@@ -71,7 +71,8 @@ def paper_sections(
     Parameters
     ----------
     tables
-        From :func:`plkd.evaluation.paper_tables.paper_tables`, with `table1` and `claims`.
+        From :func:`plkd.evaluation.paper_tables.paper_tables`, with `table1`, `claims` and
+        `efficiency`.
     pictures
         Caption -> PNG file of `figure3`, `figure4`, `figure5`, `figure6`, `figure7`.
     names
@@ -119,6 +120,13 @@ def paper_sections(
             grid("table5"),
         ),
         Section("Table 6. Scores by abundance", "Mean over the types of a group.", grid("table6")),
+        Section(
+            "Section 4.1. Efficiency",
+            "Numbers that training sets (of the Teacher without those that the mask makes zero, "
+            "which the paper counts) and time, the start of the programs included; the Student's "
+            "training holds the Teacher's.",
+            plain_table(tables["efficiency"].round({"cells_per_second": 0, "share": 3}).round(1)),
+        ),
         Section(
             "Figure 4. Labels on slices",
             "Accuracy at the boundaries of regions and inside; coherence: neighbours with the same "
