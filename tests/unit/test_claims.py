@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from plkd.evaluation.claims import (
+from plkd.paper.claims import (
     CHECKS,
     CLAIM_COLUMNS,
     VERDICT_COLUMNS,
     VERDICTS,
     check_claims,
 )
-from plkd.evaluation.claims_of_spaces import DATASETS, INTEGRATORS
-from plkd.evaluation.paper import METHOD_COLUMNS, NUMBER_COLUMNS, RESULT_COLUMNS, beside
-from plkd.evaluation.verdicts import FAILS, HOLDS, OPEN, PARTLY
+from plkd.paper.claims_of_spaces import DATASETS, INTEGRATORS
+from plkd.paper.numbers import METHOD_COLUMNS, NUMBER_COLUMNS, RESULT_COLUMNS, beside
+from plkd.paper.verdicts import FAILS, HOLDS, OPEN, PARTLY
 from plkd.utils.resources import resource
 from plkd.utils.tables import read_tsv
 
@@ -444,7 +444,7 @@ def test_best_integration_is_judged_on_cells_whose_labels_were_not_trained_on(
     others: Iterable[str],
     verdict: str,
 ) -> None:
-    monkeypatch.setattr("plkd.evaluation.claims_of_spaces.DATASETS", ("Muto-2021",))
+    monkeypatch.setattr("plkd.paper.claims_of_spaces.DATASETS", ("Muto-2021",))
     table = rows(*spaces("Muto-2021", overall, biology, others))
     found, number = judge("best_integration", figure6=table)
     assert found == verdict

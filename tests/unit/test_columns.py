@@ -8,25 +8,23 @@ import pandas as pd
 import pytest
 
 from columns import columns_of, documented, undocumented
+from plkd.evaluation import columns as evaluation_columns
 from plkd.evaluation import (
-    claims,
     comparison,
     costs,
-    efficiency,
     embeddings,
     integration,
     marker_recovery,
     omics,
-    paper,
-    paper_tables,
     resampling,
     robustness,
     spatial,
     tables,
 )
-from plkd.evaluation import columns as evaluation_columns
 from plkd.interpret import columns as interpret_columns
 from plkd.interpret import key_genes, pathway_names
+from plkd.paper import claims, efficiency, numbers
+from plkd.paper import tables as paper_tables
 from plkd.pathways import gene_sets
 from plkd.prediction.columns import LABEL_COLUMNS
 
@@ -46,10 +44,10 @@ DECLARED = {
     f"{RUN}/evaluation/omics.tsv": omics.OMICS_COLUMNS,
     f"{RUN}/evaluation/spatial.tsv": spatial.SPATIAL_COLUMNS,
     "paper/efficiency.tsv": efficiency.EFFICIENCY_COLUMNS,
-    "paper/table4.tsv": paper.RESULT_COLUMNS,
+    "paper/table4.tsv": numbers.RESULT_COLUMNS,
     "paper/figure3.tsv": paper_tables.FIGURE3_COLUMNS,
-    "paper/figure5.tsv": paper.GENE_COLUMNS,
-    "paper/figure7.tsv": paper.RESULT_COLUMNS,
+    "paper/figure5.tsv": numbers.GENE_COLUMNS,
+    "paper/figure7.tsv": numbers.RESULT_COLUMNS,
     "paper/claims.tsv": claims.VERDICT_COLUMNS,
     "benchmark/annotation.tsv": tables.METRIC_COLUMNS,
     "benchmark/annotation_summary.tsv": tables.SUMMARY_COLUMNS,

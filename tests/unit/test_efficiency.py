@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from plkd.evaluation.costs import cost_table
-from plkd.evaluation.efficiency import EFFICIENCY_COLUMNS, efficiency_table
+from plkd.paper.efficiency import EFFICIENCY_COLUMNS, efficiency_table
 
 OF_PAPER = pd.DataFrame({"method": ["teacher", "student"], "value": [28874173, 547597]})
 

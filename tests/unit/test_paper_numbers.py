@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from plkd.evaluation.claims import CLAIM_COLUMNS
 from plkd.evaluation.metrics import per_label_table
-from plkd.evaluation.paper import NUMBER_COLUMNS
+from plkd.paper.claims import CLAIM_COLUMNS
+from plkd.paper.numbers import NUMBER_COLUMNS
 from plkd.utils.tables import read_tsv
 
 REPOSITORY = Path(__file__).resolve().parents[2]

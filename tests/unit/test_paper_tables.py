@@ -9,7 +9,9 @@ from scipy.stats import t
 
 from plkd.errors import InputError
 from plkd.evaluation.integration import SCORES
-from plkd.evaluation.paper import (
+from plkd.figures.paper import imbalance_lines, plot_imbalance, plot_overall_scores
+from plkd.figures.style import save_figure, style
+from plkd.paper.numbers import (
     FOUND,
     GENE_COLUMNS,
     METHOD_COLUMNS,
@@ -22,8 +24,8 @@ from plkd.evaluation.paper import (
     found_table,
     mean_and_interval,
 )
-from plkd.evaluation.paper_page import Section, number_grid, plain_table, write_page
-from plkd.evaluation.paper_tables import (
+from plkd.paper.page import Section, number_grid, plain_table, write_page
+from plkd.paper.tables import (
     FIGURE3_COLUMNS,
     AboutDataset,
     Others,
@@ -32,8 +34,6 @@ from plkd.evaluation.paper_tables import (
     map_scores,
     paper_tables,
 )
-from plkd.figures.paper import imbalance_lines, plot_imbalance, plot_overall_scores
-from plkd.figures.style import save_figure, style
 from plkd.utils.resources import resource
 from plkd.utils.tables import read_tsv
 

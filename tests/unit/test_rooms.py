@@ -21,6 +21,7 @@ ROOMS = (
     "api",
     "pages",
     "figures",
+    "paper",
     "evaluation",
     "interpret",
     "prediction",

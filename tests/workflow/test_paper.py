@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from columns import undocumented
-from plkd.evaluation.claims import VERDICTS
-from plkd.evaluation.paper import GENE_COLUMNS, RESULT_COLUMNS
-from plkd.evaluation.paper_tables import FIGURE3_COLUMNS
-from plkd.evaluation.verdicts import FAILS, PARTLY
+from plkd.paper.claims import VERDICTS
+from plkd.paper.numbers import GENE_COLUMNS, RESULT_COLUMNS
+from plkd.paper.tables import FIGURE3_COLUMNS
+from plkd.paper.verdicts import FAILS, PARTLY
 from plkd.utils.tables import read_tsv
 from project import REPOSITORY, snakemake
 from serving import serving

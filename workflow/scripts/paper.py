@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from plkd.evaluation.claims import CLAIM_COLUMNS, check_claims
 from plkd.evaluation.costs import COST_COLUMNS
 from plkd.evaluation.counts import PAPER_COLUMNS
-from plkd.evaluation.efficiency import efficiency_table
 from plkd.evaluation.integration import INTEGRATION_COLUMNS
 from plkd.evaluation.omics import OMICS_COLUMNS
-from plkd.evaluation.paper import METHOD_COLUMNS, NUMBER_COLUMNS, agreement
-from plkd.evaluation.paper_page import INTRODUCTION, paper_sections, write_page
-from plkd.evaluation.paper_tables import (
+from plkd.evaluation.spatial import SPATIAL_COLUMNS
+from plkd.evaluation.tables import ABUNDANCE_COLUMNS, METRIC_COLUMNS, PER_LABEL_COLUMNS
+from plkd.figures.paper import imbalance_lines, plot_imbalance, plot_overall_scores
+from plkd.figures.style import save_figure, style
+from plkd.interpret.key_genes import KEY_GENE_COLUMNS
+from plkd.model.trained_model import load_model
+from plkd.paper.claims import CLAIM_COLUMNS, check_claims
+from plkd.paper.efficiency import efficiency_table
+from plkd.paper.numbers import METHOD_COLUMNS, NUMBER_COLUMNS, agreement
+from plkd.paper.page import INTRODUCTION, paper_sections, write_page
+from plkd.paper.tables import (
     AboutDataset,
     Others,
     RunTables,
@@ -24,12 +30,6 @@ from plkd.evaluation.paper_tables import (
     map_scores,
     paper_tables,
 )
-from plkd.evaluation.spatial import SPATIAL_COLUMNS
-from plkd.evaluation.tables import ABUNDANCE_COLUMNS, METRIC_COLUMNS, PER_LABEL_COLUMNS
-from plkd.figures.paper import imbalance_lines, plot_imbalance, plot_overall_scores
-from plkd.figures.style import save_figure, style
-from plkd.interpret.key_genes import KEY_GENE_COLUMNS
-from plkd.model.trained_model import load_model
 from plkd.prediction.table import read_predictions
 from plkd.utils.files import read_json, whole_file
 from plkd.utils.logs import run_script

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from plkd.evaluation.claims_of_ablation import (
+from plkd.paper.claims_of_ablation import (
     losses_matter,
     mask_not_needed,
     noise_lowers,
     student_resists,
 )
-from plkd.evaluation.claims_of_genes import key_genes, markers_on_top
-from plkd.evaluation.claims_of_labels import (
+from plkd.paper.claims_of_genes import key_genes, markers_on_top
+from plkd.paper.claims_of_labels import (
     best_annotation,
     cross_modal,
     degrades_gradually,
@@ -26,13 +26,13 @@ from plkd.evaluation.claims_of_labels import (
     small_student,
     student_keeps,
 )
-from plkd.evaluation.claims_of_spaces import (
+from plkd.paper.claims_of_spaces import (
     ahead_of_pca,
     best_integration,
     lead_over_kida,
     ten_percent,
 )
-from plkd.evaluation.verdicts import FAILS, HOLDS, OPEN, PARTLY, Evidence, Verdict
+from plkd.paper.verdicts import FAILS, HOLDS, OPEN, PARTLY, Evidence, Verdict
 from plkd.utils.tables import Columns
 
 CLAIM_COLUMNS: Columns = dict.fromkeys(("id", "section", "claim"), str)
@@ -60,9 +60,9 @@ def check_claims(
         Columns of :data:`CLAIM_COLUMNS`.
     results
         `table2` to `table6` and `figure4`, `figure6`, `figure7`
-        (:func:`plkd.evaluation.paper.beside`), `figure5`
-        (:func:`plkd.evaluation.paper.found_genes`), `efficiency`
-        (:func:`plkd.evaluation.efficiency.efficiency_table`).
+        (:func:`plkd.paper.numbers.beside`), `figure5`
+        (:func:`plkd.paper.numbers.found_genes`), `efficiency`
+        (:func:`plkd.paper.efficiency.efficiency_table`).
     variants
         Settings that are not an ablation; each is judged on its own.
     n_weights

@@ -16,7 +16,8 @@ from plkd.evaluation.counts import PAPER as COUNTS
 from plkd.evaluation.integration import INTEGRATION_COLUMNS
 from plkd.evaluation.integration import SCORES as INTEGRATION
 from plkd.evaluation.omics import SCORES as OMICS
-from plkd.evaluation.paper import (
+from plkd.evaluation.spatial import SPATIAL_COLUMNS
+from plkd.paper.numbers import (
     CELL,
     NO_DATASET,
     OURS,
@@ -27,7 +28,6 @@ from plkd.evaluation.paper import (
     found_table,
     with_expected,
 )
-from plkd.evaluation.spatial import SPATIAL_COLUMNS
 from plkd.utils.tables import Columns
 from plkd.utils.text import listed
 
@@ -130,11 +130,11 @@ def paper_tables(
         What was found.
     numbers
         What the paper says: `table2` to `table6`, `figure6`, `figure7`
-        (:data:`plkd.evaluation.paper.NUMBER_COLUMNS`), `figure5` (`dataset`, `label`, `gene`).
+        (:data:`plkd.paper.numbers.NUMBER_COLUMNS`), `figure5` (`dataset`, `label`, `gene`).
     about
         Data sets by their names here.
     methods
-        The paper's methods (:data:`plkd.evaluation.paper.METHOD_COLUMNS`).
+        The paper's methods (:data:`plkd.paper.numbers.METHOD_COLUMNS`).
     annotators, integrators
         Methods that label cells, and those that put them into one space; ids may be of both.
     variants
@@ -145,8 +145,8 @@ def paper_tables(
     Returns
     -------
     dict
-        Of DataFrames with :data:`plkd.evaluation.paper.RESULT_COLUMNS`, but for `figure5`
-        (:data:`plkd.evaluation.paper.GENE_COLUMNS`).
+        Of DataFrames with :data:`plkd.paper.numbers.RESULT_COLUMNS`, but for `figure5`
+        (:data:`plkd.paper.numbers.GENE_COLUMNS`).
 
     Raises
     ------
@@ -408,7 +408,7 @@ class _Comparison:
         name
             `table2` and so on.
         found
-            What was found, columns :data:`plkd.evaluation.paper.FOUND`.
+            What was found, columns :data:`plkd.paper.numbers.FOUND`.
         places
             Where the data sets of the run stand that belong into the table.
         asked

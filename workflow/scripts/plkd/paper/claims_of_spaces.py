@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 
 import pandas as pd
 
-from plkd.evaluation.paper import OURS
-from plkd.evaluation.verdicts import (
+from plkd.paper.numbers import OURS
+from plkd.paper.verdicts import (
     OPEN,
     TINY,
     Evidence,

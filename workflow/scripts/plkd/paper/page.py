@@ -71,7 +71,7 @@ def paper_sections(
     Parameters
     ----------
     tables
-        From :func:`plkd.evaluation.paper_tables.paper_tables`, with `table1`, `claims` and
+        From :func:`plkd.paper.tables.paper_tables`, with `table1`, `claims` and
         `efficiency`.
     pictures
         Caption -> PNG file of `figure3`, `figure4`, `figure5`, `figure6`, `figure7`.
@@ -164,7 +164,7 @@ def number_grid(
     Parameters
     ----------
     results
-        Columns :data:`plkd.evaluation.paper.RESULT_COLUMNS`.
+        Columns :data:`plkd.paper.numbers.RESULT_COLUMNS`.
     names
         Method -> its name.
     ours

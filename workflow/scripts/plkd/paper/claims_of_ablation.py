@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from plkd.evaluation.paper import FULL, OURS
-from plkd.evaluation.verdicts import (
+from plkd.paper.numbers import FULL, OURS
+from plkd.paper.verdicts import (
     OPEN,
     Evidence,
     Verdict,

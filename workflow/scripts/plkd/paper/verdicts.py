@@ -35,7 +35,7 @@ class Evidence:
     Attributes
     ----------
     results, unseen
-        As for :func:`plkd.evaluation.claims.check_claims`.
+        As for :func:`plkd.paper.claims.check_claims`.
     variant
         The settings that are judged.
     n_weights

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from plkd.evaluation.verdicts import OPEN, Evidence, Verdict, judged
 from plkd.interpret.key_genes import TOP_GENES
+from plkd.paper.verdicts import OPEN, Evidence, Verdict, judged
 
 
 def key_genes(evidence: Evidence) -> Verdict:

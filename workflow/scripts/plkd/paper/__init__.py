@@ -1,0 +1,1 @@
+"""Every number and claim of the paper beside what is found here."""
