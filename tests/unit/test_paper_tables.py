@@ -434,10 +434,10 @@ def test_the_maps_have_the_scores_of_what_they_show():
     rows = [("a", "default", seed, "pca", cells, 0.1 * seed)
             for seed in (1, 2) for cells in ("all", "query")]  # fmt: skip
     integration = scores_of(SCORES, rows).assign(n_cells=5, n_batches=2, n_types=2)
-    table = map_scores(integration, {("a", "default", 2): "figure3/a_default.png"})
+    table = map_scores(integration, {("a", "default", 2): "figure3/a/default.png"})
     assert list(table) == list(FIGURE3_COLUMNS)
     assert table["kbet"].to_list() == [0.2]
-    assert table["picture"].to_list() == ["figure3/a_default.png"]
+    assert table["picture"].to_list() == ["figure3/a/default.png"]
 
 
 @pytest.mark.parametrize(("cost", "verdict"), [((0.01, 0.05), HOLDS), ((0.05, 0.01), FAILS)])
