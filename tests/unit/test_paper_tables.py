@@ -433,10 +433,10 @@ def test_the_maps_have_the_scores_of_what_they_show():
     rows = [("a", "default", seed, "pca", cells, 0.1 * seed)
             for seed in (1, 2) for cells in ("all", "query")]  # fmt: skip
     integration = scores_of(SCORES, rows).assign(n_cells=5, n_batches=2, n_types=2)
-    table = map_scores(integration, {("a", "default", 2): "figure3/a_default.png"})
+    table = map_scores(integration, {("a", "default", 2): "figure3/a/default.png"})
     assert list(table) == list(FIGURE3_COLUMNS)
     assert table["kbet"].to_list() == [0.2]
-    assert table["picture"].to_list() == ["figure3/a_default.png"]
+    assert table["picture"].to_list() == ["figure3/a/default.png"]
 
 
 def test_the_page_shows_numbers_beside_the_papers_and_why_there_are_none(tmp_path):
@@ -464,7 +464,7 @@ def test_lines_of_imbalance_are_drawn_with_and_without_the_paper(tmp_path):
         ("A", f"{minor} {ratio}:1", "student", "f1", "default", draw, 0.9 - ratio / 1000)
         for minor in ("rare cells", "other") for ratio in (100, 500) for draw in (0, 1)
     ))  # fmt: skip
-    lines = imbalance_lines(beside(paper, here, "Figure 7", lambda *_: "not run"), "default")
+    lines = imbalance_lines(beside(paper, here, "Figure 7"), "default")
     assert set(lines["minor"]) == {"rare cells", "other"}
     assert sorted(set(lines["ratio"])) == [100, 500]
     for table in (lines, lines.iloc[:0]):

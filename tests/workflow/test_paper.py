@@ -114,7 +114,7 @@ def test_what_ran_is_there(one_twin: Path) -> None:
 def test_figures_lie_beside_the_tables(one_twin: Path) -> None:
     """Those of a run as they were drawn, and their scores; of what was not run a table says so."""
     paper = one_twin / "paper"
-    picture = "figure3/multiome_10x_fast.png"
+    picture = "figure3/multiome_10x/fast.png"
     drawn = one_twin / "multiome_10x" / "fast" / "seed0" / "figures" / "integration"
     for suffix in (".png", ".pdf"):
         assert (paper / picture).with_suffix(suffix).read_bytes() == drawn.with_suffix(

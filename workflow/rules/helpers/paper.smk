@@ -25,22 +25,22 @@ def paper_runs(datasets, variants=WHOLE_VARIANTS, seeds=config["seeds"]):
 
 
 FIRST_SEED = config["seeds"][:1]
-NAMED_SPATIAL = [name for name in SPATIAL if name in EVALUATED]
+SCORED_SPATIAL = [name for name in SPATIAL if name in EVALUATED]
 WITH_KEY_GENES = [name for name in DATASETS if DATASETS[name].get("paper_name") == "BMMC"]
-OF_PAPER = {"whole": paper_runs(EVALUATED)}
+WHOLE_RUNS = paper_runs(EVALUATED)
 # What the tables are made of: the runs, and the file of each.
 PAPER_PARTS = {
     "metrics": (
-        OF_PAPER["whole"] + paper_runs([one for one in ABLATED if one in EVALUATED], CHANGES),
+        WHOLE_RUNS + paper_runs([one for one in ABLATED if one in EVALUATED], CHANGES),
         "<run>/evaluation/metrics.tsv",
     ),
-    "abundance": (OF_PAPER["whole"], "<run>/evaluation/abundance.tsv"),
+    "abundance": (WHOLE_RUNS, "<run>/evaluation/abundance.tsv"),
     "integration": (
-        OF_PAPER["whole"] if INTEGRATION else [],
+        WHOLE_RUNS if INTEGRATION else [],
         "<run>/evaluation/integration.tsv",
     ),
     "omics": (paper_runs(CROSSING), "<run>/evaluation/omics.tsv"),
-    "spatial": (paper_runs(NAMED_SPATIAL), "<run>/evaluation/spatial.tsv"),
+    "spatial": (paper_runs(SCORED_SPATIAL), "<run>/evaluation/spatial.tsv"),
     "key_genes": (paper_runs(WITH_KEY_GENES), "<run>/interpretation/key_genes.tsv"),
     "models": (paper_runs(EVALUATED[:1], seeds=FIRST_SEED), "<run>/model/model.json"),
     "imbalance": (
@@ -54,7 +54,7 @@ RUN_FIGURES = {
         paper_runs(EVALUATED if INTEGRATION else [], seeds=FIRST_SEED),
         "<run>/figures/integration",
     ),
-    "figure4": (paper_runs(NAMED_SPATIAL, seeds=FIRST_SEED), "<run>/figures/slices"),
+    "figure4": (paper_runs(SCORED_SPATIAL, seeds=FIRST_SEED), "<run>/figures/slices"),
     "figure5": (paper_runs(WITH_KEY_GENES, seeds=FIRST_SEED), "<run>/interpretation/key_genes"),
 }
 
@@ -68,7 +68,7 @@ def figures_of_runs(suffix):
 
 def figures_of_paper(suffix):
     """Where they are copied to."""
-    path = "<results>/paper/{figure}/{dataset}_{variant}.{suffix}"
+    path = "<results>/paper/{figure}/{dataset}/{variant}.{suffix}"
     return {
         f"{figure}_{suffix}": [filled(path, figure=figure, suffix=suffix, **run) for run in runs]
         for figure, (runs, _) in RUN_FIGURES.items()

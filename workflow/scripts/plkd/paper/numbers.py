@@ -154,7 +154,7 @@ def beside(
     paper: pd.DataFrame,
     found: pd.DataFrame,
     where: str,
-    reason: Callable[[str, str, str], str],
+    reason: Callable[[str, str, str], str] = lambda *cell: "not run",
     ids: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Put what is found beside what the paper says; every number of either is kept.
