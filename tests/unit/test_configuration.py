@@ -57,10 +57,11 @@ def test_of_several_possibilities_the_one_that_was_meant() -> None:
     schema = {"properties": {"datasets": one_or_more}}
     for content, told in (
         ([], "datasets: [] should be non-empty (What to run.)"),
-        (3, "datasets: 3 is not of"),
+        (3, "datasets: 3 is not of type "),
     ):
-        error = best_match(Draft202012Validator(schema).iter_errors({"datasets": content}))
-        assert violation(error).startswith(told)
+        for error in Draft202012Validator(schema).iter_errors({"datasets": content}):
+            assert violation(error).startswith(told)
+            assert violation(best_match([error])).startswith(told)
 
 
 def test_suggestion_without_a_likeness() -> None:

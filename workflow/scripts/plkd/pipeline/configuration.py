@@ -54,12 +54,10 @@ def violation(error: Any) -> str:
         Where it is, what was found and what was expected; for a misspelt key or choice what may
         have been meant.
     """
-    described = _description(error)
     while error.context:  # of several possibilities the one that went farthest
         error = max(
             error.context, key=lambda one: (len(one.absolute_path), one.validator != "type")
         )
-        described = _description(error) or described
     place = ".".join(map(str, error.absolute_path))
     known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
     if error.validator == "additionalProperties" and known:
@@ -77,10 +75,15 @@ def violation(error: Any) -> str:
             text = f"'{error.instance}' is reserved"
         elif error.validator == "pattern":
             text = f"'{error.instance}' cannot be used"
+        described = _description(error)
         text += f" ({described})" if described else ""
     return f"{place}: {text}" if place else text
 
 
 def _description(error: Any) -> str | None:
-    """What the violated part of the schema says of itself."""
-    return error.schema.get("description") if isinstance(error.schema, dict) else None
+    """What the violated part of the schema says of itself, of a possibility what the whole does."""
+    while error is not None:
+        if isinstance(error.schema, dict) and "description" in error.schema:
+            return str(error.schema["description"])
+        error = error.parent
+    return None
