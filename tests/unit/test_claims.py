@@ -406,6 +406,10 @@ def test_ahead_of_pca_on_batches_that_training_has_not_seen() -> None:
             )  # fmt: skip
             assert judge(claim, table3=table)[0] == verdict
             assert judge(claim, table3=table.iloc[:2])[0] == OPEN
+            table["condition"] = table["condition"].replace({"": "ATAC", "query": "ATAC, query"})
+            found, number = judge(claim, table3=table)  # of a data set with two modalities
+            assert found == verdict
+            assert "(BMMC ATAC)" in number
 
 
 def spaces(
@@ -514,6 +518,8 @@ def test_rare_types_have_the_recall_that_is_claimed(f1: float, recall: float, ve
         ("Pan-cancer", "high", "student", "f1", 0.83), ("Pan-cancer", "low", "student", "f1", f1),
         ("Pan-cancer", "low", "student", "recall", recall),
     )  # fmt: skip
+    assert judge("rare_types", table6=table)[0] == verdict
+    table["condition"] = "ATAC, " + table["condition"]
     assert judge("rare_types", table6=table)[0] == verdict
 
 

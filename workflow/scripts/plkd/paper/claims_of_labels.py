@@ -11,15 +11,18 @@ from plkd.paper.verdicts import (
     COMPARABLE,
     CONTROLS,
     OPEN,
+    PLACE,
     Evidence,
     Verdict,
     judged,
     name_rivals,
+    named,
     never_rises,
     not_run,
     over_the_best,
     run_here,
     weigh_lead,
+    with_modality,
 )
 
 
@@ -127,8 +130,8 @@ def modalities_agree(evidence: Evidence) -> Verdict:
 
 
 def rare_types(evidence: Evidence) -> Verdict:
-    ours = evidence.ours(evidence.results["table6"])
-    grid = ours.pivot_table(index="dataset", columns=["condition", "measure"], values="here")
+    ours = with_modality(evidence.ours(evidence.results["table6"]))
+    grid = ours.pivot_table(index=PLACE, columns=["condition", "measure"], values="here")
     groups = [group for group in ("high", "medium") if (group, "f1") in grid]
     if ("low", "f1") not in grid or not groups:
         return OPEN, "no data set of this run has types of several groups"
@@ -142,7 +145,7 @@ def rare_types(evidence: Evidence) -> Verdict:
     if f1.empty:
         return OPEN, "no data set of this run has types of several groups"
     ahead, text = weigh_lead(f1["low"] - f1["others"], -0.05, "the more abundant types (F1)")
-    said = ", ".join(f"{name} {one:.3f}" for name, one in f1["recall"].items())
+    said = ", ".join(f"{named(place)} {one:.3f}" for place, one in f1["recall"].items())
     found = bool((f1["recall"] >= 0.995).all())
     return judged(ahead and found, f"{text}; recall {said}, to hold .995 (the paper: 1.000)")
 

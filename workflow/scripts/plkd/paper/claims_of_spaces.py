@@ -9,6 +9,7 @@ import pandas as pd
 from plkd.paper.numbers import OURS
 from plkd.paper.verdicts import (
     OPEN,
+    PLACE,
     TINY,
     Evidence,
     Verdict,
@@ -18,6 +19,7 @@ from plkd.paper.verdicts import (
     over_the_best,
     run_here,
     weigh_lead,
+    with_modality,
 )
 
 INTEGRATORS = (
@@ -32,10 +34,10 @@ DATASETS = (*TWICE, "Muto-2021")
 
 
 def ahead_of_pca(evidence: Evidence, measure: str) -> Verdict:
-    table = evidence.results["table3"]
+    table = with_modality(evidence.results["table3"])
     table = table[(table["measure"] == measure) & (table["condition"] == "query")]
     ours = evidence.ours(table, "teacher")
-    lead = over_the_best(ours, run_here(table[table["method"] == "pca"]), ["dataset"])
+    lead = over_the_best(ours, run_here(table[table["method"] == "pca"]), PLACE)
     if lead.empty:
         return OPEN, "no embedding of ours and PCA of held-out batches in this run"
     return judged(*weigh_lead(lead, 0.0, f"PCA ({measure}, held-out batches, Teacher)"))

@@ -91,6 +91,31 @@ def run_here(table: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(subset="here")
 
 
+def named(place: Any) -> str:
+    """Where a number stands, in words: a data set, or a data set and what tells its numbers apart.
+
+    >>> named("BMMC"), named(("Muto-2021", "ATAC")), named(("BMMC", ""))
+    ('BMMC', 'Muto-2021 ATAC', 'BMMC')
+    """
+    return " ".join(filter(None, place)) if isinstance(place, tuple) else place
+
+
+PLACE = ["dataset", "modality"]
+"""What tells numbers of one condition apart, with :func:`with_modality`."""
+
+
+def with_modality(table: pd.DataFrame) -> pd.DataFrame:
+    """Put a modality that stands before the condition of a number into a column of its own.
+
+    >>> table = pd.DataFrame({"condition": ["query", "ATAC, query"]})
+    >>> with_modality(table).to_dict("list")
+    {'condition': ['query', 'query'], 'modality': ['', 'ATAC']}
+    """
+    both = r"^(?:(?P<modality>.*), )?(?P<condition>.*)$"
+    parts = table["condition"].astype(str).str.extract(both).fillna("")
+    return table.assign(condition=parts["condition"], modality=parts["modality"])
+
+
 def over_the_best(ours: pd.DataFrame, others: pd.DataFrame, keys: list[str]) -> pd.Series:
     """How far ours is ahead of the best of the others, by `keys`."""
     best = others.groupby(keys)["here"].max()
@@ -100,12 +125,11 @@ def over_the_best(ours: pd.DataFrame, others: pd.DataFrame, keys: list[str]) -> 
 def weigh_lead(lead: pd.Series, least: float, whom: str) -> tuple[bool, str]:
     """Whether a lead is at least so large everywhere, in words."""
     worst: Any = lead.idxmin()
-    place = " ".join(filter(None, worst)) if isinstance(worst, tuple) else worst
     n = int((lead >= least - TINY).sum())
     bound = f"at most {abs(least):.3f} behind" if least < 0 else "not behind"
     text = (
         f"{lead.mean():+.3f} against {whom} in the mean of {len(lead)}; {bound} in {n}, to hold "
-        f"in all; least {lead.min():+.3f} ({place})"
+        f"in all; least {lead.min():+.3f} ({named(worst)})"
     )
     return n == len(lead), text
 
