@@ -56,7 +56,64 @@ options = {"objective": "multi:softmax", "num_class": len(names)}
 found = xgboost.train(options, xgboost.DMatrix(X, label=codes), 100).predict(xgboost.DMatrix(Y))
 csv.writer(open(sys.argv[3], "w")).writerows(zip(ids, names[found.astype(int)]))
 """,
+    "scanvi": """
+import sys, anndata, scvi
+scvi.settings.seed = 0
+sides = map(anndata.read_h5ad, sys.argv[1:3])
+cells = anndata.concat(sides, keys=["r", "q"], index_unique="-", join="outer")
+cells.obs["label"] = cells.obs["label"].astype(object).fillna("Unknown")
+scvi.model.SCVI.setup_anndata(cells, layer="counts", batch_key="batch", labels_key="label")
+model = scvi.model.SCVI(cells, n_layers=2, n_latent=30, gene_likelihood="nb")
+model.train(max_epochs=100, accelerator="cpu")
+model = scvi.model.SCANVI.from_scvi_model(model, "Unknown")
+model.train(max_epochs=25, n_samples_per_label=100, accelerator="cpu")
+labels = cells.obs.assign(label=model.predict())["label"][cells.obs_names.str.endswith("-q")]
+labels.rename(lambda name: name.removesuffix("-q")).to_csv(sys.argv[3], header=False)
+""",
+    "singler": """
+import sys, csv, h5py, singler
+from scipy import sparse
+def read(path):
+    with h5py.File(path) as f:
+        parts = [f["X"][name][:] for name in ("data", "indices", "indptr")]
+        X = sparse.csr_matrix(tuple(parts), shape=f["X"].attrs["shape"]).toarray().T
+        label = f["obs/label"] if "label" in f["obs"] else None
+        names = label["categories"].asstr()[:][label["codes"][:]] if label else None
+        return X, f["obs"][f["obs"].attrs["_index"]].asstr()[:], names
+reference, _, labels = read(sys.argv[1])
+query, ids, _ = read(sys.argv[2])
+genes = [str(place) for place in range(len(query))]
+found = singler.annotate_single(query, reference, list(labels), genes, genes,
+                                train_args={"marker_method": "auc"})
+csv.writer(open(sys.argv[3], "w")).writerows(zip(ids, found["best"]))
+""",
+    "singler_r": """
+found <- SingleR::SingleR(query, reference, labels, de.method = "wilcox")$labels
+""",
+    "seurat_pca": """
+suppressPackageStartupMessages(library(Seurat))
+object <- function(values) {
+  made <- SetAssayData(CreateSeuratObject(values), "data", as(values, "dgCMatrix"))
+  VariableFeatures(made) <- rownames(made)
+  RunPCA(ScaleData(made))
 }
+reference <- object(reference)
+anchors <- FindTransferAnchors(reference, object(query), dims = 1:30)
+found <- TransferData(anchors, labels, dims = 1:30)$predicted.id
+""",
+}
+# Before and after what is called by hand in R: genes x cells, and the labels of the reference.
+IN_R = """
+paths <- commandArgs(TRUE)
+read <- function(path) as.matrix(read.csv(path, row.names = 1, check.names = FALSE))
+reference <- read(paste0(paths[1], ".csv"))
+query <- read(paste0(paths[2], ".csv"))
+labels <- readLines(paste0(paths[1], ".txt"))
+names <- colnames(query)
+%s
+write.table(data.frame(names, found), paths[3], sep = ",", row.names = FALSE, col.names = FALSE)
+"""
+NOISE = {"scanvi": 0.05}  # cells that may differ; its samples are others
 
 pytestmark = pytest.mark.rivals
 
@@ -132,19 +189,40 @@ def test_tools_find_the_planted_types(method: str, files: PreparedPaths, tmp_pat
 def test_tools_say_what_they_say_when_called_by_hand(
     method: str, files: PreparedPaths, tmp_path: Path
 ) -> None:
-    name = TOOLS["environment"][method]
-    try:
-        python = python_of(name, METHODS / f"{name}.lock", ENVIRONMENTS)
-    except NotProvidedError as error:
-        pytest.skip(str(error))
-    out = tmp_path / "hand.csv"
-    code = [python, "-c", BY_HAND[method], files.reference, files.query, out]
-    subprocess.run(list(map(str, code)), check=True, cwd=tmp_path)
-    by_hand = pd.read_csv(out, header=None, index_col=0, dtype=str).iloc[:, 0]
     table, outcome = predictions_by(method, files, tmp_path)
+    if "apt install" in outcome["reason"]:
+        pytest.skip(outcome["reason"])
     assert outcome["reason"] == ""
+    by_hand = called_by_hand(method, files, tmp_path)
     found = table.set_index("cell_id")["label"].reindex(by_hand.index)
-    assert (found == by_hand).mean() > 0.99
+    assert (found == by_hand).mean() > 0.99 - NOISE.get(method, 0)
+
+
+def called_by_hand(method: str, files: PreparedPaths, folder: Path) -> pd.Series:
+    """Labels of the cells of the query."""
+    name, code, paths = (
+        TOOLS["environment"][method],
+        BY_HAND[method],
+        [files.reference, files.query],
+    )
+    if TOOLS["runs"][method] == "R":
+        command: list = ["Rscript", "-e", IN_R % code]
+        paths = [as_text(path, folder) for path in paths]
+    else:
+        command = [python_of(name, METHODS / f"{name}.lock", ENVIRONMENTS), "-c", code]
+    out = folder / "hand.csv"
+    subprocess.run([*command, *paths, out], check=True, cwd=folder)
+    return pd.read_csv(out, header=None, index_col=0, dtype=str).iloc[:, 0]
+
+
+def as_text(path: Path, folder: Path) -> Path:
+    """Cells as files that R reads by itself: expression (genes, cells) and the labels."""
+    cells, place = Cells(path), folder / path.stem
+    values = pd.DataFrame(cells.log_values.T.toarray(), cells.genes, cells.ids)
+    values.to_csv(f"{place}.csv")
+    if path.stem == "reference":
+        Path(f"{place}.txt").write_text("".join(f"{label}\n" for label in cells.labels))
+    return place
 
 
 # ------------------------------------------------------------------------------ weights of the user
