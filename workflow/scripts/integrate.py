@@ -85,17 +85,12 @@ def elsewhere(snakemake, components: np.ndarray) -> tuple[np.ndarray | None, Cos
             seconds=method["limits"]["seconds"],
             memory_mb=method["limits"]["memory_mb"],
             log=snakemake.log[0],
-            environment={**surroundings(method, snakemake.threads), **hidden(method["device"])},
+            environment=surroundings(method, snakemake.threads),
             folder=folder,
         )
         path = folder / "embedding.npy"
         found = np.load(path) if path.exists() and not cost.reason else None
         return found, cost, read_told(folder / "told.json")
-
-
-def hidden(device: str) -> dict[str, str]:
-    """Packages that take a GPU wherever they see one see none where it is not asked for."""
-    return {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
 
 
 def require_what_it_reads(reads: str, crossing: bool, n_pairs: int) -> None:
