@@ -117,6 +117,7 @@ bench: install
 	python tests/benchmarks/speed.py
 	python tests/benchmarks/prepare.py
 	python tests/benchmarks/annotate.py
+	python tests/benchmarks/busy.py
 	python tests/benchmarks/larger_than_memory.py
 
 lock:

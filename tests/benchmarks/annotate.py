@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -39,6 +40,8 @@ STRETCH = 4_000_000  # values read at a time where nothing else is done
 # The names of the generated genes are in no gene set.
 MASK = {"mask": {"kind": "random"}}
 CELLTYPIST = 100_000  # cells at most: it makes a dense matrix of them in double precision
+FORMATS = {"csc": "csc.h5ad", "zarr": "zarr"}
+CONVERTED = 200_000  # cells at most: they are in memory while they are written in another format
 
 
 def train(path: Path, folder: Path) -> None:
@@ -51,6 +54,16 @@ def train(path: Path, folder: Path) -> None:
     with model_input(reference, model.require("student")) as given:
         cells = ad.AnnData(given.take(rows), obs=reference.obs, var=pd.DataFrame(index=model.genes))
     cells.write_h5ad(folder / "reference.h5ad")
+
+
+def convert(path: Path, other: Path) -> None:
+    """Write the same cells as zarr, or as an h5ad whose matrix lies by genes."""
+    cells = ad.read_h5ad(path)
+    if other.suffix == ".zarr":
+        cells.write_zarr(other)
+    else:
+        cells.X = sparse.csc_matrix(cells.X)
+        cells.write_h5ad(other, compression="gzip")
 
 
 def read(path: Path) -> None:
@@ -100,11 +113,13 @@ def command(*arguments: object) -> tuple[float, float, float]:
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def compare(n_cells: int, folder: Path, celltypist: Path | None) -> Table:
+def compare(n_cells: int, folder: Path, celltypist: Path | None, formats: Sequence[str]) -> Table:
     path, model, copy = folder / "cells.h5ad", folder / "model", folder / "labelled.h5ad"
     alone(generate, path, n_cells)
     alone(train, path, folder)
-    annotate = [sys.executable, "-m", "plkd", "annotate", path, "--model", model, "--quiet"]
+    plkd = [sys.executable, "-m", "plkd", "annotate"]
+    options = ["--model", model, "--quiet"]
+    annotate = [*plkd, path, *options]
     table = ["--table", folder / "labels.parquet"]
     runs = {
         "reading the matrix": lambda: alone(measured, read, path),
@@ -116,6 +131,10 @@ def compare(n_cells: int, folder: Path, celltypist: Path | None) -> Table:
         "plkd annotate -o --labels-only": lambda: command(*annotate, "-o", copy, "--labels-only"),
         "plkd annotate -o --table": lambda: command(*annotate, "-o", copy, *table),
     }
+    for name in formats if n_cells <= CONVERTED else ():
+        other = path.with_suffix(f".{FORMATS[name]}")
+        alone(convert, path, other)
+        runs[f"plkd annotate --table, {name}"] = partial(command, *plkd, other, *options, *table)
     if celltypist is not None and n_cells <= CELLTYPIST:
         beside = [celltypist, HERE.parent / "beside_celltypist.py"]
         learnt = folder / "celltypist.pkl"
@@ -153,6 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="PYTHON",
         help="a Python that has CellTypist (default: that of environments/celltypist-*)",
     )
+    parser.add_argument(
+        "--formats",
+        nargs="*",
+        choices=FORMATS,
+        default=[*FORMATS],
+        help=f"also label the same cells in these, up to {CONVERTED:,} of them",
+    )
     choice = parser.parse_args(arguments)
     if choice.celltypist is None:
         print("CellTypist is left out: no Python that has it was found, name one by --celltypist.")
@@ -160,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = f"{processor()}, {os.cpu_count()} cores.\n"
     for size in choice.cells:
         with tempfile.TemporaryDirectory(dir=choice.folder) as folder:
-            rows = compare(size, Path(folder), choice.celltypist)
+            rows = compare(size, Path(folder), choice.celltypist, choice.formats)
         text += f"\n{as_text(f'Annotating {size:,} cells x {GENES:,} genes', rows)}"
     print(text)
     choice.output.write_text(text, encoding="utf-8")

@@ -13,12 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "workflow" / "scripts")]
@@ -39,6 +43,8 @@ GENES, PATHWAYS, LABELS, WIDTH = 2000, 300, 22, 48
 NONZERO = 0.1  # share of a cell's genes with counts
 BATCHES = (8, 64, 256)
 CELLS = (3250, 6500, 13000, 26000)
+# What a core does of small matrix products, and moves from and to memory, in round numbers.
+GFLOPS, GIGABYTES = 30, 10
 
 
 def make_mask(settings: MaskSettings | None = None) -> sparse.csc_array:
@@ -89,8 +95,11 @@ def make_side(side: str, *, inference: bool) -> nn.Module:
     return network.train(not inference)
 
 
-def make_work(side: str, batch: int, *, inference: bool) -> Callable[[], None]:
-    """What is timed: one pass, or one step with L1, L2 and AdamW, over a batch of dense cells."""
+def make_work(side: str, batch: int, *, inference: bool, count: bool = False) -> Callable[[], None]:
+    """What is timed: one pass, or one step with L1, L2 and AdamW, over a batch of dense cells.
+
+    What is counted must not be in torch's inference mode, which hides operations.
+    """
     network = make_side(side, inference=inference)
     reference = make_reference(batch)
     x = torch.from_numpy(reference.cells.toarray())
@@ -101,7 +110,9 @@ def make_work(side: str, batch: int, *, inference: bool) -> Callable[[], None]:
         return (found.logits, found.embedding) if isinstance(network, DenseTeacher) else found
 
     if inference:
-        return torch.inference_mode()(lambda: (outputs(), None)[1])
+        network.requires_grad_(False)
+        quick = torch.no_grad() if count else torch.inference_mode()
+        return quick(lambda: (outputs(), None)[1])
     return training_step(network, outputs, labels)
 
 
@@ -159,6 +170,46 @@ def compare_speed(*, inference: bool, batches: Sequence[int], rounds: int) -> Ta
         if inference:
             row += [f"{cost['student']:.1f} µs", f"{one / cost['student']:.1f}x"]
         rows.append(row)
+    return rows
+
+
+# --------------------------------------------------------------------------------------- counting
+
+
+class BytesMoved(TorchDispatchMode):
+    """Sums up what every operation reads and writes, as if nothing stayed in a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            for one in tree_leaves((args, kwargs, result)):
+                if isinstance(one, torch.Tensor):  # a broadcast one is no larger than what it holds
+                    self.total += min(one.numel() * one.itemsize, one.untyped_storage().nbytes())
+        return result
+
+
+def count(batches: Sequence[int]) -> Table:
+    """Operations of matrix products and bytes per cell, and the time that either takes."""
+    rows = [["", "batch", "MFLOP", "kB", f"at {GFLOPS} GFLOP/s", f"at {GIGABYTES} GB/s"]]
+    for side, inference in (("plkd 1", False), ("plkd 1", True), ("student", True)):
+        for batch in batches:
+            work = make_work(side, batch, inference=inference, count=True)
+            work()
+            with FlopCounterMode(display=False) as products:
+                work()
+            with BytesMoved() as moved:
+                work()
+            flops, size = products.get_total_flops() / batch, moved.total / batch
+            name = "Student" if side == "student" else "Teacher"
+            rows.append([f"{name}, {'inference' if inference else 'training step'}", str(batch)])
+            rows[-1] += [f"{flops / 1e6:.2f}", f"{size / 1e3:.0f}"]
+            rows[-1] += [f"{flops / GFLOPS / 1e3:.0f} µs", f"{size / GIGABYTES / 1e3:.0f} µs"]
     return rows
 
 
@@ -239,12 +290,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of the interleaved timing")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="cells per batch")
     parser.add_argument("--cells", type=int, nargs="+", default=CELLS, help="sizes of a reference")
-    parts = ("step", "inference", "memory", "training")
+    parts = ("count", "step", "inference", "memory", "training")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts, help="parts to run")
     choice = parser.parse_args()
     torch.set_num_threads(choice.threads)
     speed = functools.partial(compare_speed, batches=choice.batches, rounds=choice.rounds)
     known: dict[str, tuple[str, Callable[[], Table]]] = {
+        "count": ("Counted, per cell", lambda: count(choice.batches)),
         "step": ("Training step, per cell", lambda: speed(inference=False)),
         "inference": ("Inference, per cell", lambda: speed(inference=True)),
         "memory": (
