@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -38,6 +39,12 @@ LACKING = {
     "actinn": "out of time",
     "xgboost": "its environment 'xgboost' could not be installed",
 }
+
+# Results that say when they were made, or what was measured of time and memory.
+CLOCKS = {"report.html", "benchmark.html", "costs.tsv", "choice.tsv", "choice.png", "choice.pdf"}
+MEASURED = {
+    "seconds", "cpu_seconds", "peak_mb", "peak_gpu_mb", "training_seconds", "prediction_seconds",
+}  # fmt: skip
 
 
 @dataclass
@@ -84,6 +91,24 @@ class Project:
     def run_folder(self, dataset: str = "simulated") -> Path:
         """Results of the one run of a data set."""
         return self.folder / "results" / dataset / "default" / "seed0"
+
+
+def contents(project: Project) -> dict[str, Any]:
+    """All that a run leaves in its results, by path, but for what was measured while it ran."""
+    results = project.folder / "results"
+    return {
+        str(path.relative_to(results)): _content(path)
+        for path in sorted(results.rglob("*"))
+        if path.is_file() and path.name not in CLOCKS
+    }
+
+
+def _content(path: Path) -> Any:
+    """The bytes of a file; of what something cost, all but the costs."""
+    written = json.loads(path.read_text()) if path.suffix == ".json" else None
+    if not isinstance(written, dict) or "cpu_seconds" not in written:
+        return path.read_bytes()
+    return {key: one for key, one in written.items() if key not in MEASURED}
 
 
 def dataset_entry(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from project import REPOSITORY, Project, make_project
+from project import REPOSITORY, Project, contents, make_project
 from slurm import Cluster, cluster, missing_programs, wait_for
 
 pytestmark = [
@@ -25,8 +26,6 @@ pytestmark = [
 
 # Everything that a run makes, its query predicted in parts, and a small benchmark.
 CONFIGURATION = {"methods": ["logistic_regression", "nearest_neighbours"], "scatter": 2}
-# What says how long something took, or when it was made.
-CLOCKS = {"report.html", "benchmark.html", "costs.tsv", "choice.tsv", "choice.png", "choice.pdf"}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def slurm() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a run on one machine leaves."""
     project = small_project(tmp_path_factory.mktemp("local"))
     ended = project.snakemake()
@@ -77,19 +76,7 @@ def ended(process: subprocess.Popen[str], project: Project) -> int:
     return process.returncode
 
 
-def contents(project: Project) -> dict[str, bytes]:
-    """All files of the results but those that differ between any two runs."""
-    results = project.folder / "results"
-    return {
-        str(path.relative_to(results)): path.read_bytes()
-        for path in sorted(results.rglob("*"))
-        if path.is_file()
-        and path.name not in CLOCKS
-        and not (path.parent.name in ("methods", "seed0") and path.suffix == ".json")
-    }
-
-
-def assert_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
 

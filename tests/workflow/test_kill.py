@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from project import WITH_JURY, Project, make_project
+from project import WITH_JURY, Project, contents, make_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.kill]
 
@@ -31,11 +29,6 @@ SMALL = {
     },
     "interpretation": {"attributed_cells": 5, "tested_cells": 2},
 }
-# They say when they were made, or what was measured of time and memory.
-CLOCKS = {"report.html", "benchmark.html", "costs.tsv", "choice.tsv", "choice.png", "choice.pdf"}
-MEASURED = {
-    "seconds", "cpu_seconds", "peak_mb", "peak_gpu_mb", "training_seconds", "prediction_seconds",
-}  # fmt: skip
 STEP = re.compile(r"\d\d:\d\d:\d\d +\d+ of \d+  (\w+)")
 
 
@@ -62,24 +55,6 @@ def seconds_of_rules(project: Project) -> dict[str, float]:
         rule = re.sub(r"_(student|teacher)$", "", path.stem)
         seconds[rule] = float(pd.read_csv(path, sep="\t")["s"].iloc[0])
     return seconds
-
-
-def contents(project: Project) -> Mapping[str, object]:
-    """All that a run leaves in its results, but for what was measured while it ran."""
-    results = project.folder / "results"
-    return {
-        str(path.relative_to(results)): content(path)
-        for path in sorted(results.rglob("*"))
-        if path.is_file() and path.name not in CLOCKS
-    }
-
-
-def content(path: Path) -> object:
-    """The bytes of a file; of what a method cost, all but the costs."""
-    written = json.loads(path.read_text()) if path.suffix == ".json" else None
-    if not isinstance(written, dict) or "cpu_seconds" not in written:
-        return path.read_bytes()
-    return {key: one for key, one in written.items() if key not in MEASURED}
 
 
 def test_killed_at_every_stage(tmp_path: Path) -> None:
