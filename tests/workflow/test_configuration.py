@@ -144,7 +144,9 @@ def test_a_failed_step_shows_its_error_once(project: Project) -> None:
 def test_a_method_of_integration_that_draws_runs_with_every_seed(project: Project) -> None:
     """What draws nothing, has no script, or reads peaks of which there are none, runs once."""
     project.configure(integration=["pca", "harmony", "glue", "kida"], seeds=[0, 1])
-    jobs = planned_jobs(project.snakemake("-n"))
+    planned = project.snakemake("-n")
+    assert "Exception" not in planned.stdout  # no rule takes a file that another one makes
+    jobs = planned_jobs(planned)
     of_seed = [job["output"] for job in jobs if job["rule"] == "integrate_of_seed"]
     folder = "results/simulated/methods"
     assert sorted(files.split(", ")[0] for files in of_seed) == [

@@ -415,6 +415,7 @@ def test_shipped_configurations_are_valid(tmp_path: Path, path: Path) -> None:
         assert ".h5ad" in dry_run.stdout
     else:  # it is installed, or downloaded
         assert planned_rules(dry_run).keys() >= STAGES
+    assert "InputFunctionException" not in dry_run.stdout
 
 
 def test_the_data_sets_of_the_paper_are_planned(paper: subprocess.CompletedProcess[str]) -> None:

@@ -432,17 +432,3 @@ for key, named in (
     for method in named:
         if method not in METHODS.index and method not in INTEGRATORS.index:
             stop(f"'{key}' names the method '{method}': {suggestion(method, METHODS.index)}")
-
-
-wildcard_constraints:
-    dataset="|".join(map(re.escape, [*DATASETS, *DATASETS.drawn])) or "none",
-    collection="|".join(sorted({re.escape(collection_of(dataset)) for dataset in DATASETS})),
-    side="reference|query",
-    base="|".join(map(re.escape, DATASETS)) or "none",
-    kind="|".join(config["robustness"]),
-    level=r"[0-9.e-]+",
-    variant="|".join(map(re.escape, VARIANTS)),
-    seed=r"\d+",
-    model="|".join(MODELS),
-    method=r"\w+",
-    integrator="|".join(INTEGRATION) or "none",
