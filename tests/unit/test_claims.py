@@ -26,7 +26,7 @@ from plkd.utils.tables import read_tsv
 V = "default"
 NUMBERS = ("table2", "table3", "table4", "table5", "table6", "figure6", "figure7")
 TABLES = (*NUMBERS, "figure4")
-EFFICIENCY = ["dataset", "variant", "model", "cells_per_second"]
+EFFICIENCY = ["dataset", "variant", "model", "n_passed", "cells_per_second"]
 GENES = ["dataset", "label", "gene", "variant", "runs", "key", "attribution_rank"]
 UNSEEN = ["variant", "auroc_unseen", "share_unseen_unknown"]
 
@@ -564,10 +564,14 @@ def test_the_best_guess_by_frequencies_is_to_name_everything_minor() -> None:
 def test_the_student_is_the_faster_of_the_two(student: float | None, verdict: str) -> None:
     speeds = {"teacher": 400.0} | ({} if student is None else {"student": student})
     table = pd.DataFrame(
-        [("d", V, model, speed) for model, speed in speeds.items()],
-        columns=["dataset", "variant", "model", "cells_per_second"],
+        [("d", V, model, 70_000, speed) for model, speed in speeds.items()], columns=EFFICIENCY
     )
     assert judge("fast_inference", efficiency=table)[0] == verdict
+    few = table.assign(n_passed=300)
+    assert judge("fast_inference", efficiency=few)[0] == OPEN
+    assert judge("fast_inference", efficiency=pd.concat([table, few.assign(dataset="e")])) == (
+        judge("fast_inference", efficiency=table)
+    )
 
 
 @pytest.mark.parametrize("claim", ["housekeeping_genes", "six_epochs"])

@@ -92,7 +92,7 @@ def paper_sections(
         Section(
             "Table 1. Data sets",
             "Cells, types and batches; differences are here minus paper.",
-            plain_table(tables["table1"]),
+            plain_table(tables["table1"].drop(columns=["organism", "description"])),
         ),
         Section("Table 2. Annotation", "Accuracy and macro F1 of the query.", grid("table2")),
         Section(
@@ -121,7 +121,7 @@ def paper_sections(
         ),
         Section("Table 6. Scores by abundance", "Mean over the types of a group.", grid("table6")),
         Section(
-            "Section 4.1. Efficiency",
+            "Efficiency. Parameters and time (section 4.1)",
             "Numbers that training sets (of the Teacher without those that the mask makes zero, "
             "which the paper counts) and time, the start of the programs included; the Student's "
             "training holds the Teacher's.",
