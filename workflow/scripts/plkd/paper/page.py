@@ -63,6 +63,22 @@ SHOWN_OF_TABLE3 = (
 )  # fmt: skip
 
 
+def _sizes_and_times(efficiency: pd.DataFrame) -> pd.DataFrame:
+    """Read the table of efficiency for people."""
+    shown = {
+        "parameters": ("parameters", "{:,.0f}"),
+        "share": ("of the Teacher's", "{:.1%}"),
+        "paper_parameters": ("in the paper", "{:,.0f}"),
+        "paper_share": ("of the Teacher's there", "{:.1%}"),
+        "training_seconds": ("training, s", "{:,.0f}"),
+        "prediction_seconds": ("labelling, s", "{:,.0f}"),
+        "cells_per_second": ("cells per second", "{:,.0f}"),
+        "peak_mb": ("peak MB", "{:,.0f}"),
+    }
+    texts = {name: efficiency[column].map(form.format) for column, (name, form) in shown.items()}
+    return efficiency[["dataset", "variant", "model", "seeds"]].assign(**texts)
+
+
 def paper_sections(
     tables: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, Mapping[str, str | Path]],
@@ -127,7 +143,7 @@ def paper_sections(
             "Numbers that training sets (of the Teacher without those that the mask makes zero, "
             "which the paper counts) and time, the start of the programs included; the Student's "
             "training holds the Teacher's.",
-            plain_table(tables["efficiency"].round({"cells_per_second": 0, "share": 3}).round(1)),
+            plain_table(_sizes_and_times(tables["efficiency"])),
         ),
         Section(
             "Figure 4. Labels on slices",
