@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import subprocess
 import sys
 import tempfile
@@ -46,10 +47,17 @@ def run(n_cells: int, target: str, settings: dict[str, Any], cores: int, folder:
     subprocess.run([sys.executable, *command], cwd=folder, check=True)
 
 
-def measured(benchmarks: Path) -> pd.DataFrame:
-    """The most that jobs of each rule took: `mb`, `cpu` (seconds), `input_mb`; `asked` (MB)."""
-    rows = []
-    for path in benchmarks.rglob("*.tsv"):
+def measured(folder: Path) -> pd.DataFrame:
+    """The most that jobs of each rule took: `mb`, `cpu` (seconds), `input_mb`; `asked` (MB).
+
+    Snakemake looks every half second at first and every half minute later, so that it may miss the
+    end of a step; steps that measure themselves (`costs/`) miss nothing.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in (folder / "results").rglob("cost*/**/*.json"):
+        cost = json.loads(path.read_text())
+        rows.append({"rule": path.stem, "mb": cost["peak_mb"], "cpu": cost["cpu_seconds"]})
+    for path in (folder / "benchmarks").rglob("*.tsv"):
         for row in pd.read_csv(path, sep="\t").to_dict("records"):
             resources = ast.literal_eval(row["resources"])
             rows.append(
@@ -99,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         target = "labels" if n_cells >= choice.labels_from else "all"
         with tempfile.TemporaryDirectory() as folder:
             run(n_cells, target, settings, choice.cores, Path(folder))
-            found[n_cells] = measured(Path(folder) / "benchmarks")
+            found[n_cells] = measured(Path(folder))
     title = "Memory and processor time of every rule"
     text = f"{processor()}.\n\n{as_text(title, table(found))}"
     choice.output.parent.mkdir(parents=True, exist_ok=True)
