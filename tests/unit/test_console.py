@@ -77,6 +77,17 @@ def benchmark(path: Path, seconds: float) -> None:
     path.write_text(f"s\tmax_rss\n{seconds}\t1\n")
 
 
+def test_why_slurm_ended_a_step_stands_first(tmp_path: Path) -> None:
+    """Snakemake within the job says much after it, and nothing of the reason."""
+    log = tmp_path / "29.log"
+    reason = "slurmstepd-vm: error: *** JOB 29 ON vm CANCELLED AT 2026-11-29T22:17:21 ***"
+    log.write_text("\n".join(["start", reason, *(f"line {i}" for i in range(99))]))
+    told = failure("teacher", [str(log)]).splitlines()
+    assert told[1] == f"    {reason}"
+    log.write_text(f"start\n{reason}\n")
+    assert failure("teacher", [str(log)]).count("CANCELLED") == 1
+
+
 def test_plan_goes_by_earlier_runs(tmp_path: Path) -> None:
     steps = [
         ("teacher", str(tmp_path / "new/teacher.tsv")),

@@ -90,7 +90,10 @@ def step_name(rule: str, wildcards: Mapping[str, object]) -> str:
 
 
 def failure(rule: str, logs: Iterable[str]) -> str:
-    """The error of a failed step, out of its log: from the last message of level ERROR on."""
+    """The error of a failed step, out of its log: from the last message of level ERROR on.
+
+    Before it stands why Slurm ended it (cancelled, out of time, out of memory), if it did.
+    """
     lines = [f"FAILED: {rule}"]
     for log in logs:
         try:
@@ -100,7 +103,9 @@ def failure(rule: str, logs: Iterable[str]) -> str:
             continue
         errors = [number for number, line in enumerate(text) if " ERROR " in line]
         told = text[errors[-1] :] if errors else text
-        lines += [f"    {line}" for line in told[:1] + told[1:][-SHOWN_LINES:]]
+        shown = told[:1] + told[1:][-SHOWN_LINES:]
+        by_slurm = [line for line in text if line.startswith("slurmstepd") and line not in shown]
+        lines += [f"    {line}" for line in by_slurm + shown]
         lines.append(f"    The whole log: {log}")
     return "\n".join(lines)
 
