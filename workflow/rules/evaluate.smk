@@ -273,16 +273,19 @@ rule plot_history:
         "../scripts/plot_history.py"
 
 
+MEASURED_STEPS = measured_steps()
+
+
 rule benchmark_table:
     input:
         metrics=scored_runs("benchmark", "evaluation/metrics.tsv", EVALUATED),
         resampled=runs("evaluation/resampled.tsv", EVALUATED),
         batches=runs("evaluation/batches.tsv", EVALUATED),
         per_label=runs("evaluation/per_label.tsv", EVALUATED),
-        weights=[step["files"]["weights"] for step in measured_steps()],
+        weights=[step["files"]["weights"] for step in MEASURED_STEPS],
         costs=[
             cost
-            for step in measured_steps()
+            for step in MEASURED_STEPS
             for cost in step["files"]["training"] + step["files"]["prediction"]
         ],
         outcomes=[outcome for _, outcome in outcomes()],
@@ -334,7 +337,7 @@ rule benchmark_table:
     params:
         runs=run_names(EVALUATED),
         outcomes=[names for names, _ in outcomes()],
-        steps=measured_steps(),
+        steps=MEASURED_STEPS,
         code=code("benchmark_table.py"),
     script:
         "../scripts/benchmark_table.py"

@@ -1,6 +1,5 @@
 """Put every number of the paper beside what the runs have found: tables, figures and a page."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,7 +30,7 @@ from plkd.paper.tables import (
     paper_tables,
 )
 from plkd.prediction.table import read_predictions
-from plkd.utils.files import read_json, whole_file
+from plkd.utils.files import copy_file, read_json, whole_file
 from plkd.utils.logs import run_script
 from plkd.utils.tables import Columns, read_tsv, write_tsv
 
@@ -152,7 +151,7 @@ def copied(snakemake, figure: str) -> dict[str, str]:
         )  # fmt: skip
         for run, source, place in files:
             with whole_file(place) as temporary:
-                shutil.copyfile(source, temporary)
+                copy_file(source, temporary)
             found[f"{run['dataset']}, variant {run['variant']}"] = place
     return found
 
