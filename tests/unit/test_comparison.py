@@ -239,11 +239,10 @@ def test_our_steps_are_added_up_and_weights_counted(tmp_path):
     tensors = {"layer.weight": np.zeros((3, 4)), "layer.bias": np.zeros(3), "mask": np.zeros(9)}
     save_file(tensors, tmp_path / "w.safetensors")
     steps = {name: tmp_path / f"{name}.json" for name in ("teacher", "student", "predict", "other")}
-    about = {"version": "1"}
 
     def cost(*training: str) -> dict:
         paths = [steps[name] for name in training]
-        return cost_of_steps(paths, [steps["predict"]], tmp_path / "w.safetensors", about)
+        return cost_of_steps(paths, [steps["predict"]], tmp_path / "w.safetensors")
 
     row = cost("teacher", "student")
     assert row["training_seconds"] == 15

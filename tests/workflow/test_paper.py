@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from plkd.paper.numbers import GENE_COLUMNS, RESULT_COLUMNS
 from plkd.paper.tables import FIGURE3_COLUMNS
 from plkd.paper.verdicts import FAILS, PARTLY
 from plkd.utils.tables import read_tsv
-from project import REPOSITORY, snakemake
+from project import REPOSITORY, SETTINGS, make_project, planned_jobs, snakemake
 from serving import serving
 from twins.configured import for_twin
 from twins.registry import WRITERS, write_twin
@@ -71,6 +73,39 @@ def quick(variant: dict[str, Any]) -> dict[str, Any]:
 def explained(table: pd.DataFrame) -> Iterator[bool]:
     """Whether every number of a table is there or says why not."""
     yield from ((table["here"].notna()) | (table["note"] != ""))
+
+
+def test_what_is_planned_is_what_runs(tmp_path: Path) -> None:
+    """Changed variants on the ablated data sets alone, draws of the first variant and seed."""
+    project = make_project(tmp_path)
+    project.configure(
+        {"name": "plain"},
+        {"name": "ablated"},
+        variants={"ours": SETTINGS, "ours.noise_10": {**SETTINGS, "label_noise": 0.1}},
+        seeds=[0, 1],
+        ablated=["ablated"],
+        imbalance=[
+            {
+                "dataset": "plain",
+                "major": "B cell",
+                "minor": ["NK cell"],
+                "ratios": [2, 4],
+                "draws": 3,
+            }
+        ],
+        integration=["pca"],
+    )
+    jobs = planned_jobs(project.snakemake("-n", "--", "paper"))
+    outputs = " ".join(job["output"] for job in jobs if job["rule"] == "teacher")
+    trained = Counter(re.findall(r"results/([^/]+)/([^/]+)/seed\d/costs/teacher", outputs))
+    drawn = {name: n for name, n in trained.items() if name[0].startswith("plain.")}
+    assert set(trained) - set(drawn) == {
+        ("plain", "ours"), ("ablated", "ours"), ("ablated", "ours.noise_10"),
+    }  # fmt: skip
+    assert {variant for _, variant in drawn} == {"ours"}
+    assert len(drawn) == 6
+    plan = project.snakemake("--quiet", "all", "--", "paper_plan").stdout
+    assert f"in all                 {trained.total()} runs" in plan
 
 
 @pytest.fixture(scope="module")

@@ -273,21 +273,16 @@ rule plot_history:
         "../scripts/plot_history.py"
 
 
-MEASURED_STEPS = measured_steps()
+MEASURED_STEPS = measured_steps(run_names(EVALUATED))
 
 
 rule benchmark_table:
     input:
+        **measurements(MEASURED_STEPS),
         metrics=scored_runs("benchmark", "evaluation/metrics.tsv", EVALUATED),
         resampled=runs("evaluation/resampled.tsv", EVALUATED),
         batches=runs("evaluation/batches.tsv", EVALUATED),
         per_label=runs("evaluation/per_label.tsv", EVALUATED),
-        weights=[step["files"]["weights"] for step in MEASURED_STEPS],
-        costs=[
-            cost
-            for step in MEASURED_STEPS
-            for cost in step["files"]["training"] + step["files"]["prediction"]
-        ],
         outcomes=[outcome for _, outcome in outcomes()],
         methods=METHODS_FILE,
     output:

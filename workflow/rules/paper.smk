@@ -1,5 +1,8 @@
 # Tables and figures of the paper, each number beside the paper's: snakemake paper, or make paper.
 
+# What the paragraph on efficiency speaks of: whole variants, not what the ablation changes.
+PAPER_STEPS = measured_steps(WHOLE_RUNS)
+
 
 rule paper:
     input:
@@ -7,10 +10,10 @@ rule paper:
         **figures_of_runs("png"),
         **figures_of_runs("pdf"),
         **{name: source_file(f"resources/paper/{name}.tsv") for name in PAPER_NUMBERS},
+        **measurements(PAPER_STEPS),
         paper_methods=source_file("resources/paper/methods.tsv"),
         parameters=source_file("resources/paper/parameters.tsv"),
         datasets="<results>/benchmark/datasets.tsv",
-        costs="<results>/benchmark/costs.tsv",
         outcomes=[path for _, path in outcomes()],
         outcomes_of_integration=[path for _, path in outcomes_of_integration()],
         agreement=[path for pair in modality_pairs() for path in pair["predictions"]],
@@ -38,6 +41,7 @@ rule paper:
             "outcomes_of_integration": [names for names, _ in outcomes_of_integration()],
         },
         annotators=[names for names, _ in annotators_ran()],
+        steps=PAPER_STEPS,
         pairs=modality_pairs(),
         about={
             name: {

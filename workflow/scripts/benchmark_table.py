@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from plkd import __version__
 from plkd.evaluation.comparison import (
     LEAST_CELLS,
     by_entry,
@@ -13,7 +12,7 @@ from plkd.evaluation.comparison import (
     mean_ranks,
     trust_table,
 )
-from plkd.evaluation.costs import cost_of_outcome, cost_of_steps, cost_table
+from plkd.evaluation.costs import cost_of_outcome, cost_table, costs_of_runs
 from plkd.evaluation.resampling import RESAMPLED_COLUMNS
 from plkd.evaluation.tables import (
     BATCH_COLUMNS,
@@ -102,10 +101,7 @@ def gathered(snakemake, name: str, columns) -> pd.DataFrame:
 
 def costs_of(snakemake) -> pd.DataFrame:
     """What every method took; ours by what their steps measured of themselves."""
-    rows = []
-    about = {"version": f"plkd {__version__}"}
-    for run in snakemake.params.steps:
-        rows.append({**run["names"], **cost_of_steps(**run["files"], about=about)})
+    rows = costs_of_runs(snakemake.params.steps)
     for names, path in zip(snakemake.params.outcomes, snakemake.input.outcomes, strict=True):
         rows.append({**names, "variant": "", **cost_of_outcome(path)})
     return cost_table(rows)

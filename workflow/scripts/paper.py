@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from plkd.evaluation.costs import COST_COLUMNS
+from plkd.evaluation.costs import cost_table, costs_of_runs
 from plkd.evaluation.counts import PAPER_COLUMNS
 from plkd.evaluation.integration import INTEGRATION_COLUMNS
 from plkd.evaluation.omics import OMICS_COLUMNS
@@ -94,7 +94,7 @@ def main(snakemake) -> None:
         runs, numbers, {name: about[name] for name in params.evaluated}, methods,
         annotators, integrators, params.variants, params.ablated,
     )  # fmt: skip
-    costs = read_tsv(given.costs, COST_COLUMNS, made_by="benchmark_table")
+    costs = cost_table(costs_of_runs(params.steps))
     of_paper = read_tsv(given.parameters, {"method": str, "value": float})
     tables["efficiency"] = efficiency_table(costs, of_paper)
     variants = [variant for variant in params.variants if "." not in variant]

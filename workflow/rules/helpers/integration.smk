@@ -75,10 +75,10 @@ def outcomes_of_integration():
     return [(names, outcome_beside(path)) for names, path in runs]
 
 
-def measured_steps():
-    """Of every run of our models: its names, what its steps measured of themselves, and the weights."""
+def measured_steps(runs):
+    """Of some runs of our models: their names, what their steps measured of themselves, and the weights."""
     found = []
-    for names, model in product(run_names(EVALUATED), MODELS):
+    for names, model in product(runs, MODELS):
         steps = ["teacher"]
         if model == "student":
             steps += ["student", *(["cross_fit"] if has_jury(names["variant"]) else [])]
@@ -95,3 +95,12 @@ def measured_steps():
         named = {**names, "seed": int(names["seed"]), "method": model}
         found.append({"names": named, "files": files})
     return found
+
+
+def measurements(steps):
+    """Files of `measured_steps`, as input."""
+    files = [step["files"] for step in steps]
+    return {
+        "costs": [cost for one in files for cost in one["training"] + one["prediction"]],
+        "weights": [one["weights"] for one in files],
+    }

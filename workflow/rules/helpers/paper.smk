@@ -144,7 +144,7 @@ def planned_datasets():
     """The runs of our models: of every data set, and of what is drawn from it."""
     dense = [name for name in VARIANTS if VARIANTS[name]["mask"]["kind"] == "dense"]
     n_seeds, found = len(config["seeds"]), []
-    for name in DATASETS:
+    for name in EVALUATED:
         variants = [*WHOLE_VARIANTS, *(CHANGES if name in ABLATED else [])]
         n_dense = sum(variant in dense for variant in variants) * n_seeds
         cells = planned_cells(name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from plkd import __version__
 from plkd.utils.files import read_json
 from plkd.utils.tables import Columns
 
@@ -39,7 +40,6 @@ def cost_of_steps(
     training: Sequence[str | Path],
     prediction: Sequence[str | Path],
     weights: str | Path,
-    about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What one of our models took, as columns of the table of costs.
 
@@ -49,8 +49,6 @@ def cost_of_steps(
         What the steps measured of themselves (:func:`plkd.pipeline.measured.measured`).
     weights
         Its safetensors file, whose parameters are counted.
-    about
-        Other columns: such as `version`.
 
     Raises
     ------
@@ -68,8 +66,20 @@ def cost_of_steps(
         "n_passed": told["n_passed"].sum(),
         "parameters": n_parameters(weights),
         "machine": "; ".join(told["machine"].unique()),
-        **about,
+        "version": f"plkd {__version__}",
     }
+
+
+def costs_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What runs of our models took, as rows of the table of costs.
+
+    Parameters
+    ----------
+    runs
+        Of each: `names` (data set, variant, seed, method), and `files`, the arguments of
+        :func:`cost_of_steps`.
+    """
+    return [{**run["names"], **cost_of_steps(**run["files"])} for run in runs]
 
 
 def n_parameters(weights: str | Path) -> int:
