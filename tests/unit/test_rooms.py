@@ -50,8 +50,8 @@ STARTS = (
     (
         (
             "",
-            "counts_table download evaluate expected_counts explanations_table method_environments"
-            " run_method",
+            "counts_table download evaluate expected_counts explanations_table imbalanced_draws"
+            " method_environments run_method",
         ),
         ("anndata", "assemble map_cells perturb prepare summary true_labels"),
         ("torch", "adapt annotate cross_fit label_query predict query_page train"),

@@ -76,7 +76,7 @@ def explained(table: pd.DataFrame) -> Iterator[bool]:
 
 
 def test_what_is_planned_is_what_runs(tmp_path: Path) -> None:
-    """Changed variants on the ablated data sets alone, draws of the first variant and seed."""
+    """Changed variants on the ablated data sets alone; draws of the first variant and seed."""
     project = make_project(tmp_path)
     project.configure(
         {"name": "plain"},
@@ -98,14 +98,12 @@ def test_what_is_planned_is_what_runs(tmp_path: Path) -> None:
     jobs = planned_jobs(project.snakemake("-n", "--", "paper"))
     outputs = " ".join(job["output"] for job in jobs if job["rule"] == "teacher")
     trained = Counter(re.findall(r"results/([^/]+)/([^/]+)/seed\d/costs/teacher", outputs))
-    drawn = {name: n for name, n in trained.items() if name[0].startswith("plain.")}
-    assert set(trained) - set(drawn) == {
-        ("plain", "ours"), ("ablated", "ours"), ("ablated", "ours.noise_10"),
+    assert trained == {
+        ("plain", "ours"): 2, ("ablated", "ours"): 2, ("ablated", "ours.noise_10"): 2,
     }  # fmt: skip
-    assert {variant for _, variant in drawn} == {"ours"}
-    assert len(drawn) == 6
+    # which draws the cells allow is not known before these are read
     plan = project.snakemake("--quiet", "all", "--", "paper_plan").stdout
-    assert f"in all                 {trained.total()} runs" in plan
+    assert f"in all                 {trained.total() + 6} runs" in plan
 
 
 @pytest.fixture(scope="module")

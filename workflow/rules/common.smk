@@ -1,6 +1,7 @@
 # The configuration, read and checked once, and the helpers that rules share.
 
 import copy
+import csv
 import json
 import os
 import re
@@ -352,7 +353,12 @@ def drawn_datasets(datasets, imbalances):
                 "expected": {},
                 "description": f"{one['major']} and {minor} at {ratio} to 1",
             }
-            about[name] = {"dataset": one["dataset"], "minor": minor, "ratio": ratio, "draw": draw}
+            about[name] = {
+                **part_of(one, ("dataset", "major")),
+                "minor": minor,
+                "ratio": ratio,
+                "draw": draw,
+            }
     return contents, about
 
 

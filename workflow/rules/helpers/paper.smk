@@ -43,11 +43,10 @@ PAPER_PARTS = {
     "spatial": (paper_runs(SCORED_SPATIAL), "<run>/evaluation/spatial.tsv"),
     "key_genes": (paper_runs(WITH_KEY_GENES), "<run>/interpretation/key_genes.tsv"),
     "models": (paper_runs(EVALUATED[:1], seeds=FIRST_SEED), "<run>/model/model.json"),
-    "imbalance": (
-        paper_runs(DRAWN, WHOLE_VARIANTS[:1], FIRST_SEED),
-        "<run>/evaluation/per_label.tsv",
-    ),
 }
+# What labels were made rare in: one run each, as draws are the spread.
+DRAWN_RUNS = paper_runs(DRAWN, WHOLE_VARIANTS[:1], FIRST_SEED)
+DRAWN_FROM = list(dict.fromkeys(drawn["dataset"] for drawn in DRAWN.values()))
 # Figures of a run each, of the first seed: the runs, and the figure of each without its suffix.
 RUN_FIGURES = {
     "figure3": (
@@ -81,17 +80,34 @@ def paper_parts():
     }
 
 
-def names_of_runs():
+def file_of_draw(run):
+    return filled("<run>/evaluation/per_label.tsv", **run)
+
+
+def scores_of_draws(wildcards):
+    """Files of the draws that the cells allow."""
+    with open(checkpoints.imbalanced_draws.get().output.table, encoding="utf-8") as table:
+        draws = csv.DictReader(table, delimiter="\t")
+        allowed = {draw["name"] for draw in draws if not draw["reason"]}
+    return [file_of_draw(run) for run in DRAWN_RUNS if run["dataset"] in allowed]
+
+
+def runs_behind_paper(wildcards, input):
     """The names that a table is joined with: of a drawn data set, what it was drawn from and how."""
     named = {kind: runs for kind, (runs, _) in PAPER_PARTS.items()}
     named |= {figure: runs for figure, (runs, _) in RUN_FIGURES.items()}
+    named |= {
+        "outcomes": [names for names, _ in outcomes()],
+        "outcomes_of_integration": [names for names, _ in outcomes_of_integration()],
+    }
     named["imbalance"] = [
         {
             **run,
             **part_of(DRAWN[run["dataset"]], ("dataset", "minor", "ratio")),
             "seed": DRAWN[run["dataset"]]["draw"],
         }
-        for run in named["imbalance"]
+        for run in DRAWN_RUNS
+        if file_of_draw(run) in input.imbalance
     ]
     return named
 

@@ -22,7 +22,7 @@ from plkd.io.counts import recover_counts
 from plkd.io.scale import MatrixScale, ValueRange, sampled_blocks
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import chunks_of
-from plkd.settings.datasets import Imbalance, SourceSettings
+from plkd.settings.datasets import LEAST_MINOR, Imbalance, SourceSettings
 from plkd.utils.logs import logger
 from plkd.utils.text import counted, listed, visible
 
@@ -407,8 +407,8 @@ def _imbalanced(
     major, minor = (
         np.flatnonzero(kept & (labels == visible(name))) for name in (asked.major, asked.minor)
     )
-    n_minor = min(len(minor), len(major) // asked.ratio)
-    if n_minor < 2:
+    n_minor = asked.n_minor(len(major), len(minor))
+    if n_minor < LEAST_MINOR:
         raise InputError(
             f"{where} has {len(major):,} cells of '{asked.major}' and {len(minor):,} of "
             f"'{asked.minor}': too few for two cells of the latter at {asked.ratio} to 1 "

@@ -69,6 +69,10 @@ READING = tuple(one.name for one in fields(ReadingOptions) if one.name != "gene_
 them. A `gene_table` is for both."""
 
 
+LEAST_MINOR = 2
+"""Cells of a rare label that a draw has at least."""
+
+
 @dataclass(frozen=True)
 class Imbalance:
     """Two labels of which one is so many times as frequent as the other; other cells are left out.
@@ -87,6 +91,13 @@ class Imbalance:
     minor: str
     ratio: int
     seed: int = 0
+
+    def n_minor(self, n_major: int, n_minor: int) -> int:
+        """How many of these cells of `minor` are drawn: as many as the ratio allows.
+
+        Fewer than :data:`LEAST_MINOR` are no draw.
+        """
+        return min(n_minor, n_major // self.ratio)
 
 
 @dataclass(frozen=True)
