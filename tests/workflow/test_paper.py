@@ -115,7 +115,15 @@ def one_twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "integration": ["pca", "bindsc", "kida"],
         "seeds": [0],
         "ablated": [],
-        "imbalance": [],
+        "imbalance": [
+            {
+                "dataset": "multiome_10x",
+                "major": "CD14 Mono",
+                "minor": ["CD16 Mono"],
+                "ratios": [2, 500],
+                "draws": 1,
+            }
+        ],
         "interpretation": False,
     }
     folder = tmp_path_factory.mktemp("paper")
