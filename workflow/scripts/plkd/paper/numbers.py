@@ -262,16 +262,16 @@ def completed(
             dataset, condition, measure = cell
             lacking.append(
                 {
-                    "where": results["where"].iloc[0],
-                    **{"dataset": dataset, "condition": condition, "measure": measure},
-                    **{"method": method, "variant": variant, "seeds": 0},
+                    "dataset": dataset, "condition": condition, "method": method,
+                    "variant": variant, "measure": measure, "seeds": 0,
                     "paper": said.get((method, *cell), np.nan),
                     "note": reason(dataset, condition, method, variant),
                 }
-            )
+            )  # fmt: skip
     if not lacking:
         return results
-    new = pd.DataFrame(lacking).reindex(columns=list(results)).astype(results.dtypes.to_dict())
+    new = pd.DataFrame(lacking).assign(where=results["where"].iloc[0])
+    new = new.reindex(columns=list(results)).astype(results.dtypes.to_dict())
     return pd.concat([results, new], ignore_index=True)
 
 
@@ -340,7 +340,7 @@ def found_genes(
             rows.append({**row, "variant": "", "runs": 0, "note": note})
         for variant, runs in of_label.groupby("variant", sort=False):
             found = runs[runs["gene"] == gene]
-            rank = found["attribution_rank"].astype(float).median()
+            rank = found["attribution_rank"].astype(float).dropna().median()
             rows.append(
                 {
                     **row,

@@ -231,13 +231,12 @@ def number_grid(
         if method in ran and not variant:
             continue
         found = [
-            cells.get((method, variant, *column), cells.get((method, "", *column)))
+            _filled(
+                cells.get((method, variant, *column), cells.get((method, "", *column))),
+                *(method, variant, *column),
+            )
             for column in columns
         ]
-        for row, column in zip(found, columns, strict=True):
-            if row is None or (pd.isna(row.here) and not row.note):
-                cell = ", ".join(filter(None, (method, variant, *column)))
-                raise ValueError(f"a cell has neither a number nor a reason: {cell}")
         seeds = {row.seeds for row in found if not pd.isna(row.here)}
         alike = len(seeds) == 1
         texts = [f'<td class="number">{_number(row, notes, not alike)}</td>' for row in found]
@@ -300,6 +299,14 @@ def write_page(sections: Sequence[Section], path: str | Path, introduction: str)
 def _head(dataset: str, condition: str, measure: str) -> str:
     place = escape(dataset) + (f", {escape(condition)}" if condition else "")
     return f"{place}<small>{escape(measure.replace('_', ' '))}</small>"
+
+
+def _filled(row, *names: object):  # type: ignore[no-untyped-def]
+    """A row of the results, if there is something to show of it."""
+    if row is None or (pd.isna(row.here) and not row.note):
+        cell = ", ".join(str(name) for name in names if name)
+        raise ValueError(f"a cell has neither a number nor a reason: {cell}")
+    return row
 
 
 def _number(row, notes: dict[str, int], with_seeds: bool) -> str:  # type: ignore[no-untyped-def]
