@@ -496,6 +496,41 @@ def test_lead_over_kida() -> None:
         assert judge("lead_over_kida", figure6=table)[0] == verdict
 
 
+@pytest.mark.parametrize(
+    ("below", "above", "verdict"),
+    [
+        (10, 0, HOLDS),
+        (6, 4, HOLDS),
+        (6, 0, HOLDS),  # whatever the other four have
+        (5, 5, FAILS),
+        (0, 5, FAILS),  # likewise
+        (3, 2, PARTLY),
+        (0, 2, OPEN),  # the other eight may be below
+        (0, 0, OPEN),
+    ],
+)
+def test_most_methods_on_muto_are_more_than_half_of_the_papers(
+    below: int, above: int, verdict: str
+) -> None:
+    found = spaces("Muto-2021", 0.7, 0.7, [*INTEGRATORS[:below], "pca"])
+    found += [
+        ("Muto-2021", condition, name, measure, 0.8)
+        for name in INTEGRATORS[below : below + above]
+        for condition, measure in (("", "overall"), ("query", "biology"))
+    ]
+    judged, number = judge("ahead_on_muto", figure6=rows(*found))
+    assert judged == verdict
+    if below + above:
+        assert f"above {below} of the {below + above} that ran" in number
+
+
+def test_above_most_on_muto_has_to_be_so_in_biology_too() -> None:
+    table = rows(*spaces("Muto-2021", 0.7, 0.4))
+    assert judge("ahead_on_muto", figure6=table)[0] == FAILS
+    elsewhere = rows(*spaces("Chen-2019", 0.7, 0.7))
+    assert judge("ahead_on_muto", figure6=elsewhere)[0] == OPEN
+
+
 def test_the_integrators_are_those_of_the_paper() -> None:
     methods = read_tsv(resource("resources/paper/methods.tsv"), METHOD_COLUMNS)
     methods = methods[methods["task"].isin(["integration", "both"])]
@@ -551,6 +586,24 @@ def test_f1_falls_gradually(values: Mapping[int, float], verdict: str) -> None:
 )  # fmt: skip
 def test_no_guess_by_frequencies_reaches_the_f1(values: Mapping[int, float], verdict: str) -> None:
     assert judge("patterns_not_priors", figure7=imbalanced(values))[0] == verdict
+
+
+@pytest.mark.parametrize("claim", ["degrades_gradually", "patterns_not_priors"])
+def test_imbalance_that_another_variant_was_drawn_with_is_named(claim: str) -> None:
+    drawn = imbalanced({100: 0.7, 500: 0.5}).assign(variant="fast")
+    assert judge(claim, figure7=drawn) == (
+        OPEN,
+        "imbalance is drawn with the first variant alone, here `fast`",
+    )
+    assert judge(claim) == (OPEN, "no imbalance in this run")
+
+
+@pytest.mark.parametrize("claim", ["losses_matter", "noise_lowers", "student_resists_noise"])
+def test_an_ablation_that_is_missing_is_that_of_a_variant(claim: str) -> None:
+    table = ablated({"no_losses": 0.06, "noise_20": 0.03}).assign(variant="fast")
+    verdict, number = judge(claim, table5=table)
+    assert verdict == OPEN
+    assert f"`{V}`" in number
 
 
 def test_the_best_guess_by_frequencies_is_to_name_everything_minor() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,12 +11,21 @@ from scipy.stats import t
 
 from plkd.errors import InputError
 from plkd.evaluation.integration import SCORES
-from plkd.figures.paper import imbalance_lines, plot_imbalance, plot_overall_scores
+from plkd.evaluation.omics import SCORES as OMICS
+from plkd.evaluation.spatial import SPATIAL_COLUMNS
+from plkd.figures.paper import (
+    imbalance_lines,
+    overall_scores,
+    plot_imbalance,
+    plot_overall_scores,
+)
 from plkd.figures.style import save_figure, style
+from plkd.paper.efficiency import EFFICIENCY_COLUMNS
 from plkd.paper.numbers import (
     FOUND,
     GENE_COLUMNS,
     METHOD_COLUMNS,
+    NO_TRUTH,
     RESULT_COLUMNS,
     Place,
     ablation_of,
@@ -24,7 +35,14 @@ from plkd.paper.numbers import (
     found_table,
     mean_and_interval,
 )
-from plkd.paper.page import Section, number_grid, plain_table, write_page
+from plkd.paper.page import (
+    NOT_SHOWN,
+    Section,
+    number_grid,
+    paper_sections,
+    plain_table,
+    write_page,
+)
 from plkd.paper.tables import (
     FIGURE3_COLUMNS,
     AboutDataset,
@@ -145,6 +163,9 @@ def test_genes_of_the_paper_are_looked_up_by_label():
     assert table.loc["Y", "runs"] == 0
     assert table.loc["IL7R", "note"] == ""
     assert table.loc["X", "note"] == "among the genes of neither pool"
+    ranked = runs.assign(attribution_rank=pd.array([pd.NA, pd.NA, 2], dtype="Int64"))
+    note = found_genes(paper, ranked, ["BMMC"]).set_index("gene")["note"]
+    assert note["IL7R"] == "among the genes of the network alone, which have no such rank"
     assert table.loc["Y", "note"] == "no label of this name was explained in a run"
     assert set(found_genes(paper, runs.iloc[:0], [])["note"]) == {
         "the data set is not among `datasets`"
@@ -252,9 +273,10 @@ def test_a_method_that_made_no_space_is_a_row_with_its_reason():
     )  # fmt: skip
     figure6 = tables["figure6"]
     here = figure6[(figure6["dataset"] == names[0]) & (figure6["measure"] == "overall")]
-    assert set(here["method"]) == {"student", "seurat", "glue", "online_inmf"}
     assert here.set_index("method")["note"].to_dict() == {
         "student": "", "seurat": "out of time", "glue": "", "online_inmf": "",
+        "teacher": "it gave no result on this data set",
+        "kida": "not among `integration` of the configuration",
     }  # fmt: skip
     assert "out of time" not in set(tables["table2"]["note"])
 
@@ -301,7 +323,10 @@ def test_data_sets_of_one_name_are_told_apart_by_modality():
         ("Muto-2021", "RNA to ATAC"): 0.3, ("Muto-2021", "RNA to ATAC, query"): 0.3,
     }  # fmt: skip
     harmony = tables["table3"].query("measure == 'kbet' and method == 'harmony'")
-    assert harmony.set_index("condition")["note"].to_dict() == {
+    of_muto = harmony[harmony["condition"].str.startswith(("RNA", "ATAC"))]
+    assert of_muto.set_index("condition")["note"].to_dict() == {
+        "RNA to ATAC": "not among `integration` of the configuration",
+        "RNA to ATAC, query": "not among `integration` of the configuration",
         "RNA": "of the RNA", "RNA, query": "of the RNA",
         "ATAC": "of the ATAC", "ATAC, query": "of the ATAC",
     }  # fmt: skip
@@ -390,7 +415,7 @@ def test_methods_beside_those_of_the_paper_that_failed_are_rows_with_their_reaso
         ("table4", "open", "ATAC", "popv", "out of memory"),
     ):
         rows = tables[name]
-        rows = rows[rows["method"] == method]
+        rows = rows[(rows["method"] == method) & (rows["dataset"] == dataset)]
         assert list(rows["measure"]) == ["accuracy", "macro_f1"]
         assert set(zip(rows["dataset"], rows["condition"], rows["note"], strict=True)) == {
             (dataset, condition, note)
@@ -439,11 +464,230 @@ def test_the_maps_have_the_scores_of_what_they_show():
     assert table["picture"].to_list() == ["figure3/a/default.png"]
 
 
+class Cells(HTMLParser):
+    """The texts of the cells of every table of a page, row by row, without those of the heads."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.rows, self._inside = [], False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        elif tag == "td":
+            self.rows[-1].append("")
+        self._inside = self._inside or tag == "td"
+
+    def handle_endtag(self, tag):
+        self._inside = self._inside and tag != "td"
+
+    def handle_data(self, data):
+        if self._inside:
+            self.rows[-1][-1] += data
+
+
+def without_runs():
+    """Tables with all columns, and no run."""
+    empty, _ = runs_of(0)
+    return RunTables(**{**vars(empty), "metrics": runs_of()[0].metrics.iloc[:0]})
+
+
+def every_kind_of_gap():
+    """Runs with a query of one batch, a variant that nothing changes, and a group without types."""
+    runs, _ = runs_of(0)
+    metrics = runs_of(1)[0].metrics.replace({"dataset": {"set0": "rna"}})
+    renamed = {"default": "fast", "default.noise_20": "fast.noise_20"}
+    metrics = pd.concat([metrics.replace({"variant": renamed}),
+                         metrics[metrics["variant"] == "default"]])  # fmt: skip
+    metrics = pd.concat([metrics, metrics.replace({"dataset": {"rna": "across"}}),
+                         metrics.replace({"dataset": {"rna": "bmmc"}})])  # fmt: skip
+    ours = [("student", "fast"), ("teacher", "fast"), ("student", "default"),
+            ("teacher", "default"), ("pca", "fast")]  # fmt: skip
+    spaces = [
+        (name, variant, 0, method, "all", 0.5)
+        for name in ("bmmc", "across")
+        for method, variant in ours
+    ]
+    integration = scores_of(SCORES, spaces)
+    undefined = integration["dataset"] == "bmmc"
+    integration.loc[undefined, ["kbet", "ilisi", "bras"]] = np.nan
+    abundance = scores_of(
+        ("f1", "recall", "precision"),
+        [("bmmc", variant, 0, method, "", 0.5) for method, variant in ours[:4]],
+    ).assign(abundance="low")
+    omics = scores_of(
+        OMICS, [("across", variant, 0, method, "all", 0.5) for method, variant in ours]
+    )
+    agreement = scores_of(
+        ["agreement"], [("rna", variant, 0, method, "", 0.9) for method, variant in ours[:4]]
+    )
+    drawn = scores_of(
+        ["f1"], [("bmmc", "fast", draw, "student", "", 0.5) for draw in (0, 1)]
+    ).assign(minor="rare cells", ratio=100)
+    spatial = scores_of(list(SPATIAL_COLUMNS)[6:],
+        [("bmmc", "fast", 0, method, "", 0.5) for method in ("student", "true_labels")]
+    ).assign(slice="all")  # fmt: skip
+    return RunTables(
+        **{**vars(runs), "metrics": metrics, "integration": integration, "abundance": abundance,
+           "omics": omics, "agreement": agreement, "imbalance": drawn, "spatial": spatial}
+    )  # fmt: skip
+
+
+def tables_with_gaps():
+    asked = [(name, method) for name in ("rna", "across", "bmmc")
+             for method in ("logistic_regression", "true_labels")]  # fmt: skip
+    tables, _ = tables_of(
+        every_kind_of_gap(), [], ablated=["bmmc"],
+        about={"rna": AboutDataset("Muto-2021", "RNA"), "bmmc": AboutDataset("BMMC", "RNA"),
+               "across": AboutDataset("Muto-2021", "RNA to ATAC"),
+               "atac": AboutDataset("Muto-2021", "ATAC", has_truth=False)},
+        annotators=others("methods", asked), variants=["fast", "fast.noise_20", "default"],
+        integrators=others("integration", [("bmmc", "pca"), ("across", "pca")]),
+    )  # fmt: skip
+    return tables
+
+
+def test_no_cell_of_the_page_is_blank():
+    tables = tables_with_gaps()
+    counts = pd.DataFrame({"dataset": ["BMMC"], "here": ["bmmc"], "cells": ["9"], "note": [""]})
+    tables["table1"] = counts.assign(**dict.fromkeys(NOT_SHOWN, ""))
+    tables["claims"] = pd.DataFrame({"id": ["a"], "verdict": ["holds"], "number": ["1"]})
+    tables["efficiency"] = pd.DataFrame(columns=list(EFFICIENCY_COLUMNS))
+    figures = {f"figure{n}": {} for n in range(3, 8)}
+    walked = 0
+    for section in paper_sections(tables, figures, {}):
+        for texts in filter(None, Cells(section.table).rows):
+            walked += len(texts)
+            explained = section.title.startswith(("Table 1.", "Figure 5.")) and (
+                texts[-1] or all(texts[:-1])
+            )
+            assert explained or all(texts), (section.title, texts)
+            assert not any("NA" in text or "nan" in text for text in texts)
+    assert walked > 500
+
+
+def test_gaps_have_the_reasons_that_they_have():
+    tables = tables_with_gaps()
+
+    def notes(table, **cell):
+        one = tables[table]
+        for name, value in cell.items():
+            one = one[one[name] == value]
+        assert one["here"].isna().all()
+        return set(one["note"])
+
+    undefined = {"this score is not defined for these cells"}
+    for method in ("student", "teacher", "pca"):
+        cell = {"dataset": "BMMC", "measure": "kbet", "method": method}
+        assert notes("table3", **cell, condition="") == undefined
+    unchanged = {"dataset": "BMMC", "condition": "noise_20", "variant": "default"}
+    assert notes("table5", **unchanged) == {"this run has no variant `default.noise_20`"}
+    elsewhere = {"condition": "noise_20", "variant": "", "dataset": "10x-Multiome"}
+    assert notes("table5", **elsewhere) == {
+        "its gene expression, the data set PBMC, is not among `datasets`"
+    }
+    assert notes("table4", condition="agreement", method="logistic_regression") == {
+        "this is asked of our models alone"
+    }
+    assert notes("table4", condition="ATAC", dataset="Muto-2021") == {NO_TRUTH}
+    no_such = {"dataset": "Pan-cancer", "condition": "low"}
+    assert notes("table6", **no_such) == {"the data set is not among `datasets`"}
+
+
+def test_a_group_of_abundance_without_types_says_so():
+    row = ("cancer", "default", 0, "student", "", 0.5)
+    low = scores_of(["f1", "recall", "precision"], [row]).assign(abundance="low")
+    runs = RunTables(**{**vars(without_runs()), "abundance": low})
+    tables, _ = tables_of(runs, [], about={"cancer": AboutDataset("Pan-cancer", "RNA")})
+    table6 = tables["table6"].query("method == 'student'")
+    assert set(table6[table6["condition"] != "low"]["note"]) == {
+        "no type of the query is of this abundance"
+    }
+    assert set(table6[table6["condition"] == "low"]["note"]) == {""}
+
+
+def test_a_data_set_of_the_paper_without_truth_says_so():
+    tables, _ = tables_of(
+        without_runs(), [], ablated=["pbmc"],
+        about={"pbmc": AboutDataset("PBMC", "RNA", has_truth=False),
+               "cancer": AboutDataset("Pan-cancer", "RNA", has_truth=False),
+               "across": AboutDataset("Muto-2021", "RNA to ATAC", has_truth=False),
+               "mine": AboutDataset("", "RNA", has_truth=False)},
+    )  # fmt: skip
+    for table, dataset in (
+        ("table2", "PBMC"), ("table5", "10x-Multiome"), ("table6", "Pan-cancer"),
+        ("figure6", "Muto-2021"), ("figure7", "Pan-cancer"),
+    ):  # fmt: skip
+        one = tables[table]
+        assert set(one["note"][one["dataset"] == dataset]) == {NO_TRUTH}, table
+        assert "mine" not in set(one["dataset"])  # of which neither has a number
+    # its numbers are those of the one that has true labels
+    metrics = runs_of(1)[0].metrics.replace({"dataset": {"set0": "split"}})
+    runs = RunTables(**{**vars(without_runs()), "metrics": metrics})
+    about = {"pbmc": AboutDataset("PBMC", "RNA", has_truth=False),
+             "split": AboutDataset("PBMC", "RNA")}  # fmt: skip
+    tables, _ = tables_of(runs, [], about=about)
+    ours = tables["table2"].query("dataset == 'PBMC' and method == 'student'")
+    assert ours["here"].notna().all()
+
+
+def test_what_is_drawn_is_drawn_of_a_data_set():
+    """Not of another one, and whatever stands before the condition."""
+    rows = [(name, "default", 0, method, "", value) for name, method, value in
+            (("rna", "student", 0.5), ("rna", "pca", 0.5), ("bmmc", "student", 0.4))]  # fmt: skip
+    drawn = scores_of(["f1"], rows).assign(minor="rare", ratio=[100, 100, 200])
+    runs = RunTables(**{**vars(without_runs()), "imbalance": drawn})
+    tables, _ = tables_of(runs, [], about=MUTO, annotators=others("methods", [("rna", "pca")]))
+    table = tables["figure7"].set_index(["dataset", "condition", "method"])["note"]
+    assert table["Muto-2021", "RNA, rare 100:1", "student"] == ""
+    assert table["Muto-2021", "RNA, rare 100:1", "teacher"] == "it gave no result on this data set"
+
+
+def test_a_cell_without_number_and_reason_is_not_shown():
+    table = tables_with_gaps()["table3"]
+    number_grid(table, {})
+    gap = (table["method"] == "pca") & (table["measure"] == "kbet") & (table["dataset"] == "BMMC")
+    for broken in (table[~gap], table.assign(note=table["note"].mask(gap, ""))):
+        with pytest.raises(ValueError, match="neither a number nor a reason: pca, BMMC, kbet"):
+            number_grid(broken, {})
+
+
+def test_the_page_says_of_how_many_seeds_a_number_is():
+    paper = said(("A", "", "student", "accuracy", 0.9), ("B", "", "student", "accuracy", 0.8))
+    values = [("student", "default", seed, 0.9 + seed / 100) for seed in (0, 1, 2)]
+    here = found(*(("A", "", method, "accuracy", variant, seed, value)
+                   for method, variant, seed, value in [*values, ("pca", "", 0, 0.5)]))  # fmt: skip
+    alike = beside(paper.iloc[:1], here, "Table 2")
+    grid = number_grid(alike, {"student": "PLKD", "pca": "PCA"})
+    assert "<th>PLKD (default)<small>n = 3</small></th>" in grid
+    assert "<th>PCA<small>n = 1</small></th>" in grid
+    assert 'title="95 % interval .885 to .935, n = 3"' in grid
+    differing = found(("B", "", "student", "accuracy", "default", 0, 0.7),
+                      ("B", "", "pca", "accuracy", "", 0, 0.7))  # fmt: skip
+    grid = number_grid(beside(paper, pd.concat([here, differing]), "Table 2"), {"student": "PLKD"})
+    assert "<th>PLKD (default)</th>" in grid
+    assert grid.count("<small>n = 3</small>") == 1
+    assert ".700<small>n = 1</small>" in grid
+
+
+def test_bars_are_of_what_ran_and_of_what_the_paper_says():
+    figure6 = tables_with_gaps()["figure6"]
+    drawn = overall_scores(figure6)
+    assert set(drawn["measure"]) == {"overall"}
+    assert set(drawn["condition"]) == {""}
+    assert set(drawn["dataset"]) == {"10x-Multiome", "Chen-2019", "Muto-2021"}
+    chen = drawn[drawn["dataset"] == "Chen-2019"]
+    assert list(chen["method"]) == ["student"]  # the paper's; of the others nothing is said
+    muto = drawn[drawn["dataset"] == "Muto-2021"].dropna(subset="here")
+    assert set(muto["method"]) == {"student", "teacher", "pca"}
+
+
 def test_the_page_shows_numbers_beside_the_papers_and_why_there_are_none(tmp_path):
     tables, _ = tables_of(*runs_of())
     grid = number_grid(tables["table2"], {"student": "PLKD <ours>"})
     assert "PLKD &lt;ours&gt; (default)" in grid
-    assert "<ol><li>the data set is not among `datasets`</li></ol>" in grid
+    assert "<ol><li>the data set is not among `datasets`</li>" in grid
     assert "paper .944" in grid
     figure, png = plot_overall_scores(tables["figure6"], {}), tmp_path / "a.png"
     with style():

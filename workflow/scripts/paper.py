@@ -13,7 +13,12 @@ from plkd.evaluation.integration import INTEGRATION_COLUMNS
 from plkd.evaluation.omics import OMICS_COLUMNS
 from plkd.evaluation.spatial import SPATIAL_COLUMNS
 from plkd.evaluation.tables import ABUNDANCE_COLUMNS, METRIC_COLUMNS, PER_LABEL_COLUMNS
-from plkd.figures.paper import imbalance_lines, plot_imbalance, plot_overall_scores
+from plkd.figures.paper import (
+    imbalance_lines,
+    overall_scores,
+    plot_imbalance,
+    plot_overall_scores,
+)
 from plkd.figures.style import save_figure, style
 from plkd.interpret.key_genes import KEY_GENE_COLUMNS
 from plkd.model.trained_model import load_model
@@ -77,7 +82,10 @@ def main(snakemake) -> None:
     of_paper = {row.here or row.id: row.name_ for row in methods.rename(
         columns={"name": "name_"}).itertuples()}  # fmt: skip
     names = {**of_paper, **params.methods}
-    about = {name: AboutDataset(**dict(one)) for name, one in params.about.items()}
+    about = {
+        name: AboutDataset(**dict(one), has_truth=name in params.evaluated)
+        for name, one in params.about.items()
+    }
     numbers = {name: read_tsv(given[name], NUMBER_COLUMNS) for name in SAID}
     numbers["figure5"] = read_tsv(given.figure5, dict.fromkeys(("dataset", "label", "gene"), str))
     outcomes = {
@@ -91,8 +99,7 @@ def main(snakemake) -> None:
     of_spaces = params.runs["outcomes_of_integration"]
     integrators = others("integration", of_spaces, outcomes["outcomes_of_integration"])
     tables = paper_tables(
-        runs, numbers, {name: about[name] for name in params.evaluated}, methods,
-        annotators, integrators, params.variants, params.ablated,
+        runs, numbers, about, methods, annotators, integrators, params.variants, params.ablated,
     )  # fmt: skip
     costs = cost_table(costs_of_runs(params.steps))
     of_paper = read_tsv(given.parameters, {"method": str, "value": float})
@@ -118,7 +125,7 @@ def main(snakemake) -> None:
         write_tsv(table, snakemake.output[name])
 
     with style():
-        overall = tables["figure6"].query("measure == 'overall' and condition == ''")
+        overall = overall_scores(tables["figure6"])
         save_figure(plot_overall_scores(overall, names), *snakemake.output.overall_scores)
         lines = imbalance_lines(tables["figure7"], variants[0])
         save_figure(plot_imbalance(lines), *snakemake.output.imbalance_lines)

@@ -51,8 +51,7 @@ def spatial_scores(cells: pd.DataFrame, n_around: int = N_AROUND) -> pd.DataFram
             "coherence": np.nan,
         }
     )
-    for name, members in known.groupby("slice", sort=False).indices.items():
-        del name
+    for members in known.groupby("slice", sort=False).indices.values():
         one = known.iloc[members]
         around = _neighbours(one[["x", "y"]].to_numpy(dtype=float), n_around)
         for column, score in (("true_label", "coherence_true"), ("label", "coherence")):

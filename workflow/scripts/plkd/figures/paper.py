@@ -12,6 +12,20 @@ from plkd.figures.labels import plain, short
 from plkd.figures.style import PALETTE, new_figure, palette
 
 
+def overall_scores(figure6: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`plot_overall_scores` draws: the overall score of all cells.
+
+    Parameters
+    ----------
+    figure6
+        `dataset`, `condition` (empty for all cells), `measure`, `here`, `paper`. Of data sets that
+        were not run only what the paper says is drawn.
+    """
+    overall = figure6[(figure6["measure"] == "overall") & (figure6["condition"] == "")]
+    ran = overall["dataset"].isin(overall["dataset"][overall["here"].notna()])
+    return overall[ran | overall["paper"].notna()]
+
+
 def plot_overall_scores(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """Draw the overall score of multi-omics integration: a panel per data set, a bar per method.
 

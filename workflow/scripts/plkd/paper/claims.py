@@ -27,6 +27,7 @@ from plkd.paper.claims_of_labels import (
     student_keeps,
 )
 from plkd.paper.claims_of_spaces import (
+    above_most,
     ahead_of_pca,
     best_integration,
     lead_over_kida,
@@ -117,6 +118,7 @@ CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
     "lead_over_kida": lead_over_kida,
     "ahead_on_chen": ten_percent,
     "ahead_of_covel_scbutterfly": lambda evidence: ten_percent(evidence, ("covel", "scbutterfly")),
+    "ahead_on_muto": above_most,
     "rare_types": rare_types,
     "degrades_gradually": degrades_gradually,
     "patterns_not_priors": not_priors,

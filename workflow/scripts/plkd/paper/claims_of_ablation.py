@@ -43,7 +43,7 @@ def _ablation(
     costs, theirs = _costs_of(evidence)
     cost = costs.get(change, pd.Series(dtype=float)).dropna()
     if cost.empty:
-        return OPEN, "no such ablation in this run"
+        return OPEN, f"no such ablation of `{evidence.variant}` in this run"
     bound = cost.index.get_level_values("measure").map(bounds).to_series(cost.index)
     said = ", ".join(f"{short_name(measure)} {value}" for measure, value in bounds.items())
     n = cost.index.get_level_values("dataset").nunique()
@@ -69,7 +69,7 @@ def noise_lowers(evidence: Evidence) -> Verdict:
     ).reindex(columns=levels)
     grid = grid[grid[FULL].notna() & grid[list(NOISE)].notna().any(axis=1)]
     if grid.empty:
-        return OPEN, "no wrong labels in this run"
+        return OPEN, f"no wrong labels with `{evidence.variant}` in this run"
     rows = ours.set_index(["dataset", "method", "measure", "condition"])
     falls = []
     for cell in grid.index:
@@ -93,7 +93,7 @@ def student_resists(evidence: Evidence) -> Verdict:
     costs, theirs = (costs.reindex(columns=list(NOISE)) for costs in _costs_of(evidence))
     n_less, n, said = _compared_losses(costs)
     if not n:
-        return OPEN, "no wrong labels in this run"
+        return OPEN, f"no wrong labels with `{evidence.variant}` in this run"
     n_less_theirs, n_theirs, said_theirs = _compared_losses(theirs)
     text = (
         f"the Student loses less in {n_less} of {n} (data set, share, measure), to hold all; mean "

@@ -169,7 +169,7 @@ def degrades_gradually(evidence: Evidence) -> Verdict:
         if first["ratio"] > 100 or last["ratio"] < 500:
             missing.add("the range from 100:1 to 500:1")
     if not said:
-        return OPEN, "no imbalance in this run"
+        return OPEN, _no_imbalance(evidence)
     text = (
         f"F1: {'; '.join(said)}; to hold no rise beyond two standard errors of the draws, and at "
         "the end half of what it was (the paper: .76 to .46)"
@@ -180,7 +180,7 @@ def degrades_gradually(evidence: Evidence) -> Verdict:
 def not_priors(evidence: Evidence) -> Verdict:
     table = _imbalance(evidence)
     if table.empty:
-        return OPEN, "no imbalance in this run"
+        return OPEN, _no_imbalance(evidence)
     # of all guesses that do not look at the cell, naming everything minor has the best F1: with
     # a share p = 1 / (ratio + 1) of minor cells 2 p / (1 + p)
     table = table.assign(guess=2 / (table["ratio"] + 2))
@@ -200,6 +200,14 @@ def _imbalance(evidence: Evidence) -> pd.DataFrame:
     ours = evidence.ours(evidence.results["figure7"])
     named = ours["condition"].astype(str).str.extract(r"^(?P<minor>.*) (?P<ratio>\d+):1$")
     return ours.assign(minor=named["minor"], ratio=named["ratio"].astype(int))
+
+
+def _no_imbalance(evidence: Evidence) -> str:
+    """Why no minor type has a number: Figure 7 is drawn with the first variant alone."""
+    others = run_here(evidence.results["figure7"]).query("method == 'student'")["variant"].unique()
+    if not len(others):
+        return "no imbalance in this run"
+    return f"imbalance is drawn with the first variant alone, here `{', '.join(others)}`"
 
 
 def novel_types(evidence: Evidence) -> Verdict:

@@ -9,6 +9,7 @@ methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +42,10 @@ GENE_COLUMNS: Columns = {
 """Columns of :func:`found_genes`: `runs` with the label; of these, those in which the gene is a key
 gene; the median of its ranks."""
 NO_DATASET = "the data set is not among `datasets`"
+NO_TRUTH = "the query of this data set has no true labels (`labels_key`) to score by"
 NO_LABEL = "no label of this name was explained in a run"
 NO_POOL = "among the genes of neither pool"
+NO_RANK = "among the genes of the network alone, which have no such rank"
 OURS = ("student", "teacher")
 VARIED = (*OURS, "student_slide")
 """Methods that the variants change."""
@@ -218,6 +221,60 @@ def with_expected(
     return pd.concat([paper, expected[new.to_numpy()].assign(value=np.nan)], ignore_index=True)
 
 
+def completed(
+    results: pd.DataFrame,
+    variants: Sequence[str],
+    reason: Callable[[str, str, str, str], str],
+) -> pd.DataFrame:
+    """Give every method a number, or the reason why it has none, in every column of a table.
+
+    Parameters
+    ----------
+    results
+        Columns of :data:`RESULT_COLUMNS`; a row without a variant stands for all variants of its
+        method.
+    variants
+        Variants of which :data:`OURS` have rows, where any of them has a number.
+    reason
+        Says of a data set, a condition, a method and a variant why there is nothing.
+
+    Returns
+    -------
+    DataFrame
+        The same with the rows that were lacking behind, with what the paper says of the method.
+    """
+    column = ["dataset", "condition", "measure"]
+    rows = list(results[["method", "variant"]].drop_duplicates().itertuples(index=False, name=None))
+    if (results["method"].isin(OURS) & results["here"].notna()).any():
+        rows = list(dict.fromkeys([*rows, *product(OURS, variants)]))
+    varied = {method for method, variant in rows if variant}
+    cells = results[["method", "variant", *column]]
+    there = set(cells.itertuples(index=False, name=None))
+    published = results.dropna(subset="paper").drop_duplicates(["method", *column])
+    said = published.set_index(["method", *column])["paper"].to_dict()
+    lacking = []
+    for method, variant in rows:
+        if method in varied and not variant:
+            continue
+        for cell in results[column].drop_duplicates().itertuples(index=False, name=None):
+            if not there.isdisjoint({(method, variant, *cell), (method, "", *cell)}):
+                continue
+            dataset, condition, measure = cell
+            lacking.append(
+                {
+                    "dataset": dataset, "condition": condition, "method": method,
+                    "variant": variant, "measure": measure, "seeds": 0,
+                    "paper": said.get((method, *cell), np.nan),
+                    "note": reason(dataset, condition, method, variant),
+                }
+            )  # fmt: skip
+    if not lacking:
+        return results
+    new = pd.DataFrame(lacking).assign(where=results["where"].iloc[0])
+    new = new.reindex(columns=list(results)).astype(results.dtypes.to_dict())
+    return pd.concat([results, new], ignore_index=True)
+
+
 def ablation_of(variants: Collection[str]) -> dict[str, tuple[str, str]]:
     """Variants by what they change: ``paper.no_mask`` is the change no_mask of the variant paper.
 
@@ -283,14 +340,15 @@ def found_genes(
             rows.append({**row, "variant": "", "runs": 0, "note": note})
         for variant, runs in of_label.groupby("variant", sort=False):
             found = runs[runs["gene"] == gene]
+            rank = found["attribution_rank"].astype(float).dropna().median()
             rows.append(
                 {
                     **row,
                     "variant": variant,
                     "runs": runs["seed"].nunique(),
                     "key": int(found["key"].sum()),
-                    "attribution_rank": found["attribution_rank"].astype(float).median(),
-                    "note": "" if len(found) else NO_POOL,
+                    "attribution_rank": rank,
+                    "note": NO_POOL if found.empty else NO_RANK if np.isnan(rank) else "",
                 }
             )
     return pd.DataFrame(rows, columns=list(GENE_COLUMNS)).astype({"key": "Int64"})

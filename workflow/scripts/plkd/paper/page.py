@@ -53,8 +53,9 @@ class Section:
 INTRODUCTION = (
     "Zhang, Ren, Li, Pattern Learning and Knowledge Distillation for Single-Cell Data Annotation, "
     "Biology 2026, 15(1), 2. Every number found here stands above the paper's, with half its 95 % "
-    "interval over the seeds and the difference; a dash says, by its footnote, why there is none. "
-    "The tables lie beside this page as TSV."
+    "interval over the seeds and the difference; n is the number of seeds, of a row or, where its "
+    "numbers differ in it, of a number. A dash says, by its footnote, why there is none. The "
+    "tables lie beside this page as TSV."
 )
 NOT_SHOWN = ["reference cells", "query cells", "organism", "description"]
 """Columns of Table 1 that its file alone has, for width."""
@@ -109,10 +110,16 @@ def paper_sections(
         ),
         Section(
             "Table 1. Data sets",
-            "Cells, types and batches; differences are here minus paper.",
+            "Cells, types and batches; differences are here minus paper. What is empty the paper "
+            "does not give, or the configuration does not expect.",
             plain_table(tables["table1"].drop(columns=NOT_SHOWN)),
         ),
-        Section("Table 2. Annotation", "Accuracy and macro F1 of the query.", grid("table2")),
+        Section(
+            "Table 2. Annotation",
+            "Accuracy and macro F1 of the query. Cells whose type the reference lacks are left "
+            "out, here and in Tables 4 and 5; the paper divides by all cells (section 3.2).",
+            grid("table2"),
+        ),
         Section(
             "Table 3. Batch integration",
             "All cells; query: the batches that no training has seen; unseen: types that the "
@@ -134,7 +141,8 @@ def paper_sections(
         Section(
             "Table 5. Ablation",
             "What the settings are worth: without the losses L1 and L4, without the mask, and with "
-            "wrong labels in the reference.",
+            "wrong labels in the reference. 10x-Multiome stands for its gene expression: those "
+            "numbers are of the data set that is PBMC in Table 2.",
             grid("table5"),
         ),
         Section("Table 6. Scores by abundance", "Mean over the types of a group.", grid("table6")),
@@ -167,7 +175,8 @@ def paper_sections(
         ),
         Section(
             "Figure 7. Imbalance",
-            "F1 of a minor type as it becomes rare; the interval is over draws.",
+            "F1 of a minor type as it becomes rare, with the first variant of the settings; n and "
+            "the interval are of draws.",
             grid("figure7"),
             pictures["figure7"],
         ),
@@ -193,7 +202,12 @@ def number_grid(
     str
         HTML: in every cell what is found here with half its interval, below it what the paper says
         and the difference; a dash and a number where there is nothing, and below the table what
-        these numbers mean.
+        these numbers mean. The seeds are named once a row where its numbers have the same.
+
+    Raises
+    ------
+    ValueError
+        If a cell has neither a number nor a reason.
     """
     if results.empty:
         return "<p>Nothing of it was run, and the paper gives no numbers.</p>"
@@ -216,11 +230,18 @@ def number_grid(
     for method, variant in results[["method", "variant"]].drop_duplicates().itertuples(index=False):
         if method in ran and not variant:
             continue
-        texts = []
-        for column in columns:
-            row = cells.get((method, variant, *column), cells.get((method, "", *column)))
-            texts.append(f'<td class="number">{_number(row, notes)}</td>')
+        found = [
+            _filled(
+                cells.get((method, variant, *column), cells.get((method, "", *column))),
+                *(method, variant, *column),
+            )
+            for column in columns
+        ]
+        seeds = {row.seeds for row in found if not pd.isna(row.here)}
+        alike = len(seeds) == 1
+        texts = [f'<td class="number">{_number(row, notes, not alike)}</td>' for row in found]
         name = escape(names.get(method, method)) + (f" ({escape(variant)})" if variant else "")
+        name += f"<small>n = {seeds.pop()}</small>" if alike else ""
         mark = ' class="ours"' if method in ours else ""
         rows.append(f"<tr{mark}><th>{name}</th>{''.join(texts)}</tr>")
     top = "".join(f"<th>{_head(*column)}</th>" for column in columns)
@@ -280,17 +301,27 @@ def _head(dataset: str, condition: str, measure: str) -> str:
     return f"{place}<small>{escape(measure.replace('_', ' '))}</small>"
 
 
-def _number(row, notes: dict[str, int]) -> str:  # type: ignore[no-untyped-def]
-    if row is None:
-        return ""
+def _filled(row, *names: object):  # type: ignore[no-untyped-def]
+    """A row of the results, if there is something to show of it."""
+    if row is None or (pd.isna(row.here) and not row.note):
+        cell = ", ".join(str(name) for name in names if name)
+        raise ValueError(f"a cell has neither a number nor a reason: {cell}")
+    return row
+
+
+def _number(row, notes: dict[str, int], with_seeds: bool) -> str:  # type: ignore[no-untyped-def]
     below = "" if pd.isna(row.paper) else f"<small>paper {_short(row.paper)}</small>"
     if pd.isna(row.here):
         number = notes.setdefault(row.note, len(notes) + 1)
         return f"&ndash; <sup>{number}</sup>{below}"
-    half = "" if pd.isna(row.low) else f" &plusmn; {_short((row.high - row.low) / 2)}"
+    half = ""
+    if not pd.isna(row.low):
+        interval = f"95 % interval {_short(row.low)} to {_short(row.high)}, n = {row.seeds}"
+        half = f' <span title="{interval}">&plusmn; {_short((row.high - row.low) / 2)}</span>'
     if not pd.isna(row.difference):
         below = f"<small>paper {_short(row.paper)}, {row.difference:+.3f}</small>"
-    return f"{_short(row.here)}{half}{below}"
+    seeds = f"<small>n = {row.seeds}</small>" if with_seeds else ""
+    return f"{_short(row.here)}{half}{seeds}{below}"
 
 
 def _short(value: float) -> str:
@@ -304,7 +335,7 @@ def _kind(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
         return ""
     formats: dict[type, Callable[[object], str]] = {float: lambda number: f"{number:.3f}"}
     return formats.get(type(value), str)(value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -20,10 +20,13 @@ from plkd.evaluation.spatial import SPATIAL_COLUMNS
 from plkd.paper.numbers import (
     CELL,
     NO_DATASET,
+    NO_TRUTH,
     OURS,
+    VARIED,
     Place,
     ablation_of,
     beside,
+    completed,
     found_genes,
     found_table,
     with_expected,
@@ -42,13 +45,21 @@ FIGURE3_COLUMNS: Columns = {"picture": str, **INTEGRATION_COLUMNS}
 
 @dataclass(frozen=True)
 class AboutDataset:
-    """What the tables say of a data set: its name in the paper ("" for none), and what is measured.
+    """What the tables say of a data set.
 
-    `modality` is RNA, ATAC, or RNA to ATAC.
+    Attributes
+    ----------
+    paper_name
+        Its name in the paper, "" for none.
+    modality
+        What is measured: RNA, ATAC, or RNA to ATAC.
+    has_truth
+        Are there true labels of the query, by which it is scored?
     """
 
     paper_name: str
     modality: str
+    has_truth: bool = True
 
     @property
     def in_table2(self) -> bool:
@@ -154,10 +165,16 @@ def paper_tables(
         If two data sets have one name of the paper and one modality.
     """
     names = {name: one.paper_name or name for name, one in about.items()}
+    about = _in_tables(about)
+    unscored = {name for name, one in about.items() if not one.has_truth}
+    whole_variants = [name for name in variants if "." not in name]
     # of a method that does both, its id here is that of the one which labels cells
     own = methods["here"].where(methods["task"] == "integration", "")
-    labels = _Comparison(numbers, set(names.values()), _ids(methods), annotators)
-    spaces = _Comparison(numbers, set(names.values()), _ids(methods.assign(here=own)), integrators)
+    labels = _Comparison(
+        numbers, {names[name] for name in about}, unscored, whole_variants, _ids(methods),
+        annotators,
+    )  # fmt: skip
+    spaces = replace(labels, ids=_ids(methods.assign(here=own)), others=integrators)
 
     places = places_of(about)
     plain = places_of({name: one for name, one in about.items() if one.in_table2})
@@ -176,24 +193,39 @@ def paper_tables(
     )
     of_ablation = {name: _for_ablation(name, one) for name, one in about.items()}
     changeable = places_of({name: of_ablation[name] for name in ablated if name in about})
-    ablations = _Comparison(
-        numbers,
-        {one.paper_name or name for name, one in of_ablation.items()},
-        _ids(methods),
-        annotators,
+    ablations = replace(
+        labels,
+        datasets={one.paper_name or name for name, one in of_ablation.items()},
         missing="its gene expression, the data set PBMC, is not among `datasets`",
     )
 
     mixed = places if integrators.ran else {}
     joint = places_of({name: one for name, one in about.items() if one.modality == CROSSING})
-    bases = runs.imbalance["dataset"].unique()
-    drawn = {name: place for name, place in places.items() if name in bases}
-    groups = runs.abundance[runs.abundance["method"].isin(OURS)]
-    f1_of_drawn = found_table(runs.imbalance, ["f1"], drawn, _ratio)
+    draws = {*zip(runs.imbalance["dataset"], _ratio(runs.imbalance), strict=True)}
+    draws_of = {name for name, _ in draws}
+    drawn = {name: places[name] for name in places if name in {*draws_of, *unscored}}
+    groups = {*zip(runs.abundance["dataset"], runs.abundance["abundance"], strict=True)}
+    abundance = runs.abundance[runs.abundance["method"].isin(OURS)]
     genes = runs.key_genes.assign(
         dataset=runs.key_genes["dataset"].map(names).fillna("").astype(object)
     )
     pairs = {name: Place(names[name]) for name in about}
+
+    def not_changed(_: str, change: str, variant: str) -> str:
+        if change not in {one for _, one in changes.values()}:
+            return "no variant of this run changes this"
+        if variant and (variant, change) not in changes.values():
+            return f"this run has no variant `{variant}.{change}`"
+        return ""
+
+    def not_held(dataset: str, group: str, _: str) -> str:
+        ran = dataset in {name for name, _ in groups}
+        lacks = ran and (dataset, group) not in groups
+        return "no type of the query is of this abundance" if lacks else ""
+
+    def not_drawn(dataset: str, draw: str, _: str) -> str:
+        return "" if (dataset, draw) in draws else "`imbalance` does not draw this"
+
     return {
         "table2": labels(
             "table2", found_table(whole, _ANNOTATION, plain), plain, asked=_ANNOTATION
@@ -224,15 +256,15 @@ def paper_tables(
             ),
             changeable,
             absent="the data set is not among `ablated`",
-            conditions={change for _, change in changes.values()},
-            unchanged="no variant of this run changes this",
+            outside=not_changed,
         ),
         "table6": labels(
             "table6",
             found_table(
-                groups, ["f1", "recall", "precision"], places, lambda one: one["abundance"]
+                abundance, ["f1", "recall", "precision"], places, lambda one: one["abundance"]
             ),
             places,
+            outside=not_held,
         ),
         "figure4": labels(
             "figure4",
@@ -252,13 +284,13 @@ def paper_tables(
             asked=OMICS,
             absent="no expression names accessibility in this data set",
         ),
-        "figure7": labels(
+        # it is drawn with the first variant alone
+        "figure7": replace(labels, variants=whole_variants[:1])(
             "figure7",
-            f1_of_drawn,
+            found_table(runs.imbalance, ["f1"], drawn, _ratio),
             drawn,
             absent="`imbalance` draws nothing from this data set",
-            conditions=set(f1_of_drawn["condition"]),
-            unchanged="`imbalance` does not draw this",
+            outside=not_drawn,
         ),
     }
 
@@ -376,6 +408,10 @@ class _Comparison:
         As for :func:`paper_tables`.
     datasets
         Those of the run, by their names in the paper.
+    unscored
+        Those without true labels, by their names here.
+    variants
+        Variants of our models that the tables have.
     ids
         Method of the paper -> its id here, where that is another one.
     others
@@ -386,6 +422,8 @@ class _Comparison:
 
     numbers: Mapping[str, pd.DataFrame]
     datasets: Collection[str]
+    unscored: Collection[str]
+    variants: Sequence[str]
     ids: Mapping[str, str]
     others: Others
     missing: str = NO_DATASET
@@ -398,8 +436,7 @@ class _Comparison:
         *,
         asked: Sequence[str] = (),
         absent: str = "nothing of this data set belongs here",
-        conditions: Collection[str] | None = None,
-        unchanged: str = "",
+        outside: Callable[[str, str, str], str] = lambda *cell: "",
     ) -> pd.DataFrame:
         """Compare a table.
 
@@ -412,15 +449,30 @@ class _Comparison:
         places
             Where the data sets of the run stand that belong into the table.
         asked
-            Measures of which every method of others has a number or a reason.
+            Measures of which every method has a number or a reason on every data set of the run.
         absent
             What to say of a data set of the run that does not belong into the table.
-        conditions, unchanged
-            The conditions of the run, None if these are no matter of choice; what to say of others.
+        outside
+            Says of a data set, a condition without what tells it from others, and a variant ("" for
+            any) why the run has nothing of it; "" if it should have.
+
+        Returns
+        -------
+        DataFrame
+            Columns of :data:`plkd.paper.numbers.RESULT_COLUMNS`: every method has a row in every
+            column of the table, with a number or a reason.
         """
         heads = list(zip(found["dataset"], found["condition"], strict=True))
-        heads += [(place.dataset, place.modality) for place in places.values()]
-        ran = set(zip(found["dataset"], found["condition"], found["method"], strict=True))
+        heads += [
+            (place.dataset, place.modality)
+            for here, place in places.items()
+            if here not in self.unscored
+        ]
+        ran = {
+            (*cell, any_or_one)
+            for *cell, variant in found[[*CELL[:3], "variant"]].itertuples(index=False, name=None)
+            for any_or_one in ("", variant)
+        }
 
         def where(dataset: str, condition: str) -> tuple[str, str] | None:
             """The data set here, and the condition without what tells it from others."""
@@ -430,20 +482,24 @@ class _Comparison:
                     return here, within
             return None
 
-        def why(dataset: str, condition: str, method: str) -> str:
+        def why(dataset: str, condition: str, method: str, variant: str = "") -> str:
             if dataset not in self.datasets:
                 return self.missing
+            if condition == AGREEMENT and method not in OURS:
+                return "this is asked of our models alone"
             place = where(dataset, condition)
             if place is None:
                 return absent
             here, within = place
-            if conditions is not None and within not in conditions:
-                return unchanged
-            if (dataset, condition, method) in ran:
+            if here in self.unscored:
+                return NO_TRUTH
+            if reason := outside(here, within, variant):
+                return reason
+            if (dataset, condition, method, variant) in ran:
                 return "this score is not defined for these cells"
             if self.others.told.get((here, method)):
                 return self.others.told[here, method]
-            if method not in (*OURS, *self.others.of(here)):
+            if method not in (*VARIED, *self.others.of(here)):
                 return f"not among `{self.others.key}` of the configuration"
             return "it gave no result on this data set"
 
@@ -451,13 +507,16 @@ class _Comparison:
             (*head, method, measure)
             for head in dict.fromkeys(heads)
             if (place := where(*head)) is not None
-            for method, measure in product(self.others.of(place[0]), asked)
+            for method, measure in product([*OURS, *self.others.of(place[0])], asked)
         ]
         paper = self.numbers.get(name, _NO_NUMBERS)
         paper = with_expected(paper, pd.DataFrame(cells, columns=CELL, dtype=object), self.ids)
-        return beside(paper, found, f"{name[:-1].capitalize()} {name[-1]}", why, self.ids)
+        table = beside(paper, found, f"{name[:-1].capitalize()} {name[-1]}", why, self.ids)
+        return completed(table, self.variants, why)
 
 
+AGREEMENT = "agreement"
+"""The condition of Table 4 that is of both modalities."""
 _ANNOTATION = ["accuracy", "macro_f1"]
 _NO_NUMBERS = pd.DataFrame(columns=["where", *CELL, "value"]).astype({"value": float})
 
@@ -467,11 +526,27 @@ def _ids(methods: pd.DataFrame) -> dict[str, str]:
     return dict(zip(known["id"].astype(str), known["here"].astype(str), strict=True))
 
 
+def _in_tables(about: Mapping[str, AboutDataset]) -> dict[str, AboutDataset]:
+    """Data sets that are scored, and of the paper's those that lack true labels.
+
+    Of these one only where no other of its name and modality has the numbers.
+    """
+    scored = {name: one for name, one in about.items() if one.has_truth}
+    taken = {(one.paper_name, one.modality) for one in scored.values()}
+    unscored = {}
+    for name, one in about.items():
+        place = (one.paper_name, one.modality)
+        if not one.has_truth and one.paper_name and place not in taken:
+            unscored[name] = one
+            taken.add(place)
+    return {**scored, **unscored}
+
+
 def _for_ablation(name: str, one: AboutDataset) -> AboutDataset:
     """What a data set is in the ablation, where the paper has a name for expression alone."""
     if one.paper_name in ABLATED:
-        return AboutDataset(ABLATED[one.paper_name], one.modality)
-    return AboutDataset("", one.modality) if one.paper_name in ABLATED.values() else one
+        return replace(one, paper_name=ABLATED[one.paper_name])
+    return replace(one, paper_name="") if one.paper_name in ABLATED.values() else one
 
 
 def _difference(here: str, paper: str) -> str:
@@ -495,4 +570,4 @@ def _ratio(table: pd.DataFrame) -> pd.Series:
 
 
 def _agreement(table: pd.DataFrame) -> pd.Series:
-    return pd.Series("agreement", table.index)
+    return pd.Series(AGREEMENT, table.index)
