@@ -206,8 +206,16 @@ def runs_of(n_datasets=2, noise_cost=(0.01, 0.05)):
             "accuracy_boundary", "accuracy_inside", "coherence_true", "coherence"]),
         key_genes=empty.assign(label=[], gene=[], key=[], attribution_rank=[]),
         imbalance=empty.assign(minor=[], ratio=[], f1=[]),
+        draws=empty.assign(minor=[], ratio=[], reason=[]),
         agreement=empty.assign(agreement=[]),
     ), names  # fmt: skip
+
+
+def with_draws(runs, drawn, reason=""):
+    """Runs with scores of draws; with a reason, the draws were asked for and cannot be made."""
+    draws = drawn.assign(reason=reason)
+    made = {"draws": draws, "imbalance": drawn if not reason else drawn.iloc[:0]}
+    return RunTables(**{**vars(runs), **made})
 
 
 def others(key, asked=(), told=None, seeds=(0, 1)):
@@ -399,8 +407,10 @@ def test_every_table_says_why_a_cell_is_empty():
     rare = ("Pan-cancer", "cDC2_CXCL9 100:1", "student")
     assert notes("figure7")[rare] == "`imbalance` draws nothing from this data set"
     drawn = scores_of(["f1"], [("cancer", "default", 0, "student", "", 0.5)])
-    runs = RunTables(**{**vars(runs), "imbalance": drawn.assign(minor="cDC2_CXCL9", ratio=200)})
+    runs = with_draws(runs, drawn.assign(minor="cDC2_CXCL9", ratio=200))
     assert notes("figure7")[rare] == "`imbalance` does not draw this"
+    runs = with_draws(runs, drawn.assign(minor="cDC2_CXCL9", ratio=100), "too few at 100 to 1")
+    assert notes("figure7")[rare] == "too few at 100 to 1"
 
 
 def test_methods_beside_those_of_the_paper_that_failed_are_rows_with_their_reasons():
@@ -528,10 +538,11 @@ def every_kind_of_gap():
     spatial = scores_of(list(SPATIAL_COLUMNS)[6:],
         [("bmmc", "fast", 0, method, "", 0.5) for method in ("student", "true_labels")]
     ).assign(slice="all")  # fmt: skip
-    return RunTables(
+    runs = RunTables(
         **{**vars(runs), "metrics": metrics, "integration": integration, "abundance": abundance,
-           "omics": omics, "agreement": agreement, "imbalance": drawn, "spatial": spatial}
+           "omics": omics, "agreement": agreement, "spatial": spatial}
     )  # fmt: skip
+    return with_draws(runs, drawn)
 
 
 def tables_with_gaps():
@@ -637,7 +648,7 @@ def test_what_is_drawn_is_drawn_of_a_data_set():
     rows = [(name, "default", 0, method, "", value) for name, method, value in
             (("rna", "student", 0.5), ("rna", "pca", 0.5), ("bmmc", "student", 0.4))]  # fmt: skip
     drawn = scores_of(["f1"], rows).assign(minor="rare", ratio=[100, 100, 200])
-    runs = RunTables(**{**vars(without_runs()), "imbalance": drawn})
+    runs = with_draws(without_runs(), drawn)
     tables, _ = tables_of(runs, [], about=MUTO, annotators=others("methods", [("rna", "pca")]))
     table = tables["figure7"].set_index(["dataset", "condition", "method"])["note"]
     assert table["Muto-2021", "RNA, rare 100:1", "student"] == ""

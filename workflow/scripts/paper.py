@@ -23,6 +23,7 @@ from plkd.figures.style import save_figure, style
 from plkd.interpret.key_genes import KEY_GENE_COLUMNS
 from plkd.model.trained_model import load_model
 from plkd.paper.claims import CLAIM_COLUMNS, check_claims
+from plkd.paper.draws import DRAW_COLUMNS
 from plkd.paper.efficiency import efficiency_table
 from plkd.paper.numbers import METHOD_COLUMNS, NUMBER_COLUMNS, agreement
 from plkd.paper.page import INTRODUCTION, paper_sections, write_page
@@ -76,6 +77,7 @@ def main(snakemake) -> None:
     runs = RunTables(
         **{kind: gathered(kind) for kind in TABLES if kind != "imbalance"},
         imbalance=imbalance,
+        draws=read_tsv(given.draws, DRAW_COLUMNS, made_by="imbalanced_draws"),
         agreement=agreements(params.pairs),
     )
     methods = read_tsv(given.paper_methods, METHOD_COLUMNS)

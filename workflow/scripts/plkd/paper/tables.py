@@ -79,6 +79,8 @@ class RunTables:
         Key genes of the Student's labels.
     imbalance
         `minor`, `ratio`, `f1` of the data sets that hold two labels; the draw is the seed.
+    draws
+        All such draws that are asked for (:data:`plkd.paper.draws.DRAW_COLUMNS`).
     agreement
         `agreement` of both modalities.
     """
@@ -90,6 +92,7 @@ class RunTables:
     spatial: pd.DataFrame
     key_genes: pd.DataFrame
     imbalance: pd.DataFrame
+    draws: pd.DataFrame
     agreement: pd.DataFrame
 
 
@@ -201,9 +204,9 @@ def paper_tables(
 
     mixed = places if integrators.ran else {}
     joint = places_of({name: one for name, one in about.items() if one.modality == CROSSING})
-    draws = {*zip(runs.imbalance["dataset"], _ratio(runs.imbalance), strict=True)}
-    draws_of = {name for name, _ in draws}
-    drawn = {name: places[name] for name in places if name in {*draws_of, *unscored}}
+    draws = zip(runs.draws["dataset"], _ratio(runs.draws), strict=True)
+    why_not_drawn = dict(zip(draws, runs.draws["reason"], strict=True))
+    drawn = {name: places[name] for name in places if name in {*runs.draws["dataset"], *unscored}}
     groups = {*zip(runs.abundance["dataset"], runs.abundance["abundance"], strict=True)}
     abundance = runs.abundance[runs.abundance["method"].isin(OURS)]
     genes = runs.key_genes.assign(
@@ -224,7 +227,7 @@ def paper_tables(
         return "no type of the query is of this abundance" if lacks else ""
 
     def not_drawn(dataset: str, draw: str, _: str) -> str:
-        return "" if (dataset, draw) in draws else "`imbalance` does not draw this"
+        return why_not_drawn.get((dataset, draw), "`imbalance` does not draw this")
 
     return {
         "table2": labels(
