@@ -194,6 +194,13 @@ def test_claims_have_a_verdict_each(one_twin: Path) -> None:
     assert claims.set_index("id")["verdict"]["best_integration"] in (PARTLY, FAILS)
 
 
+# Numbers of ours that a twin cannot have: it is too small for frequent types, and for draws at 500 to 1.
+NOT_OF_TWINS = {
+    "table6": {"no type of the query is of this abundance"},
+    "figure7": {"`imbalance` does not draw this"},
+}
+
+
 @pytest.mark.paper
 def test_the_whole_paper_on_all_twins(tmp_path: Path) -> None:
     change = {
@@ -216,4 +223,6 @@ def test_the_whole_paper_on_all_twins(tmp_path: Path) -> None:
         table = read_tsv(results / "paper" / f"{name}.tsv", RESULT_COLUMNS)
         assert all(explained(table)), name
         ours = table[table["method"].isin(["student", "teacher"]) & table["paper"].notna()]
-        assert ours["here"].notna().all(), name
+        assert set(ours["note"][ours["here"].isna()]) == NOT_OF_TWINS.get(name, set()), name
+    drawn = read_tsv(results / "paper" / "figure7.tsv", RESULT_COLUMNS).query("here == here")
+    assert set(drawn["condition"]) >= {"Mono_CD16 2:1", "Mono_CD16 4:1"}
