@@ -194,7 +194,7 @@ def test_claims_have_a_verdict_each(one_twin: Path) -> None:
     assert claims.set_index("id")["verdict"]["best_integration"] in (PARTLY, FAILS)
 
 
-# Numbers of ours that a twin cannot have: it is too small for frequent types, and for draws at 500 to 1.
+# Numbers of ours that a twin cannot have: it is too small for frequent types and large ratios.
 NOT_OF_TWINS = {
     "table6": {"no type of the query is of this abundance"},
     "figure7": {"`imbalance` does not draw this"},
