@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from plkd.io.ensembl import symbols_of_ids
-from project import Project, planned_jobs, planned_rules
+from project import SETTINGS, Project, planned_jobs, planned_rules
 
 pytestmark = pytest.mark.workflow
 
@@ -101,6 +101,20 @@ def test_paths_of_a_data_set_are_found_beside_its_own_file(project: Project) -> 
     missing = project.snakemake("-n")
     assert missing.returncode == 1
     assert "Missing input files" in missing.stdout
+
+
+def test_variants_of_another_file_are_all_that_run(project: Project) -> None:
+    project.configure()
+    (project.folder / "mine.yaml").write_text(yaml.safe_dump({"variants": {"mine": SETTINGS}}))
+
+    def trained(*arguments: str) -> set[str]:
+        jobs = planned_jobs(project.snakemake("-n", *arguments))
+        return {job["wildcards"] for job in jobs if job["rule"] == "teacher"}
+
+    run = "dataset=simulated, variant={}, seed=0"
+    assert trained() == {run.format("default")}
+    assert trained("--configfile", "mine.yaml") == {run.format("mine")}
+    assert trained("--config", "variants={said: {preset: fast}}") == {run.format("said")}
 
 
 def test_masks_without_knowledge_need_no_gene_sets(project: Project) -> None:

@@ -148,9 +148,10 @@ def code(script):
 
 # A run that a person watches: a line for each step; everything goes into the file in .snakemake/log.
 STEPS = console.StepFormatter(erase=sys.stderr.isatty())
+IS_MODULE = workflow.modifier.parent_modifier is not None
 IS_WATCHED = (
     workflow.is_main_process
-    and workflow.modifier.parent_modifier is None  # not a module of another workflow
+    and not IS_MODULE
     and not workflow.output_settings.dryrun
     and not workflow.output_settings.verbose
 )
@@ -404,6 +405,9 @@ switch = str(config.get("interpretation")).lower()
 EXPLAINED = switch != "false"
 if switch in ("true", "false"):
     config["interpretation"] = {}
+# Snakemake joins mappings: variants of another file would run beside those of config/config.yaml.
+if not IS_MODULE:
+    config |= part_of(workflow.config_settings.overwrite_config, ("variants",))
 checked(config, "config")
 INTERPRETATION = config["interpretation"]
 for pathvar in ("results", "resources", "logs", "benchmarks"):
