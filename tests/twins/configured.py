@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from plkd.settings.datasets import part_of_cell
 from twins.common import Truth
 
 GENES = 800
@@ -38,11 +39,13 @@ def without(content: Any, keys: set[str]) -> Any:
 
 
 def expected_cells(content: Mapping[str, Any], side: str, truth: Truth) -> pd.DataFrame:
-    """The twin's cells of one side: of its modality, in the batches that it keeps."""
+    """The twin's cells of one side: of its modality, in the batches and the part that it keeps."""
     source = content.get(side, content["reference"])
     table = truth.cells["atac" if "gene_activity" in source else "rna"]
     for values in source.get("keep", {}).values():
         table = table[table["batch"].isin(list(map(str, values)))]
     for values in source.get("drop", {}).values():
         table = table[~table["batch"].isin(list(map(str, values)))]
+    if part := source.get("part"):
+        table = table[[part_of_cell(name, part["of"]) == part["number"] for name in table.index]]
     return table

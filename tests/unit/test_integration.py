@@ -207,6 +207,25 @@ def test_scores_are_of_all_of_the_query_and_of_types_that_the_reference_lacks():
     assert len(groups["all"]) == 295
     assert set(cells["label"].iloc[groups["unseen"]]) == {"b", "c"}
     assert "unseen" not in groups_of_cells(cells, ["a", "b"])
+    assert list(groups_of_cells(cells, ["a", "b"], paired=True)) == ["all", "paired"]
     table = score_integration({"one": X, "two": X[:, :2]}, cells, groups, max_cells=100)
     assert set(table["n_cells"]) == {100}
     assert list(table["method"]) == ["one", "two"] * 3
+
+
+def test_every_cell_is_scored_where_there_are_more_than_ten_thousand():
+    """Those that differ from the rest are few, and a draw would leave most of them out."""
+    X, labels, batches = cells_apart(12_000)
+    cells = pd.DataFrame({"label": labels, "batch": batches})
+    table = score_integration({"one": X[:, :2]}, cells, {"all": np.arange(12_000)})
+    row = table.iloc[0]
+    assert row["n_cells"] == 12_000
+    assert row["kbet"] == kbet_acceptance(X[:, :2], batches)
+    assert row["ilisi"] == pytest.approx(ilisi(X[:, :2], list(batches)))
+    assert row["clisi"] == pytest.approx(clisi(X[:, :2], list(labels)))
+
+
+def test_a_query_of_one_cell_has_no_scores():
+    X, labels, batches = cells_apart(1)
+    scores = integration_scores(X, pd.DataFrame({"label": labels, "batch": batches}))
+    assert np.isnan(list(scores.values())).all()

@@ -11,6 +11,7 @@ from plkd.evaluation.omics import (
     BIOLOGY,
     MIXING,
     OMICS_COLUMNS,
+    SCORES,
     accessibility_components,
     expression_components,
     mean_average_precision,
@@ -20,6 +21,7 @@ from plkd.evaluation.omics import (
     score_omics,
     seurat_alignment,
 )
+from plkd.utils import neighbours
 
 # scglue.metrics of scglue 0.4.1 (scanpy 1.11, scikit-learn 1.9) on the cells of `two_modalities`;
 # seurat_alignment_score with random_state=0.
@@ -56,6 +58,13 @@ def test_scores_are_those_of_scglue():
         assert scores[name] == pytest.approx(value, rel=1e-6), name
     biology, mixing = (np.mean([OF_SCGLUE[one] for one in names]) for names in (BIOLOGY, MIXING))
     assert scores["overall"] == pytest.approx(0.6 * biology + 0.4 * mixing)
+
+
+@pytest.mark.parametrize("block", [9, 700])
+def test_scores_are_the_same_in_any_blocks(monkeypatch, block):
+    monkeypatch.setattr(neighbours, "_BLOCK", block)
+    scores = omics_scores(*two_modalities())
+    assert {name: scores[name] for name in OF_SCGLUE} == pytest.approx(OF_SCGLUE, rel=1e-6)
 
 
 def test_average_precision_of_a_line_by_hand():
@@ -110,6 +119,36 @@ def test_the_query_alone_has_nothing_to_mix():
     table = score_omics({"student": X}, cells, before)
     assert ["dataset", "variant", "seed", *table] == list(OMICS_COLUMNS)
     every, query = table.to_dict("records")
+    assert query["cells"] == "query"
     assert (every["n_cells"], query["n_cells"]) == (350, 150)
     assert np.isnan([query["seurat_alignment"], query["omics_asw"], query["overall"]]).all()
     assert query["biology"] > 0
+
+
+def test_the_accessibility_of_cells_that_trained_is_no_query():
+    X, cells, before = two_modalities()
+    table = score_omics({"student": X}, cells, before, paired=True)
+    assert list(table["cells"]) == ["all", "paired"]
+
+
+def test_of_a_single_cell_there_is_no_score():
+    X, cells, before = two_modalities()
+    kept = np.r_[0, 150:350]
+    before = {**before, "query": accessibility_components(sparse.csr_matrix(np.ones((1, 9))))}
+    table = score_omics({"student": X[kept]}, cells.iloc[kept], before)
+    every, query = table.to_dict("records")
+    assert np.isnan(every["neighbour_conservation"])
+    assert every["mean_average_precision"] > 0.5
+    assert np.isnan([query[name] for name in SCORES]).all()
+    one = sparse.csr_matrix(np.ones((1, 4), np.float32))
+    assert expression_components(one).shape == accessibility_components(one).shape == (1, 1)
+
+
+def test_where_all_is_drawn_anyway_one_draw_is_all_draws():
+    X, cells, _ = two_modalities()
+    kept = np.r_[:300]
+    scores = {
+        seurat_alignment(X[kept], cells["modality"][kept], repeats=repeats, seed=seed)
+        for repeats in (1, 4) for seed in (0, 1)
+    }  # fmt: skip
+    assert len(scores) == 1

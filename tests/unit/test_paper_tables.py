@@ -345,6 +345,75 @@ def test_data_sets_of_one_name_are_told_apart_by_modality():
         tables_of(runs, [], about=same)
 
 
+TWICE = {
+    "whole": AboutDataset("Chen-2019", "RNA to ATAC"),
+    "halves": AboutDataset("Chen-2019", "RNA to ATAC"),
+    "kidney": AboutDataset("Muto-2021", "RNA to ATAC"),
+}
+SCORED = [
+    ("whole", "all", 0.1), ("whole", "paired", 0.2), ("halves", "all", 0.3),
+    ("halves", "query", 0.4), ("kidney", "all", 0.5), ("kidney", "query", 0.6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_was_held_out_stands_beside_all_cells_and_takes_the_place_of_none(order):
+    """Both of one name and one modality; which is which is said by the scores."""
+    runs, _ = runs_of(0)
+    about = dict(list(TWICE.items())[::order])
+
+    def scored(scores):
+        return scores_of(
+            scores,
+            [(name, "default", 0, method, cells, value + 0.01 * (method == "pca"))
+             for name, cells, value in SCORED for method in ("student", "pca")],
+        )  # fmt: skip
+
+    metrics = scores_of(
+        ("accuracy", "macro_f1", "adjusted_rand_index"),
+        [(name, "default", 0, "student", "", i / 10) for i, name in enumerate(TWICE)],
+    )
+    runs = RunTables(**{**vars(runs), "metrics": metrics, "omics": scored(OMICS),
+                        "integration": scored(SCORES)})  # fmt: skip
+    asked = [(name, "pca") for name in TWICE]
+    told = {("whole", "glue"): "out of time", ("halves", "scbutterfly"): "these are other cells"}
+    tables, _ = tables_of(
+        runs, [], about=about, integrators=others("integration", asked, told, seeds=(0,))
+    )
+    figure6 = tables["figure6"].query("measure == 'biology'")
+    student = figure6[figure6["method"] == "student"].dropna(subset="here")
+    assert student.set_index(["dataset", "condition"])["here"].to_dict() == {
+        ("Chen-2019", ""): 0.1, ("Chen-2019", "paired"): 0.2, ("Chen-2019", "query"): 0.4,
+        ("Muto-2021", ""): 0.5, ("Muto-2021", "query"): 0.6,
+    }  # fmt: skip
+    reasons = figure6[figure6["note"].isin(told.values())]
+    assert set(zip(reasons["method"], reasons["condition"], strict=True)) == {
+        ("glue", ""), ("glue", "paired"), ("scbutterfly", "query"),
+    }  # fmt: skip
+    kbet = tables["table3"].query("measure == 'kbet' and method == 'student'")
+    kbet = kbet[kbet["dataset"] == "Chen-2019"].set_index("condition")["here"]
+    assert kbet.to_dict() == {
+        "RNA to ATAC of the same cells": 0.1, "RNA to ATAC of the same cells, paired": 0.2,
+        "RNA to ATAC": 0.3, "RNA to ATAC, query": 0.4,
+    }  # fmt: skip
+    accuracy = tables["table4"].query("measure == 'accuracy' and method == 'student'")
+    accuracy = accuracy.dropna(subset="here").set_index(["dataset", "condition"])["here"]
+    assert accuracy.to_dict() == {
+        ("Chen-2019", "RNA to ATAC of the same cells"): 0.0, ("Chen-2019", "RNA to ATAC"): 0.1,
+        ("Muto-2021", "RNA to ATAC"): 0.2,
+    }  # fmt: skip
+
+
+def test_held_out_cells_alone_are_all_that_there_is():
+    runs, _ = runs_of(0)
+    rows = [("halves", "default", 0, "student", cells, 0.4) for cells in ("all", "query")]
+    runs = RunTables(**{**vars(runs), "omics": scores_of(OMICS, rows),
+                        "metrics": runs_of()[0].metrics.iloc[:0]})  # fmt: skip
+    tables, _ = tables_of(runs, [], about={"halves": TWICE["halves"]})
+    found = tables["figure6"].query("measure == 'biology'").dropna(subset="here")
+    assert list(found["condition"]) == ["", "query"]
+
+
 def test_what_draws_nothing_counts_once_and_has_no_interval():
     """Its one result is scored in the runs of every seed, by other cells that are drawn."""
     runs, _ = runs_of(0)
@@ -462,6 +531,19 @@ def test_the_first_table_has_every_data_set_of_the_paper_with_the_difference():
     assert list(table["types difference"]) == ["", "", "0", "0", ""]
     assert table["cells in the paper"][1] == "9"
     assert list(table["note"]) == ["", "the data set is not among `datasets`", "RNA alone", "", ""]
+
+
+def test_the_first_table_says_which_data_set_is_a_part_of_another():
+    counts = pd.DataFrame({"dataset": ["whole", "halves"], "cells": ["20", "10"]})
+    counts = counts.assign(types="3", batches="1")
+    for count in ("cells", "types", "batches"):
+        counts[f"{count} in the paper"] = ["10 x 2" if count == "cells" else ""] * 2
+    paper = pd.DataFrame(
+        {"dataset": ["Chen-2019"], "cells": ["10 x 2"], "types": [""], "batches": [""]}
+    )
+    table = counts_beside(counts, paper, TWICE)
+    assert list(table["cells difference"]) == ["0", "-10"]
+    assert list(table["note"]) == ["", "a part of the cells, other ones in either modality"]
 
 
 def test_the_maps_have_the_scores_of_what_they_show():

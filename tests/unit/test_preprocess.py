@@ -26,6 +26,7 @@ from plkd.errors import InputError
 from plkd.preparation.prepare import PreparedPaths, prepare_dataset
 from plkd.preparation.side import clean_labels
 from plkd.preparation.variable_genes import GeneSums, merge_small_batches, select_genes, split_cells
+from plkd.settings.datasets import part_of_cell
 from simulated import MARKERS, make_cells
 
 
@@ -543,6 +544,9 @@ def test_unlabelled_query(bench: Workbench, reference: ad.AnnData, query: ad.Ann
         ({"drop": {"batch": ["d9"]}}, r"d9.*'d1'"),
         ({"drop": {"batch": ["d1", "d2"]}}, "no cell has all"),
         ({"layer": "raw_counts"}, "raw_counts"),
+        ({"part": {"number": 3, "of": 2}}, "3 of 2; expected a number from 1"),
+        ({"part": {"number": 1, "of": 1}}, "1 of 1; .* at least 2 parts"),
+        ({"part": {"number": 1, "of": 10**9}}, r"no reference cell is in part 1 of .*`part`"),
     ],
 )
 def test_settings_that_do_not_fit_the_file(
@@ -558,6 +562,40 @@ def test_settings_that_do_not_fit_the_file(
     with pytest.raises(InputError, match=words):
         bench(reference, query, reference_settings=change)
     assert not (bench.folder / "prepared").exists()
+
+
+def test_parts_are_disjoint_in_any_file_and_the_same_everywhere(
+    bench: Workbench, reference: ad.AnnData
+) -> None:
+    """The part of a cell is its name's, whatever else a file holds, and in which order."""
+    other = reference[::-1].copy()
+    done = bench(
+        reference,
+        other,
+        reference_settings={"part": {"number": 1, "of": 2}},
+        query_settings={"part": {"number": 2, "of": 2}},
+    )
+    sides = [set(side.obs_names) for side in (done.reference, done.query)]
+    assert sides[0] | sides[1] == set(reference.obs_names)
+    assert not sides[0] & sides[1]
+    assert 0.3 < len(sides[0]) / reference.n_obs < 0.7
+    dropped = done.report["reference"]["dropped"][0]
+    assert dropped == {"reason": "not in `keep` or `part`, or in `drop`", "cells": len(sides[1])}
+    known = {"AAACAGCCAAGGAATC-1": 2, "AAACAGCCAATCCCTT-1": 1, "AAACAGCCACCAACCG-1": 2}
+    assert {name: part_of_cell(name, 2) for name in known} == known
+
+
+def test_a_part_is_taken_of_the_cells_that_are_kept(
+    bench: Workbench, reference: ad.AnnData
+) -> None:
+    settings = {"keep": {"batch": ["d1"]}}
+    whole = set(bench(reference, reference, query_settings=settings).query.obs_names)
+    parts = [
+        set(bench(reference, reference, query_settings={**settings, "part": part}).query.obs_names)
+        for part in ({"number": number, "of": 3} for number in (1, 2, 3))
+    ]
+    assert set.union(*parts) == whole
+    assert sum(map(len, parts)) == len(whole)
 
 
 def test_drop_is_the_rest_of_keep(bench: Workbench, reference: ad.AnnData) -> None:

@@ -61,3 +61,13 @@ def test_a_folder_has_the_size_of_all_that_lies_in_it(tmp_path: Path) -> None:
         with path.open("wb") as file:
             file.truncate(size * 2**20)
     assert folder_mb(str(tmp_path / "cells")) == 6
+
+
+def test_comparing_all_cells_with_all_takes_as_long_as_there_are_pairs() -> None:
+    def beyond(size_mb: float, n_spaces: int) -> float:
+        asked = resources.scoring_minutes(size_mb, n_spaces, resources.OMICS_MINUTES, 1)
+        return asked - resources.MINUTES
+
+    assert beyond(40, 10) == pytest.approx(4 * beyond(20, 10), abs=4)
+    assert beyond(20, 20) == pytest.approx(2 * beyond(20, 10), abs=2)
+    assert beyond(0.1, 10) == 0

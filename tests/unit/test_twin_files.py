@@ -341,3 +341,35 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         write_twin("dlpfc", tmp_path, n_cells=100)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert scaled_down({"a": 90, "b": 10, "c": 1}, 50, 5) == {"a": 36, "b": 9, "c": 5}
+
+
+@pytest.mark.parametrize("name", ["multiome_10x", "chen_2019"])
+def test_halves_are_the_whole_data_set_cut_in_two(name: str) -> None:
+    """The same files, read in the same way; of every cell one modality."""
+    whole, halves = (
+        yaml.safe_load((CONFIGURATIONS / f"{one}.yaml").read_text(encoding="utf-8"))
+        for one in (name, f"{name}_halves")
+    )
+    parts = [halves[side].pop("part") for side in ("reference", "query")]
+    assert parts == [{"number": 1, "of": 2}, {"number": 2, "of": 2}]
+    assert halves["collection"] == whole.get("collection", name)
+    for key in ("organism", "reference", "query", "gene_sets", "paper_name"):
+        assert halves[key] == whole[key]
+    counts = [one["expected"]["error"] for one in (whole, halves)]
+    assert counts[0]["cells"] == 2 * counts[1]["cells"]
+    assert counts[0]["labels"] == counts[1]["labels"]
+    paper = yaml.safe_load((CONFIGURATIONS.parent / "paper.yaml").read_text(encoding="utf-8"))
+    assert f"config/datasets/{name}_halves.yaml" in paper["datasets"]
+
+
+def test_all_cells_of_ma_2020_are_integrated_and_other_cells_are_named() -> None:
+    path = CONFIGURATIONS / "ma_2020.yaml"
+    datasets = {one["name"]: one for one in yaml.safe_load(path.read_text(encoding="utf-8"))}
+    kept = {
+        name: [datasets[name][side]["keep"] for side in ("reference", "query")]
+        for name in ("ma_2020", "ma_2020_rna_to_atac")
+    }
+    assert kept == {
+        "ma_2020": [{}, {}],
+        "ma_2020_rna_to_atac": [{"batch": ["53", "54"]}, {"batch": ["55", "56"]}],
+    }

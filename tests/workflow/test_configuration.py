@@ -23,6 +23,12 @@ pytestmark = pytest.mark.workflow
             {},
             ("data set 'simulated'", "label_key", "did you mean 'labels_key'?"),
         ),
+        (
+            {"query": {"url": "query.h5ad", "part": {"number": 3, "of": 2}}},
+            {},
+            ("'query' asks for part 3 of 2: give a 'number' from 1 to 'of'",),
+        ),
+        ({"query": {"url": "query.h5ad", "part": {"number": 1, "of": 1}}}, {}, ("part", "of")),
         ({"name": ".."}, {}, ("'..'", "cannot be used")),
         ({"name": "benchmark"}, {}, ("'benchmark' is reserved",)),
         ({"description": "x</SCRIPT>"}, {}, ("the text 'x</SCRIPT>'", "the report")),

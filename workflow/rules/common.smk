@@ -313,6 +313,11 @@ def check_dataset(dataset):
             stop(f"{name}: '{side}' needs a 'url', or the data set 'cells'.")
         if "url" not in source and "gene_activity" in source:
             stop(f"{name}: 'gene_activity' of '{side}' needs a 'url' of its own.")
+        part = source.get("part")
+        if part and part["number"] > part["of"]:
+            stop(
+                f"{name}: '{side}' asks for part {part['number']} of {part['of']}: give a 'number' from 1 to 'of'."
+            )
     if dataset["further_labels"]["groups"] and dataset["further_labels"]["cluster"]:
         stop(f"{name}: 'further_labels' has both 'groups' and 'cluster': keep one.")
     files = [file["name"] for file in dataset.get("cells", {}).get("files", [])]

@@ -68,9 +68,10 @@ rule integration:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=holding(SCORING_MB, **SPACES),
+        mem_mb=holding(SCORING_MB, **SCORED_SPACES),
+        runtime=scoring_minutes_of(INTEGRATION_MINUTES),
     params:
-        max_cells=10_000,  # the silhouettes take quadratic time
+        mapped_cells=10_000,
         crossing=lambda wildcards: wildcards.dataset in CROSSING,
         methods={**METHODS["name"], **INTEGRATORS["name"]},
         code=code("integration.py"),
@@ -98,9 +99,9 @@ rule omics:
         "../../envs/plkd.yaml"
     threads: 2
     resources:
-        mem_mb=omics_memory_mb,
+        mem_mb=holding(SCORING_MB, **{**SCORED_SPACES, "reference": DENSE}),
+        runtime=scoring_minutes_of(OMICS_MINUTES),
     params:
-        max_cells=10_000,  # the silhouettes take quadratic time
         reading=annotated_source,
         code=code("omics.py"),
     script:

@@ -10,7 +10,7 @@ from plkd.evaluation.embeddings import (
     umap_coordinates,
 )
 from plkd.evaluation.integration import groups_of_cells, score_integration
-from plkd.evaluation.integrators import batches_to_mix
+from plkd.evaluation.integrators import batches_to_mix, paired_cells
 from plkd.evaluation.tables import label_counts, read_truth
 from plkd.figures.embedding import plot_integration
 from plkd.figures.style import save_figure, style
@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 
 def main(snakemake) -> None:
     given, seed = snakemake.input, int(snakemake.wildcards.seed)
-    max_cells = int(snakemake.params.max_cells)
+    crossing = snakemake.params.crossing
     cells = read_cells_of_run(given.reference, given.query, read_truth(given.truth))
     # what the methods were told to mix
-    cells["batch"] = batches_to_mix(given.reference, given.query, snakemake.params.crossing)
+    cells["batch"] = batches_to_mix(given.reference, given.query, crossing)
     labels = sorted(label_counts(given.reference))
     spaces = read_spaces([*given.others, given.student, given.teacher], cells)
-    groups = groups_of_cells(cells, labels)
-    table = score_integration(spaces, cells, groups, max_cells=max_cells, seed=seed)
+    paired = crossing and len(paired_cells(given.reference, given.query)) > 0
+    groups = groups_of_cells(cells, labels, paired)
+    table = score_integration(spaces, cells, groups, seed=seed)
     for column, name in enumerate(("dataset", "variant", "seed")):
         table.insert(column, name, snakemake.wildcards[name])
     write_tsv(table, snakemake.output.scores, digits=EXACT)
 
-    chosen = sample_cells(len(cells), max_cells, seed)
+    chosen = sample_cells(len(cells), int(snakemake.params.mapped_cells), seed)
     maps = {name: umap_coordinates(space[chosen], seed) for name, space in spaces.items()}
     with style():
         figure = plot_integration(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plkd.evaluation.embeddings import read_cells_of_run, read_spaces, sample_cells
+from plkd.evaluation.geometry import MOST_CELLS
+from plkd.evaluation.integrators import paired_cells
 from plkd.evaluation.omics import (
     accessibility_components,
     expression_components,
@@ -27,22 +29,23 @@ def main(snakemake) -> None:
     spaces = read_spaces([*given.others, given.student, given.teacher], cells)
 
     known = np.flatnonzero(cells["label"].notna())
-    chosen = known[sample_cells(len(known), int(snakemake.params.max_cells), seed)]
+    chosen = known[sample_cells(len(known), MOST_CELLS, seed)]
     expression = PreparedCells.read(given.reference)
     accessibility = PreparedCells.read(given.query)
     inside = chosen < expression.n_cells
     rows = accessibility.source_rows[chosen[~inside] - expression.n_cells]
     with open_cells(given.peaks, ReadingOptions.from_config(snakemake.params.reading)) as file:
-        peaks = file.take(rows)
+        of_peaks = accessibility_components(file.take(rows), seed=seed)
     own = {
         "reference": expression_components(expression.take(chosen[inside]), seed=seed),
-        "query": accessibility_components(peaks, seed=seed),
+        "query": of_peaks,
     }
     table = score_omics(
         {name: space[chosen] for name, space in spaces.items()},
         cells.iloc[chosen].assign(modality=lambda chosen: chosen["role"]),
         own,
         seed,
+        paired=len(paired_cells(given.reference, given.query)) > 0,
     )
     for column, name in enumerate(("dataset", "variant", "seed")):
         table.insert(column, name, snakemake.wildcards[name])

@@ -3,13 +3,17 @@
 from snakemake.iocontainers import InputFiles
 
 from plkd.pipeline.resources import (
+    DENSE,
     EMBEDDED,
+    INTEGRATION_MINUTES,
     LABELLED,
     LIBRARIES_MB,
     LIGHT_MB,
     MAP_MB,
     NAMES,
+    OMICS_MINUTES,
     PIECES,
+    SCORED,
     SCORING_MB,
     TRAINING_MINUTES_PER_MB,
     TRUTH,
@@ -20,10 +24,11 @@ from plkd.pipeline.resources import (
     is_read_in_pieces,
     memory_in_mb,
     minutes,
+    scoring_minutes,
 )
 
 # Where a file is and how it was made is no concern of what reads it.
-CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "drop_labels", "imbalance")
+CELL_KEYS = ("labels_key", "batch_key", "keep", "drop", "part", "drop_labels", "imbalance")
 GENE_TABLE_KEYS = ("from", "to", "only_listed")
 
 
@@ -165,7 +170,7 @@ def label_query_memory_mb(wildcards, input, attempt):
 def annotate_memory_mb(wildcards, input, attempt):
     """A file that is copied as it is, or, where only some of its cells are the query, read whole."""
     query = DATASETS[wildcards.dataset].get("query")
-    all_cells = query and not any(query.get(key) for key in ("keep", "drop", "imbalance"))
+    all_cells = query and not any(query.get(key) for key in ("keep", "drop", "part", "imbalance"))
     as_it_is = all_cells and is_copied_in_pieces(input.query)
     held = {"prepared": NAMES, "embedding": EMBEDDED, "query": NAMES if as_it_is else WHOLE}
     return holding(**held)(wildcards, input, attempt)
@@ -179,19 +184,11 @@ def predict_memory_mb(wildcards, input, attempt):
     return holding(**held)(wildcards, input, attempt)
 
 
-def omics_memory_mb(wildcards, input, attempt):
-    """As `integration`, and a sample of the peaks, if they can be read so."""
-    held = dict(SPACES)
-    (peaks,) = of_input(input, "peaks")
-    if is_read_in_pieces(peaks):
-        held["peaks"] = NAMES.and_sample(SAMPLE_OF_PEAKS_MB)
-    return holding(SCORING_MB, **held)(wildcards, input, attempt)
-
-
 # What is held of the cells of a run where its spaces are scored.
 SPACES = {"reference": NAMES, "query": NAMES, "truth": TRUTH}
 SPACES |= dict.fromkeys(("teacher", "student", "others", "embedding"), EMBEDDED)
-SAMPLE_OF_PEAKS_MB = 4000  # of 10,000 cells
+# Where their neighbours are looked at as well.
+SCORED_SPACES = {**SPACES, "teacher": SCORED}
 SAMPLE_MB = 500  # of 5,000 cells
 MANY_LABELS = 100
 SAMPLED_CELL_MB = 0.02  # with its scores of pathways, or attributions of genes
@@ -208,6 +205,16 @@ def minutes_of(*names):
     def asked(wildcards, input, attempt):
         files = [path for name in names for path in of_input(input, name)]
         return minutes(size_mb(files), attempt)
+
+    return asked
+
+
+def scoring_minutes_of(per_pair):
+    """Minutes of a step that compares all cells with all, in every space."""
+
+    def asked(wildcards, input, attempt):
+        n_spaces = len(of_input(input, "others")) + len(MODELS)
+        return scoring_minutes(size_mb(of_input(input, "teacher")), n_spaces, per_pair, attempt)
 
     return asked
 

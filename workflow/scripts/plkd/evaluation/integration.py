@@ -1,7 +1,12 @@
 """How well an embedding mixes batches and keeps types apart: scores beside those of scib.
 
-kBET and LISI of scib need R and a binary that is built for other systems; these are the same tests
-in numpy. All are of cells in a space of few dimensions: arrays (n_cells, n_dimensions).
+All are of cells in a space of few dimensions: arrays (n_cells, n_dimensions). kBET and LISI of scib
+need R and a binary that is built for other systems; here they are in numpy. Of scib's kBET this is
+the test and the size of a neighbourhood. But neighbours are the nearest cells, as in scib-metrics,
+and every cell is tested. scib finds neighbours by diffusion over a graph and tests a tenth of the
+cells again and again; parts of a type that the graph does not connect and that are smaller than
+three neighbourhoods it leaves out, and a type of which these are more than a quarter counts as
+rejected throughout.
 """
 
 from __future__ import annotations
@@ -14,9 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.neighbors import NearestNeighbors
 
-from plkd.evaluation.metrics import embedding_metrics
+from plkd.evaluation.geometry import (
+    MOST_CELLS,
+    graph_connectivity,
+    mixing_in_types,
+    silhouette_widths,
+)
+from plkd.utils.neighbours import NEIGHBOURS, nearest_in_blocks
 from plkd.utils.tables import Columns
 
 SCORES = (
@@ -30,12 +40,17 @@ INTEGRATION_COLUMNS: Columns = {
 }  # fmt: skip
 """Columns of :func:`score_integration` after the names of the run."""
 PERPLEXITY = 30
+PAIRED = "paired"
+"""What the query is called where it is the reference's own cells, measured in another modality."""
+ALPHA = 0.05
+"""Level of the test of a neighbourhood."""
 LEAST_CELLS = 10
 """Types with fewer cells are left out of the per-type kBET, as in scib."""
+_BLOCK = 20_000  # cells whose neighbours are weighed at a time
 
 
 def kbet_acceptance(
-    embedding: ArrayLike, batches: ArrayLike, k: int | None = None, alpha: float = 0.05
+    embedding: ArrayLike, batches: ArrayLike, k: int | None = None, alpha: float = ALPHA
 ) -> float:
     """Share of cells around which the batches are as in all cells (kBET, Büttner et al. 2019).
 
@@ -68,15 +83,11 @@ def kbet_acceptance(
     if len(names) < 2:
         return np.nan
     k = min(k or _kbet_size(len(X), len(names)), len(X))
-    around = codes[_neighbours(X, k)[1]]
-    expected = np.bincount(codes) / len(codes) * k
-    observed = np.stack([(around == one).sum(axis=1) for one in range(len(names))], axis=1)
-    statistic = ((observed - expected) ** 2 / expected).sum(axis=1)
-    return float((chi2.sf(statistic, len(names) - 1) >= alpha).mean())
+    return _accepted(_nearest(X, k)[1], codes, alpha)
 
 
 def kbet_per_label(
-    embedding: ArrayLike, labels: ArrayLike, batches: ArrayLike, alpha: float = 0.05
+    embedding: ArrayLike, labels: ArrayLike, batches: ArrayLike, alpha: float = ALPHA
 ) -> float:
     """Mean over the types of :func:`kbet_acceptance` among the cells of a type.
 
@@ -110,28 +121,18 @@ def lisi(
     >>> float(lisi(np.arange(200.0)[:, None], [0, 1] * 100).round(2).min())
     2.0
     """
-    X = np.asarray(embedding, dtype=np.float64)
-    codes, names = pd.factorize(np.asarray(groups, dtype=object))
-    k = min(3 * perplexity, len(X))
-    distance, around = _neighbours(X, k)
-    distance, around = distance[:, 1:], around[:, 1:]
-    weights = _with_perplexity(distance, min(perplexity, k / 3))
-    shares = np.stack(
-        [(weights * (codes[around] == one)).sum(axis=1) for one in range(len(names))], axis=1
-    )
-    return 1 / (shares**2).sum(axis=1)
+    distance, around = _nearest(np.asarray(embedding, dtype=np.float64), 3 * perplexity)
+    return _effective_numbers(distance, around, [groups], perplexity)[0]
 
 
 def ilisi(embedding: ArrayLike, batches: Sequence[str]) -> float:
     """Median LISI of the batches, from 0 (apart) to 1 (mixed); NaN for a single batch."""
-    n = len(set(batches))
-    return float((np.median(lisi(embedding, batches)) - 1) / (n - 1)) if n > 1 else np.nan
+    return _mixed(lisi(embedding, batches), len(set(batches)))
 
 
 def clisi(embedding: ArrayLike, labels: Sequence[str]) -> float:
     """Median LISI of the types, from 0 (mixed) to 1 (apart); NaN for a single type."""
-    n = len(set(labels))
-    return float((n - np.median(lisi(embedding, labels))) / (n - 1)) if n > 1 else np.nan
+    return 1 - _mixed(lisi(embedding, labels), len(set(labels)))
 
 
 def bras(embedding: ArrayLike, labels: ArrayLike, batches: ArrayLike) -> float:
@@ -192,23 +193,38 @@ def integration_scores(
     cells
         `label` and `batch`, both known, of the cells.
     seed
-        Of k-means and the neighbour graph.
+        Of k-means and of the cells whose silhouettes are looked at.
     """
-    labels, batches = (list(cells[name].astype(str)) for name in ("label", "batch"))
-    scores = embedding_metrics(embedding, labels, batches, max_cells=len(cells), seed=seed)
-    scores |= {
-        "kbet": kbet_acceptance(embedding, batches),
-        "kbet_per_label": kbet_per_label(embedding, labels, batches),
-        "bras": bras(embedding, labels, batches),
-        "ilisi": ilisi(embedding, batches),
-        "clisi": clisi(embedding, labels),
-        **cluster_scores(embedding, labels, seed),
+    X = np.asarray(embedding, dtype=np.float64)
+    labels, batches = (cells[name].astype(str).to_numpy(object) for name in ("label", "batch"))
+    codes, names = pd.factorize(batches)
+    n_types, n_batches = len(set(labels)), len(names)
+    k = min(_kbet_size(len(X), n_batches), len(X))
+    # one search for all that looks at neighbours
+    distance, around = _nearest(X, max(k, 3 * PERPLEXITY, NEIGHBOURS))
+    asw = np.nan
+    if 1 < n_types < len(X):
+        asw = float(silhouette_widths(X, labels, seed=seed).mean())
+    of_batches, of_types = _effective_numbers(
+        distance[:, : 3 * PERPLEXITY], around[:, : 3 * PERPLEXITY], [batches, labels], PERPLEXITY
+    )
+    scores = {
+        "kbet": _accepted(around[:, :k], codes) if n_batches > 1 else np.nan,
+        "kbet_per_label": kbet_per_label(X, labels, batches),
+        "cell_type_asw": asw,
+        "cell_type_asw_scaled": (asw + 1) / 2,
+        "batch_asw": _mean(mixing_in_types(X, labels, batches, seed=seed)),
+        "bras": bras(X, labels, batches),
+        "graph_connectivity": graph_connectivity(around[:, :NEIGHBOURS], labels),
+        "ilisi": _mixed(of_batches, n_batches),
+        "clisi": 1 - _mixed(of_types, n_types),
+        **cluster_scores(embedding, list(labels), seed),
     }
     return {name: scores[name] for name in SCORES}
 
 
 def groups_of_cells(
-    cells: pd.DataFrame, reference_labels: Sequence[str]
+    cells: pd.DataFrame, reference_labels: Sequence[str], paired: bool = False
 ) -> dict[str, NDArray[np.intp]]:
     """The cells that embeddings are scored on: all, and those that no training has seen.
 
@@ -221,17 +237,20 @@ def groups_of_cells(
         `role`, `label` (null where not known).
     reference_labels
         Labels that the reference has.
+    paired
+        The query is the reference's own cells, measured in another modality.
 
     Returns
     -------
     dict
-        Positions of cells with a label: `all`; `query` (the batches that were held out); `unseen`
-        (cells of types that the reference lacks), where there are two types of ten cells.
+        Positions of cells with a label: `all`; `query` (the cells that were held out), or `paired`
+        in its place where training has seen their labels; `unseen` (cells of types that the
+        reference lacks), where there are two types of ten cells.
     """
     known = cells["label"].notna()
     query = known & (cells["role"] == "query")
     strange = query & ~cells["label"].isin(set(reference_labels))
-    groups = {"all": known, "query": query, "unseen": strange}
+    groups = {"all": known, PAIRED if paired else "query": query, "unseen": strange}
     sizes = cells.loc[strange, "label"].value_counts()
     if (sizes >= LEAST_CELLS).sum() < 2:
         del groups["unseen"]
@@ -243,7 +262,7 @@ def score_integration(
     cells: pd.DataFrame,
     groups: Mapping[str, NDArray[np.intp]],
     *,
-    max_cells: int = 10_000,
+    max_cells: int = MOST_CELLS,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Score several embeddings of the same cells.
@@ -257,9 +276,9 @@ def score_integration(
     groups
         Positions of the cells to score, by name (:func:`groups_of_cells`).
     max_cells
-        Of a larger group so many are drawn by chance: the silhouettes take quadratic time.
+        Of a larger group so many are drawn by chance: neighbours take quadratic time.
     seed
-        Of the draw, k-means and neighbour graphs.
+        Of the draws and of k-means.
 
     Returns
     -------
@@ -287,10 +306,57 @@ def _kbet_size(n_cells: int, n_batches: int) -> int:
     return min(70, max(10, n_cells // n_batches // 4))
 
 
-def _neighbours(X: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def _nearest(X: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Distances and positions of the k nearest cells of each cell, itself the first."""
-    distance, around = NearestNeighbors(n_neighbors=k).fit(X).kneighbors(X)
-    return distance, around
+    parts = [(distance, around) for _, distance, around in nearest_in_blocks(X, k)]
+    distances, positions = zip(*parts, strict=True)
+    return np.concatenate(distances), np.concatenate(positions)
+
+
+def _accepted(around: NDArray[np.intp], batches: NDArray[np.intp], alpha: float = ALPHA) -> float:
+    """Share of neighbourhoods in which the batches, as numbers, are as in all cells."""
+    n_cells, k = around.shape
+    n_batches = batches.max() + 1
+    expected = np.bincount(batches) / n_cells * k
+    of_batches = np.zeros((n_cells, n_batches))
+    for one in range(n_batches):
+        of_batches[:, one] = (batches[around] == one).sum(axis=1)
+    statistic = ((of_batches - expected) ** 2 / expected).sum(axis=1)
+    return float((chi2.sf(statistic, n_batches - 1) >= alpha).mean())
+
+
+def _effective_numbers(
+    distance: NDArray[np.float64],
+    around: NDArray[np.intp],
+    groupings: Sequence[ArrayLike],
+    perplexity: int,
+) -> list[NDArray[np.float64]]:
+    """LISI of every grouping, from the nearest cells, of which each cell itself is the first."""
+    n_cells, k = around.shape
+    if k < 2:
+        return [np.ones(n_cells) for _ in groupings]  # a single cell
+    found = []
+    factors = [pd.factorize(np.asarray(groups, dtype=object)) for groups in groupings]
+    for start in range(0, n_cells, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        weights = _with_perplexity(distance[rows, 1:], min(perplexity, k / 3))
+        near = around[rows, 1:]
+        shares = [
+            np.stack([(weights * (codes[near] == one)).sum(axis=1) for one in range(len(names))])
+            for codes, names in factors
+        ]
+        found.append([1 / (share**2).sum(axis=0) for share in shares])
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def _mixed(numbers: NDArray[np.float64], n_groups: int) -> float:
+    """Median of effective numbers of groups, from 0 (one group) to 1 (all alike)."""
+    return float((np.median(numbers) - 1) / (n_groups - 1)) if n_groups > 1 else np.nan
+
+
+def _mean(of_types: NDArray[np.float64]) -> float:
+    known = of_types[~np.isnan(of_types)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _groups(names: NDArray[np.object_]) -> list[NDArray[np.intp]]:

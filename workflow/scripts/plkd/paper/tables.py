@@ -13,7 +13,7 @@ import pandas as pd
 
 from plkd.errors import InputError
 from plkd.evaluation.counts import PAPER as COUNTS
-from plkd.evaluation.integration import INTEGRATION_COLUMNS
+from plkd.evaluation.integration import INTEGRATION_COLUMNS, PAIRED
 from plkd.evaluation.integration import SCORES as INTEGRATION
 from plkd.evaluation.omics import SCORES as OMICS
 from plkd.evaluation.spatial import SPATIAL_COLUMNS
@@ -39,6 +39,9 @@ WHOLE_PAIRS = ("Ma-2020", "Muto-2021")
 ABLATED = {"PBMC": "10x-Multiome"}
 """The paper's ablation is of the gene expression of 10x-Multiome: the cells of PBMC."""
 RNA, CROSSING = "RNA", "RNA to ATAC"
+SAME_CELLS = "RNA to ATAC of the same cells"
+"""Where the accessibility is of the very cells of the reference: their labels have been seen."""
+QUERY = "query"
 FIGURE3_COLUMNS: Columns = {"picture": str, **INTEGRATION_COLUMNS}
 """Columns of the scores of the maps of Figure 3."""
 
@@ -52,7 +55,7 @@ class AboutDataset:
     paper_name
         Its name in the paper, "" for none.
     modality
-        What is measured: RNA, ATAC, or RNA to ATAC.
+        What is measured: RNA, ATAC, or RNA to ATAC (:data:`SAME_CELLS` where the scores say so).
     has_truth
         Are there true labels of the query, by which it is scored?
     """
@@ -167,6 +170,7 @@ def paper_tables(
     InputError
         If two data sets have one name of the paper and one modality.
     """
+    about = with_same_cells(about, runs.omics)
     names = {name: one.paper_name or name for name, one in about.items()}
     about = _in_tables(about)
     unscored = {name for name, one in about.items() if not one.has_truth}
@@ -203,7 +207,7 @@ def paper_tables(
     )
 
     mixed = places if integrators.ran else {}
-    joint = places_of({name: one for name, one in about.items() if one.modality == CROSSING})
+    joint = joint_places(about)
     draws = zip(runs.draws["dataset"], _ratio(runs.draws), strict=True)
     why_not_drawn = dict(zip(draws, runs.draws["reason"], strict=True))
     drawn = {name: places[name] for name in places if name in {*runs.draws["dataset"], *unscored}}
@@ -282,7 +286,12 @@ def paper_tables(
         "figure5": found_genes(numbers["figure5"], genes, set(names.values())),
         "figure6": spaces(
             "figure6",
-            found_table(integrators.true_seeds(runs.omics), OMICS, joint, _cells),
+            found_table(
+                integrators.true_seeds(without_parts(runs.omics, joint)),
+                OMICS,
+                joint,
+                lambda one: _cells(one).where(one["dataset"].map(_modalities(joint)) == "", ""),
+            ),
             joint,
             asked=OMICS,
             absent="no expression names accessibility in this data set",
@@ -331,6 +340,52 @@ def places_of(about: Mapping[str, AboutDataset], always: bool = False) -> dict[s
     return places
 
 
+def with_same_cells(
+    about: Mapping[str, AboutDataset], omics: pd.DataFrame
+) -> dict[str, AboutDataset]:
+    """Tell data sets that go from expression to accessibility of the same cells from others.
+
+    Parameters
+    ----------
+    about
+        Data sets by their names here.
+    omics
+        Scores of all runs (:data:`plkd.evaluation.omics.OMICS_COLUMNS`), whose `cells` say it.
+    """
+    twice = set(omics["dataset"][omics["cells"] == PAIRED]) if "cells" in omics else set()
+    return {
+        name: replace(one, modality=SAME_CELLS)
+        if name in twice and one.modality == CROSSING
+        else one
+        for name, one in about.items()
+    }
+
+
+def joint_places(about: Mapping[str, AboutDataset]) -> dict[str, Place]:
+    """Where data sets stand in Figure 6: all cells of both modalities, and cells held out.
+
+    Of a name that has both, all cells are those of the data set of the same cells, and `query` is
+    of the one whose accessibility is of other cells.
+    """
+    same, other = (
+        {name: one for name, one in about.items() if one.modality == modality}
+        for modality in (SAME_CELLS, CROSSING)
+    )
+    whole = places_of(same)
+    shared = {place.dataset for place in whole.values()}
+    apart = {
+        name: place._replace(modality=QUERY) if place.dataset in shared else place
+        for name, place in places_of(other).items()
+    }
+    return apart | whole  # first what has but a part of a name's conditions
+
+
+def without_parts(omics: pd.DataFrame, joint: Mapping[str, Place]) -> pd.DataFrame:
+    """Scores without those of all cells of a data set of which the query alone belongs here."""
+    query_alone = omics["dataset"].map(_modalities(joint)) == QUERY
+    return omics[~query_alone | (omics["cells"] == QUERY)] if query_alone.any() else omics
+
+
 def counts_beside(
     counts: pd.DataFrame, paper: pd.DataFrame, about: Mapping[str, AboutDataset]
 ) -> pd.DataFrame:
@@ -362,10 +417,16 @@ def counts_beside(
         if not found:
             given = {f"{one} in the paper": said.loc[name, one] for one in COUNTS}
             rows.append({"dataset": name, **given, "note": NO_DATASET})
+        measured = {
+            one: about[one].modality for one in (row["here"] for row in found) if one in about
+        }
+        joint = [row["cells"] for row in found if measured.get(row["here"]) == CROSSING]
         for row in found:
-            modality = about[row["here"]].modality if row["here"] in about else ""
+            modality = measured.get(row["here"], "")
             part = name and len(found) > 1 and modality in (RNA, "ATAC")
             note = f"{modality} alone" if part else ""
+            if name and modality == CROSSING and int(row["cells"]) < max(map(int, joint)):
+                note = "a part of the cells, other ones in either modality"
             rows.append({**row, "dataset": name or row["here"], "note": note})
     order = ["dataset", "here"]
     for column in counts.columns.drop("dataset"):
@@ -566,6 +627,10 @@ def _difference(here: str, paper: str) -> str:
 def _cells(table: pd.DataFrame) -> pd.Series:
     """Which cells were scored; "" for all of them, as in the paper."""
     return table["cells"].where(table["cells"] != "all", "")
+
+
+def _modalities(places: Mapping[str, Place]) -> dict[str, str]:
+    return {name: place.modality for name, place in places.items()}
 
 
 def _ratio(table: pd.DataFrame) -> pd.Series:

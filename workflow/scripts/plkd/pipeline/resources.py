@@ -18,8 +18,8 @@ LIGHT_MB = 600
 """The same of steps without a model."""
 MAP_MB = 2000
 """The same of steps that map or draw a sample of cells, one of 20,000 at most."""
-SCORING_MB = 3000
-"""The same where all distances of a sample of 10,000 cells are held."""
+SCORING_MB = 2000
+"""The same where some distances of all cells to all are held, and a sample of 10,000 is mapped."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ TRUTH = Held(40)
 """True labels, whose names are packed well: 500 bytes of a cell that takes 15 on disk."""
 EMBEDDED = Held(2)
 """Embeddings, which hardly unpack: 450 bytes of a cell that takes 300 on disk."""
+SCORED = Held(16)
+"""The same of cells whose neighbours are looked at: 90 of them, and what is made of these, are
+4,500 bytes of a cell."""
+DENSE = Held(24)
+"""Cells whose genes are written out, zeros too: 25,000 bytes of one that takes 1,100 on disk."""
 
 MINUTES = 60
 """Of a step that says nothing else; those of the cluster profiles."""
@@ -103,3 +108,35 @@ def memory_in_mb(held_mb: Iterable[float], attempt: int, base_mb: float = LIBRAR
 def minutes(size_mb: float, attempt: int, per_mb: float = MINUTES_PER_MB) -> int:
     """Run time of a job that goes through so many MB; one that ran out is given more."""
     return int(MINUTES + per_mb * size_mb) * attempt
+
+
+INTEGRATION_MINUTES = 1.6e-9
+"""Of a pair of cells in a space: four times what scores of integration take on one core, of all
+cells and of the query."""
+OMICS_MINUTES = 6e-9
+"""The same of multi-omics integration, where every hundredth cell is a neighbour."""
+CELLS_PER_MB = 3500
+"""Of an embedding on disk."""
+
+
+def scoring_minutes(embedding_mb: float, n_spaces: int, per_pair: float, attempt: int) -> int:
+    """Run time of a job that compares all cells with all, in every space.
+
+    Parameters
+    ----------
+    embedding_mb
+        Size of an embedding of all cells on disk.
+    n_spaces
+        Number of embeddings.
+    per_pair
+        Minutes of a pair of cells.
+    attempt
+        A job that ran out is given more.
+
+    Examples
+    --------
+    >>> scoring_minutes(20, 12, INTEGRATION_MINUTES, 1)  # 70,000 cells
+    154
+    """
+    n_pairs = (CELLS_PER_MB * embedding_mb) ** 2
+    return int(MINUTES + per_pair * n_pairs * n_spaces) * attempt

@@ -22,7 +22,13 @@ from plkd.io.counts import recover_counts
 from plkd.io.scale import MatrixScale, ValueRange, sampled_blocks
 from plkd.io.stores import slot_name
 from plkd.preparation.chunks import chunks_of
-from plkd.settings.datasets import LEAST_MINOR, Imbalance, SourceSettings
+from plkd.settings.datasets import (
+    LEAST_MINOR,
+    Imbalance,
+    Part,
+    SourceSettings,
+    part_of_cell,
+)
 from plkd.utils.logs import logger
 from plkd.utils.text import counted, listed, visible
 
@@ -154,6 +160,13 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
     if cells.n_cells == 0:
         raise InputError(f"'{cells.path}' has no cells; give a {role} with cells")
     kept = _kept(cells.obs, settings, cells.path)
+    if settings.part is not None:
+        kept &= _in_part(cells.obs.index, settings.part)
+        if not kept.any():
+            raise InputError(
+                f"'{cells.path}': no {role} cell is in part {settings.part.number} of "
+                f"{settings.part.of} (`part`). Ask for fewer parts."
+            )
     if settings.imbalance is not None:
         labels = _column(cells.obs, settings.labels_key, "labels_key", cells.path)
         kept &= _imbalanced(labels, kept, settings.imbalance, f"'{cells.path}': {role}")
@@ -180,7 +193,7 @@ def choose_cells(cells: CellFile, settings: SourceSettings, role: str) -> Side:
             "cells_read": cells.n_cells,
             "genes_read": len(cells.genes),
             "gene_names": cells.names_report,
-            "dropped": _dropped(kept, "not in `keep`, or in `drop`"),
+            "dropped": _dropped(kept, "not in `keep` or `part`, or in `drop`"),
             "cell_ids_made_unique": int(obs.index.duplicated().sum()),
         },
         no_cells_left_out(),
@@ -392,6 +405,11 @@ def _kept(obs: pd.DataFrame, settings: SourceSettings, path: str | Path) -> NDAr
             f"and none that `drop` takes out ({dict(settings.drop)})"
         )
     return kept
+
+
+def _in_part(names: pd.Index, part: Part) -> NDArray[np.bool_]:
+    """Which cells are in a part, by the names that they have in their file."""
+    return np.array([part_of_cell(str(name), part.of) == part.number for name in names])
 
 
 def _imbalanced(

@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -101,6 +102,41 @@ class Imbalance:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several parts of the cells, which their names decide (:func:`part_of_cell`).
+
+    Attributes
+    ----------
+    number
+        Which of them, from 1.
+    of
+        How many there are.
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if self.of < 2 or not 1 <= self.number <= self.of:
+            raise InputError(
+                f"`part` is {self.number} of {self.of}; expected a number from 1 to `of`, of at "
+                "least 2 parts"
+            )
+
+
+def part_of_cell(name: str, n_parts: int) -> int:
+    """The part that a cell belongs to, from 1: the same on every machine, and in every file.
+
+    So one part of a file and the others of another one never hold the same cell.
+
+    >>> [part_of_cell(name, 2) for name in ("AAACAGCCAAGGAATC-1", "AAACAGCCAATCCCTT-1")]
+    [2, 1]
+    """
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % n_parts + 1
+
+
+@dataclass(frozen=True)
 class SourceSettings:
     """How to read one side; the keys of `reference` and `query` in a data set's configuration."""
 
@@ -110,6 +146,7 @@ class SourceSettings:
     batch_key: str | None = None
     keep: Mapping[str, Any] = field(default_factory=dict)
     drop: Mapping[str, Any] = field(default_factory=dict)
+    part: Part | None = None
     drop_labels: list[str] = field(default_factory=list)
     imbalance: Imbalance | None = None
 
@@ -120,6 +157,8 @@ class SourceSettings:
         known = {k: v for k, v in config.items() if k in names and v is not None}
         known["reading"] = ReadingOptions.from_config(config)
         known["drop_labels"] = [visible(str(label)) for label in known.get("drop_labels", ())]
+        if "part" in known:
+            known["part"] = Part(**known["part"])
         if "imbalance" in known:
             known["imbalance"] = Imbalance(**known["imbalance"])
         return cls(**known)
