@@ -45,9 +45,12 @@ def paper_of_twins(
     datasets: dict[str, Any] = {}
     for name in names:
         truth = write_twin(name, folder / "www", n_cells=n_cells, seed=1)
-        shipped = yaml.safe_load((REPOSITORY / "config" / "datasets" / f"{name}.yaml").read_text())
-        for content in shipped if isinstance(shipped, list) else [shipped]:
-            datasets[content["name"]] = for_twin(content, truth)
+        for file in config["datasets"]:
+            if Path(file).stem.removesuffix("_halves") != name:
+                continue
+            shipped = yaml.safe_load((REPOSITORY / file).read_text(encoding="utf-8"))
+            for content in shipped if isinstance(shipped, list) else [shipped]:
+                datasets[content["name"]] = for_twin(content, truth)
     config |= {"datasets": list(datasets.values()), **change}
     config["variants"] = {name: quick(one) for name, one in config["variants"].items()}
     project = folder / "project"
