@@ -127,7 +127,7 @@ def test_neither_pieces_nor_workers_nor_format_change_a_byte(
         for name, values in of_all.obsm.items():
             np.testing.assert_array_equal(np.asarray(copy.obsm[name]), np.asarray(values))
         assert list(copy.obsm["plkd_probabilities"].index) == list(cells.obs_names)
-    monkeypatch.setattr(stores, "HELD_VALUES", 1500)  # several scans
+    monkeypatch.setattr(stores, "HELD_BYTES", 1500)
     monkeypatch.setattr(stores, "SCANNED_VALUES", 700)
     for form in (sparse.csc_matrix, np.asarray):
         again = cells.copy()
