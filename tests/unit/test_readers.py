@@ -216,6 +216,30 @@ def test_a_disk_without_room_for_the_rows_is_named(
         opened.take(np.arange(3))
 
 
+@pytest.mark.parametrize(("n_values", "at_once"), [(60, 3), (300, 8), (500, 24), (10**6, 50)])
+@pytest.mark.parametrize("kind", ["h5ad dense", "zarr dense"])
+def test_pieces_of_dense_rows_begin_where_those_of_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, n_values: int, at_once: int
+) -> None:
+    X = some_values()
+    WRITERS[kind](X, *named(X), tmp_path / "x")
+    large(monkeypatch)
+    monkeypatch.setattr(stores, "DENSE_CHUNK_VALUES", n_values)
+    monkeypatch.setattr(stores, "BLOCK_ROWS", 8)
+    read: list[int] = []
+    real = stores._wide_enough
+    monkeypatch.setattr(stores, "_wide_enough", lambda x: read.append(x.shape[0]) or real(x))
+    with open_cells(tmp_path / "x") as opened:
+        for chunk_size in (16, 50):
+            read.clear()
+            pieces = list(opened.chunks(chunk_size))
+            assert {rows.start % 8 for rows, _ in pieces} == {0}
+            assert max(rows.stop - rows.start for rows, _ in pieces) <= max(at_once, 8)
+            assert max(read) == min(at_once, chunk_size, n_values // 20)
+            whole = sparse.vstack([chunk for _, chunk in pieces])
+            np.testing.assert_array_equal(whole.toarray(), X.toarray())
+
+
 def damaged(path: Path, seed: int) -> None:
     """Cut a file off, or overwrite some of its bytes.
 

@@ -36,7 +36,8 @@ Pieces = Iterator[tuple[slice, Callable[[], sparse.csr_matrix]]]
 """Rows of a matrix, and what reads them when it is called, in whichever thread."""
 
 CHUNK_ROWS = 4096
-DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
+BLOCK_ROWS = 2048  # as many as a model labels at a time: where these begin does not change labels
+DENSE_CHUNK_VALUES = 2**25  # of a dense matrix at a time
 DECODED_VALUES = 2**24  # a matrix with fewer stays in memory once it was read
 HELD_BYTES = 2**28  # a smaller matrix stored by columns is in memory, for a moment twice
 SCANNED_VALUES = 2**22  # of a larger one, read at a time
@@ -304,7 +305,7 @@ def row_pieces(
     path
         Its file, for messages.
     chunk_size
-        Rows at a time; fewer where they are long and dense.
+        Rows at a time; fewer where they are long and dense, whole blocks of :data:`BLOCK_ROWS`.
     wanted
         bool array (n_rows,): of each piece what lies between its first and its last wanted row is
         read, and nothing of one that has none.
@@ -321,8 +322,9 @@ def row_pieces(
         with _by_rows(matrix, path, wanted) as by_rows:
             yield from row_pieces(by_rows, path, chunk_size, wanted, notice)
         return
-    if not (sparse.issparse(matrix) or _is_stored_sparse(matrix) or isinstance(matrix, RowStore)):
-        chunk_size = max(1, min(chunk_size, DENSE_CHUNK_VALUES // max(n_columns, 1)))
+    if _is_dense(matrix):
+        fits = _dense_rows(n_columns)
+        chunk_size = min(chunk_size, max(fits - fits % BLOCK_ROWS, BLOCK_ROWS))
     for start in range(0, n_rows, chunk_size):
         rows = slice(start, min(start + chunk_size, n_rows))
         if wanted is not None:
@@ -422,8 +424,16 @@ def _sliced(matrix: Any, rows: slice) -> sparse.csr_matrix:
     Own code for stored CSR, because anndata's passes them unchecked to code that trusts them.
     """
     if not _is_stored_sparse(matrix):
-        values = matrix[rows]
-        return sparse.csr_matrix(_wide_enough(values) if isinstance(values, np.ndarray) else values)
+        if not _is_dense(matrix):
+            return sparse.csr_matrix(matrix[rows])
+        fits = _dense_rows(matrix.shape[1])
+        stretches = (
+            np.asarray(matrix[start : min(start + fits, rows.stop)])
+            for start in range(rows.start, rows.stop, fits)
+        )
+        return sparse.csr_matrix(
+            sparse.vstack([sparse.csr_matrix(_wide_enough(one)) for one in stretches])
+        )
     group = matrix.group
     indptr = group["indptr"][rows.start : rows.stop + 1].astype(np.int64)
     first, last = int(indptr[0]), int(indptr[-1])
@@ -522,6 +532,16 @@ def _setting(name: str) -> str:
 
 def _is_stored_sparse(matrix: Any) -> bool:
     return hasattr(matrix, "to_memory")
+
+
+def _is_dense(matrix: Any) -> bool:
+    return not (
+        sparse.issparse(matrix) or _is_stored_sparse(matrix) or isinstance(matrix, RowStore)
+    )
+
+
+def _dense_rows(n_columns: int) -> int:
+    return max(1, DENSE_CHUNK_VALUES // max(n_columns, 1))
 
 
 def _is_by_columns(matrix: Any) -> bool:

@@ -22,7 +22,7 @@ from scipy import sparse
 from plkd import __version__
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
-from plkd.io.stores import Pieces
+from plkd.io.stores import BLOCK_ROWS, Pieces
 from plkd.model.adaptation import Adaptation, adapt, rows_to_look_at
 from plkd.model.novelty import BETWEEN, FAR, entropy
 from plkd.model.trained_model import Model
@@ -548,7 +548,7 @@ class _Said:
         return predictions_of(model, cell_ids, self.probabilities, self.surprise)
 
 
-_BLOCK = 2048
+_BLOCK = BLOCK_ROWS
 """Cells go through the network in blocks that begin at multiples of this row of their file.
 
 A sum over other numbers of rows at once may differ in the last digit: so that nothing that is said
