@@ -172,6 +172,19 @@ def test_what_runs_on_a_gpu_asks_for_one(
     assert not any("gpu" in job.get("resources", "") for job in jobs)
 
 
+def test_a_pod_with_a_gpu_has_a_limit_of_them(project: Project) -> None:
+    """Kubernetes refuses others; the plugin writes limits where `scale` is 0, by default it is 1."""
+    profile = REPOSITORY / "profiles" / "kubernetes" / "profile.yaml"
+    defaults = yaml.safe_load(profile.read_text())["default-resources"]
+    project.configure(device="cuda")
+    given = [f"{name}={value}" for name, value in defaults.items()]
+    dry_run = project.snakemake("-n", "--default-resources", *given, "--", "labels")
+    asked = [set(job["resources"].split(", ")) for job in planned_jobs(dry_run)]
+    on_gpus = [resources for resources in asked if "gpu=1" in resources]
+    assert on_gpus
+    assert all({"scale=0", "gpu_manufacturer=nvidia"} <= resources for resources in on_gpus)
+
+
 def test_what_only_puts_parts_together_asks_for_no_gpu(project: Project) -> None:
     project.configure(device="cuda", scatter=2)
     asked = {
