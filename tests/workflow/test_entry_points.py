@@ -173,7 +173,7 @@ def test_what_runs_on_a_gpu_asks_for_one(
 
 
 def test_a_pod_with_a_gpu_has_a_limit_of_them(project: Project) -> None:
-    """Kubernetes refuses others; the plugin writes limits where `scale` is 0, by default it is 1."""
+    """Kubernetes refuses others; the plugin writes limits where `scale` is 0, not by itself."""
     profile = REPOSITORY / "profiles" / "kubernetes" / "profile.yaml"
     defaults = yaml.safe_load(profile.read_text())["default-resources"]
     project.configure(device="cuda")
