@@ -9,7 +9,7 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run benchmark shell paper paper-plan test test-paper test-kill test-cluster test-rivals test-oldest lint docs bench lock schema clean
+.PHONY: help install run benchmark shell paper paper-plan test test-paper test-kill test-cluster test-rivals test-containers test-oldest lint docs bench lock schema clean
 
 help:
 	@echo "make run      install, run the default configuration, say where labels, scores and report are"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-kill   a run that is killed at every stage ends with the same files (minutes)"
 	@echo "make test-cluster  sets up Slurm here (Debian: slurm-wlm, munge), runs on it, loses a job and the node (minutes)"
 	@echo "make test-rivals  installs the published tools that we compare with, and tries each (half an hour, 10 GB)"
+	@echo "make test-containers  builds the images of Docker and Apptainer where these are installed (10 GB)"
 	@echo "make test-oldest  unit tests with the oldest versions that pyproject.toml allows"
 	@echo "make docs     build the documentation, executing its notebooks: docs/_build/html/index.html"
 	@echo "make lint     style, types and workflow checks"
@@ -87,6 +88,17 @@ test-cluster: $(VENV)/.dev
 
 test-rivals: $(VENV)/.dev
 	pytest -m rivals
+
+# Images of gigabytes, removed in the end. Apptainer runs the %test of its definition as well.
+test-containers:
+	@if docker info > /dev/null 2>&1; then \
+	  docker build --tag plkd-test --file envs/Dockerfile . && docker run --rm plkd-test snakemake --version; \
+	  ended=$$?; docker image rm --force plkd-test > /dev/null 2>&1; exit $$ended; \
+	else echo "skipped: there is no Docker that answers here, envs/Dockerfile is not built"; fi
+	@if apptainer --version > /dev/null 2>&1; then \
+	  folder=$$(mktemp -d) && apptainer build $$folder/plkd.sif envs/plkd.def && apptainer exec $$folder/plkd.sif snakemake --version; \
+	  ended=$$?; rm -rf "$$folder"; exit $$ended; \
+	else echo "skipped: Apptainer is not installed here, envs/plkd.def is not built"; fi
 
 # Python 3.11 is the oldest we support, and old versions have no wheels for newer ones.
 test-oldest:

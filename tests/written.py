@@ -81,6 +81,8 @@ WRITERS: dict[str, Writer] = {
     "h5ad dense": h5ad(lambda X: X.toarray()),
     "h5ad packed": h5ad(sparse.csr_matrix, compression="gzip"),
     "zarr": write_zarr,
+    "zarr dense": lambda X, *names_and_path: write_zarr(X.toarray(), *names_and_path),
+    "zarr csc": lambda X, *names_and_path: write_zarr(X.tocsc(), *names_and_path),
     "h5mu": write_h5mu,
     "10x h5": write_10x_h5,
     "10x mtx": write_10x_mtx,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import scanpy as sc
+import torch
 from scipy import sparse
 
 from plkd.cli import main
@@ -127,7 +129,7 @@ def test_neither_pieces_nor_workers_nor_format_change_a_byte(
         for name, values in of_all.obsm.items():
             np.testing.assert_array_equal(np.asarray(copy.obsm[name]), np.asarray(values))
         assert list(copy.obsm["plkd_probabilities"].index) == list(cells.obs_names)
-    monkeypatch.setattr(stores, "HELD_VALUES", 1500)  # several scans
+    monkeypatch.setattr(stores, "HELD_BYTES", 1500)
     monkeypatch.setattr(stores, "SCANNED_VALUES", 700)
     for form in (sparse.csc_matrix, np.asarray):
         again = cells.copy()
@@ -149,6 +151,35 @@ def test_neither_pieces_nor_workers_nor_format_change_a_byte(
         np.testing.assert_array_equal(copy.obsm["X_plkd"], of_all.obsm["X_plkd"])
     assert len(seen) == 1
     assert pq.ParquetFile(tmp_path / "1" / "labels.parquet").metadata.num_row_groups == 3
+
+
+@pytest.mark.parametrize("where", ["a table", "all together"])
+def test_after_an_error_threads_end_and_torch_has_its_own_again(
+    model: TrainedNetwork, query: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "_BLOCK", 16)
+    threads, before = set(threading.enumerate()), torch.get_num_threads()
+
+    def refused(*_: object, **__: object) -> None:
+        assert torch.get_num_threads() == 1
+        raise KeyError
+
+    monkeypatch.setattr("plkd.utils.devices.joblib.cpu_count", lambda: 2)
+    label, options = predict_cells, {}
+    if where == "a table":
+        label, options = annotated_copy.annotate_file, {"also": refused}
+        options["table"] = tmp_path / "labels.tsv"
+    else:
+        monkeypatch.setattr(predict, "replace", refused)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError) as error:  # holds all frames of the error
+            label(model, query, chunk_cells=16, progress=False, **options)
+        assert torch.get_num_threads() == 2
+        assert set(threading.enumerate()) == threads
+        assert error.value.args == ()
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("suffix", ["h5ad", "csv"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -70,6 +73,40 @@ def test_containers_are_the_conda_environment_to_start_from() -> None:
         (install,) = (line.split() for line in lines if "pip install" in line)
         assert image.startswith(f"python:{python}-"), name
         assert locks == set(install[install.index("-r") :]) - {"-r"}, name
+
+
+@pytest.mark.parametrize(("docker", "apptainer"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("broken", [False, True])
+def test_images_are_built_and_tried_where_that_can_be_done(
+    tmp_path: Path, docker: int, apptainer: int, broken: bool
+) -> None:
+    """With programs in their place that write down how they were called."""
+    (tmp_path / "bin").mkdir()
+    for name, works in (("docker", docker), ("apptainer", apptainer)):
+        program = tmp_path / "bin" / name
+        program.write_text(
+            f"#!/bin/sh\necho {name} $* >> {tmp_path}/called\n"
+            f'case "$1" in info|--version) exit {1 - works};; run|exec) exit {int(broken)};; esac\n'
+        )
+        program.chmod(0o755)
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    ended = subprocess.run(
+        ["make", "test-containers"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PATH": path, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode != 0) == (broken and bool(docker or apptainer))
+    called = (tmp_path / "called").read_text()
+    assert ("docker run --rm plkd-test snakemake --version" in called) == bool(docker)
+    assert ("docker image rm" in called) == bool(docker)
+    goes_on = not (broken and docker)
+    assert ended.stdout.count("skipped: ") == (not docker) + (goes_on and not apptainer)
+    tried = re.search(r"apptainer exec \S+ snakemake --version", called)
+    assert bool(tried) == (goes_on and bool(apptainer))
+    assert {one.name for one in tmp_path.iterdir()} == {"bin", "called"}
 
 
 def test_an_image_is_built_from_what_it_copies_and_nothing_else() -> None:

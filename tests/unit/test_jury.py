@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from plkd.errors import InputError
+from plkd.model import cross_fitting
 from plkd.model.cross_fitting import CrossFit, cross_fit, load_cross_fit
 from plkd.model.folds import make_folds
 from plkd.model.jury import Juror, Jury, shared_with_teacher, weigh
@@ -233,6 +234,22 @@ def test_the_same_seed_finds_the_same_in_any_number_of_processes(
     )
     np.testing.assert_array_equal(again.logits, found.logits)
     assert again.describe() == found.describe()
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 1), (4, 4), (64, 4)])
+def test_no_more_processes_are_started_than_there_are_fits(
+    reference: Reference, cores: int, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):
+        pass
+
+    def start(n_jobs: int, **_: object) -> None:
+        raise Started(n_jobs)
+
+    monkeypatch.setattr(cross_fitting, "Parallel", start)
+    with pytest.raises(Started) as asked:  # three folds, and all cells
+        cross_fit(reference, SETTINGS, n_jobs=cores, progress=False)
+    assert asked.value.args == (processes,)
 
 
 # ------------------------------------------------------------------------------- shift

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import doctest
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import h5py
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import sparse
 
 from plkd.errors import InputError
+from plkd.io import row_store, stores
 from plkd.io.cells import open_cells, read_cells
+from plkd.io.hdf5_values import read_values
 from written import WRITERS
 
 few = settings(
@@ -78,29 +86,158 @@ def test_order_in_the_file_does_not_matter(X: sparse.csr_matrix, seed: int) -> N
         np.testing.assert_array_equal(read.X.toarray(), X.toarray())
 
 
-@pytest.mark.parametrize("form", ["csr", "csc"])
-@pytest.mark.parametrize("chunk_size", [3, 7, 100])
-def test_large_matrices_by_columns_are_scanned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, chunk_size: int
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have small matrices read as large ones are."""
+    monkeypatch.setattr(stores, "DECODED_VALUES", 0)
+    monkeypatch.setattr(stores, "HELD_BYTES", 0)
+    monkeypatch.setattr(stores, "SCANNED_VALUES", 37)
+    monkeypatch.setattr(row_store, "BUCKET_ROWS", 8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.float16, bool])
+@pytest.mark.parametrize("kind", ["h5ad csr", "h5ad csc", "zarr csc"])
+@pytest.mark.parametrize("chunk_size", [3, 8, 20, 100])
+def test_large_matrices_are_read_by_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, chunk_size: int, dtype: type
 ) -> None:
-    rng = np.random.default_rng(0)
-    X = sparse.random_array((50, 20), density=0.3, rng=rng, format="csr", dtype=np.float32)
-    X = sparse.csr_matrix(X)
-    WRITERS[f"h5ad {form}"](X, *named(X), tmp_path / "x.h5ad")
-    monkeypatch.setattr("plkd.io.stores.HELD_VALUES", 80)
-    monkeypatch.setattr("plkd.io.stores.SCANNED_VALUES", 37)
-    with open_cells(tmp_path / "x.h5ad") as opened:
+    X = some_values()
+    WRITERS[kind](X, *named(X), tmp_path / "x")
+    if dtype is not np.float32:
+        stored_as(tmp_path / "x", dtype)
+    large(monkeypatch)
+    expected = X.toarray().astype(dtype)
+    with open_cells(tmp_path / "x") as opened:
         parts = list(opened.chunks(chunk_size))
         assert [rows.start for rows, _ in parts] == list(range(0, 50, chunk_size))
         whole = sparse.vstack([chunk for _, chunk in parts])
-        np.testing.assert_array_equal(whole.toarray(), X.toarray())
+        np.testing.assert_array_equal(whole.toarray(), expected)
         wanted = np.zeros(50, dtype=bool)
         wanted[[20, 41]] = True
         rows = [rows for rows, _ in opened.chunks(chunk_size, wanted)]
         assert len(rows) == len({20 // chunk_size, 41 // chunk_size})
-        np.testing.assert_array_equal(
-            opened.take(np.array([20, 41])).toarray(), X[[20, 41]].toarray()
-        )
+        taken = opened.take(np.array([20, 41]))
+        np.testing.assert_array_equal(taken.toarray(), expected[[20, 41]])
+
+
+def some_values() -> sparse.csr_matrix:
+    """50 x 20, the last rows and columns empty; whole numbers."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(1, 9, (50, 20)) * (rng.random((50, 20)) < 0.3)
+    X[47:], X[:, 18:] = 0, 0
+    return sparse.csr_matrix(X.astype(np.float32))
+
+
+def stored_as(path: Path, dtype: type) -> None:
+    """Give the values another type; in zarr that of the file is changed as well."""
+    store = zarr.open_group(path, mode="r+") if path.is_dir() else h5py.File(path, "r+")
+    group = store["X"]
+    values = group["data"][...].astype(dtype)
+    del group["data"]
+    if path.is_dir():
+        group.create_array("data", data=values, chunks=(16,))
+    else:
+        group.create_dataset("data", data=values, chunks=(16,), compression="gzip")
+        store.close()
+
+
+def test_the_example_of_the_documentation_holds() -> None:
+    assert doctest.testmod(row_store).failed == 0
+
+
+@pytest.mark.parametrize("kind", ["h5ad csc", "zarr csc"])
+def test_a_matrix_by_columns_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    X = some_values()
+    WRITERS[kind](X, *named(X), tmp_path / "x")
+    stored_as(tmp_path / "x", np.float32)
+    large(monkeypatch)
+    read: list[tuple[str, int, int]] = []
+
+    def counted(values: object, first: int, last: int) -> NDArray[np.generic]:
+        read.append((values.name.rpartition("/")[2], first, last))
+        return read_values(values, first, last)
+
+    monkeypatch.setattr(stores, "read_values", counted)
+    with open_cells(tmp_path / "x") as opened:
+        assert opened.scale.kind == "counts"
+        for _ in range(2):
+            opened.take(np.array([3, 30]))
+            assert sum(chunk.nnz for _, chunk in opened.chunks(8)) == X.nnz
+    for name in ("data", "indices"):
+        stretches = [(first, last) for part, first, last in read if part == name]
+        assert len(stretches) > 3
+        assert [first for first, _ in stretches] == [0, *(last for _, last in stretches[:-1])]
+        assert stretches[-1][1] == X.nnz
+        assert all(first % 16 == 0 for first, _ in stretches)  # no chunk is unpacked twice
+    read.clear()
+    with stores.open_store(tmp_path / "x") as store:
+        scales = stores.scales_of(stores.matrices_of(store), tmp_path / "x", but="")
+    assert scales["X (no `layer`)"].kind == "counts"
+    assert sum(last - first for _, first, last in read) == 2 * X.nnz
+
+
+@pytest.mark.parametrize("fails", ["never", "reading", "later"])
+def test_the_file_of_the_rows_is_gone_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    X = some_values()
+    WRITERS["h5ad csc"](X, *named(X), tmp_path / "x")
+    large(monkeypatch)
+    if fails == "reading":
+        with h5py.File(tmp_path / "x", "r+") as store:
+            store["X/indices"][-1] = 50
+    made: list[IO[bytes]] = []
+    real = row_store.scratch_file
+    monkeypatch.setattr(row_store, "scratch_file", lambda n: made.append(real(n)) or made[-1])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    expected = nullcontext() if fails == "never" else pytest.raises((InputError, KeyError))
+    with expected as error, open_cells(tmp_path / "x") as opened:  # the error holds all frames
+        for _ in opened.chunks(8):
+            assert not made[0].closed
+            if fails == "later":
+                raise KeyError
+    assert [file.closed for file in made] == [True]
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    del error
+
+
+def test_a_disk_without_room_for_the_rows_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = some_values()
+    WRITERS["h5ad csc"](X, *named(X), tmp_path / "x")
+    large(monkeypatch)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    little = SimpleNamespace(free=7 * X.nnz - 1)  # two bytes of row, one of column, four of value
+    monkeypatch.setattr("plkd.utils.files.shutil.disk_usage", lambda _: little)
+    expected = rf"needed .* folder of temporary files, '{tmp_path}', .* TMPDIR"
+    with open_cells(tmp_path / "x") as opened, pytest.raises(InputError, match=expected):
+        opened.take(np.arange(3))
+
+
+@pytest.mark.parametrize(("n_values", "at_once"), [(60, 3), (300, 8), (500, 24), (10**6, 50)])
+@pytest.mark.parametrize("kind", ["h5ad dense", "zarr dense"])
+def test_pieces_of_dense_rows_begin_where_those_of_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, n_values: int, at_once: int
+) -> None:
+    X = some_values()
+    WRITERS[kind](X, *named(X), tmp_path / "x")
+    large(monkeypatch)
+    monkeypatch.setattr(stores, "DENSE_CHUNK_VALUES", n_values)
+    monkeypatch.setattr(stores, "BLOCK_ROWS", 8)
+    read: list[int] = []
+    real = stores._wide_enough
+    monkeypatch.setattr(stores, "_wide_enough", lambda x: read.append(x.shape[0]) or real(x))
+    with open_cells(tmp_path / "x") as opened:
+        for chunk_size in (16, 50):
+            read.clear()
+            pieces = list(opened.chunks(chunk_size))
+            assert {rows.start % 8 for rows, _ in pieces} == {0}
+            assert max(rows.stop - rows.start for rows, _ in pieces) <= max(at_once, 8)
+            assert max(read) == min(at_once, chunk_size, n_values // 20)
+            whole = sparse.vstack([chunk for _, chunk in pieces])
+            np.testing.assert_array_equal(whole.toarray(), X.toarray())
 
 
 def damaged(path: Path, seed: int) -> None:

@@ -172,6 +172,19 @@ def test_what_runs_on_a_gpu_asks_for_one(
     assert not any("gpu" in job.get("resources", "") for job in jobs)
 
 
+def test_a_pod_with_a_gpu_has_a_limit_of_them(project: Project) -> None:
+    """Kubernetes refuses others; the plugin writes limits where `scale` is 0, not by itself."""
+    profile = REPOSITORY / "profiles" / "kubernetes" / "profile.yaml"
+    defaults = yaml.safe_load(profile.read_text())["default-resources"]
+    project.configure(device="cuda")
+    given = [f"{name}={value}" for name, value in defaults.items()]
+    dry_run = project.snakemake("-n", "--default-resources", *given, "--", "labels")
+    asked = [set(job["resources"].split(", ")) for job in planned_jobs(dry_run)]
+    on_gpus = [resources for resources in asked if "gpu=1" in resources]
+    assert on_gpus
+    assert all({"scale=0", "gpu_manufacturer=nvidia"} <= resources for resources in on_gpus)
+
+
 def test_what_only_puts_parts_together_asks_for_no_gpu(project: Project) -> None:
     project.configure(device="cuda", scatter=2)
     asked = {
@@ -246,6 +259,13 @@ def test_every_job_says_what_it_needs(jobs: list[dict[str, str]]) -> None:
         if job["rule"] not in ("all", "default"):
             assert {"log", "benchmark", "output", "resources"} <= set(job), job
             assert re.search(r"mem_mb=\d+|mem_mb=<TBD>", job["resources"]), job
+        if job["rule"] in THROUGH_ALL_CELLS:
+            assert re.search(r"runtime=\d+|runtime=<TBD>", job["resources"]), job
+
+
+# What becomes long with many cells.
+THROUGH_ALL_CELLS = {"assemble", "gene_activity", "prepare", "perturb", "predict", "annotate"}
+THROUGH_ALL_CELLS |= {"teacher", "student", "cross_fit", "query_page", "evaluate", "true_labels"}
 
 
 RUN = "results/simulated/default/seed0"
@@ -307,6 +327,44 @@ def test_large_inputs_are_given_time(large: subprocess.CompletedProcess[str]) ->
     for rule, mb in {"prepare": 2 * RAW_MB, "predict": 2 * PREPARED_MB, "annotate": RAW_MB}.items():
         assert 60 + 0.005 * mb < asked[rule] < 60 + 0.02 * mb, rule
     assert asked["teacher"] > 60
+    for rule in ("evaluate", "true_labels"):
+        assert 60 + 0.005 * PREPARED_MB < asked[rule] < 60 + 0.02 * PREPARED_MB, rule
+
+
+def test_steps_before_a_run_are_given_time_and_memory(tmp_path: Path) -> None:
+    """What is put together of published files, and genes of open chromatin."""
+    project = make_project(tmp_path / "project")
+    files = {"in_pieces": "peaks.h5ad", "fragments": "fragments.tsv.gz", "whole": "peaks.h5"}
+    for folder, name in [("assembled", "a.h5ad"), ("assembled", "b.h5ad"), *files.items()]:
+        empty_file(project.folder / name, 0)
+        empty_file(project.folder / "resources" / "datasets" / folder / name, 10_000)
+    (project.folder / "genes.bed").write_text("chr1\t0\t100\tA\t0\t+\n")
+    activity = {"annotation": {"url": "genes.bed"}}
+    of_peaks = {"gene_activity": activity}
+    of_fragments = {"gene_activity": {**activity, "rule": "signac"}}
+    project.configure(
+        {
+            "name": "assembled",
+            "cells": {"files": [{"url": f"{one}.h5ad", "name": one} for one in "ab"]},
+            "reference": {"labels_key": "cell_type"},
+            "query": {},
+        },
+        {"name": "in_pieces", "query": {"url": files["in_pieces"], **of_peaks}},
+        {"name": "fragments", "query": {"url": files["fragments"], **of_fragments}},
+        {"name": "whole", "query": {"url": files["whole"], **of_peaks}},
+    )
+    planned = project.snakemake("-n")
+    assert planned.returncode == 0, planned.stdout
+    minutes = asked_of(planned, "runtime")
+    assert minutes["assemble"] == 60 + 0.01 * 20_000
+    assert minutes["gene_activity"] == 60 + 0.02 * 10_000
+    memory = {
+        job["wildcards"]: int(re.findall(r"\bmem_mb=(\d+)", job["resources"])[0])
+        for job in planned_jobs(planned)
+        if job["rule"] == "gene_activity"
+    }
+    found = {name.partition("=")[2].partition(",")[0]: mb for name, mb in memory.items()}
+    assert found == {"in_pieces": 11_200, "fragments": 11_200, "whole": 81_200}
 
 
 def test_folders_are_counted_with_what_lies_in_them(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ rule assemble:
     threads: 1
     resources:
         mem_mb=memory_mb,
+        runtime=minutes_of(),
     params:
         cells=cells_of,
         code=code("assemble.py"),

@@ -78,6 +78,7 @@ rule true_labels:
     threads: 1
     resources:
         mem_mb=holding(LIGHT_MB, reference=NAMES, truth=TRUTH),
+        runtime=minutes_of("reference", "truth"),
     params:
         code=code("true_labels.py"),
     script:
@@ -121,6 +122,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=holding(LIGHT_MB, reference=NAMES, truth=TRUTH),
+        runtime=minutes_of("reference", "truth"),
     params:
         dataset="{dataset}",
         variant="{variant}",

@@ -21,7 +21,8 @@ rule gene_activity:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=always(6000),
+        mem_mb=gene_activity_memory_mb,
+        runtime=minutes_of("cells", per_mb=ACTIVITY_MINUTES_PER_MB),
     params:
         source=gene_activity_source,
         code=code("gene_activity.py"),

@@ -23,6 +23,7 @@ rule perturb:
     threads: 1
     resources:
         mem_mb=memory_mb,
+        runtime=minutes_of("reference", "query"),
     params:
         kind="{kind}",
         level=lambda wildcards: float(wildcards.level),

@@ -3,6 +3,7 @@
 from snakemake.iocontainers import InputFiles
 
 from plkd.pipeline.resources import (
+    ACTIVITY_MINUTES_PER_MB,
     DENSE,
     EMBEDDED,
     INTEGRATION_MINUTES,
@@ -10,6 +11,7 @@ from plkd.pipeline.resources import (
     LIBRARIES_MB,
     LIGHT_MB,
     MAP_MB,
+    MINUTES_PER_MB,
     NAMES,
     OMICS_MINUTES,
     PIECES,
@@ -160,6 +162,13 @@ def prepare_memory_mb(wildcards, input, attempt):
     return memory_in_mb(held, attempt)
 
 
+def gene_activity_memory_mb(wildcards, input, attempt):
+    """Fragments are read piece by piece, and so are peaks of some formats."""
+    peaks = has_rows(source_of_side(wildcards.dataset, wildcards.side))
+    held = WHOLE if peaks and not is_read_in_pieces(input.cells) else PIECES
+    return holding(cells=held)(wildcards, input, attempt)
+
+
 def label_query_memory_mb(wildcards, input, attempt):
     """As `prepare_memory_mb`; what is not copied piece by piece is read whole for the copy."""
     labels_only = config["annotate_only"]["labels_only"]
@@ -199,12 +208,12 @@ def sample_per_label(n_cells):
     return NAMES.and_sample(n_cells * MANY_LABELS * SAMPLED_CELL_MB)
 
 
-def minutes_of(*names):
-    """Minutes of a step that goes through these inputs."""
+def minutes_of(*names, per_mb=MINUTES_PER_MB):
+    """Minutes of a step that goes through these inputs; without names, through all of them."""
 
     def asked(wildcards, input, attempt):
         files = [path for name in names for path in of_input(input, name)]
-        return minutes(size_mb(files), attempt)
+        return minutes(size_mb(files if names else list(input)), attempt, per_mb)
 
     return asked
 

@@ -24,6 +24,7 @@ from plkd.prediction.model_input import model_input
 from plkd.prediction.predict import predictions_of
 from plkd.prediction.table import label_probabilities, prediction_sets
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
+from plkd.utils.devices import one_thread_each
 
 MOST_CELLS = 200
 """Of a larger group so many cells are drawn and explained."""
@@ -135,6 +136,7 @@ def explain_file(
     return explain_cells(model, chosen)
 
 
+@one_thread_each()
 def explain_cells(model: Model, chosen: ChosenCells) -> Explanation:
     """Explain the label that most of some cells have; of the cells those that have it."""
     background, student = background_of(model), model.require("student")

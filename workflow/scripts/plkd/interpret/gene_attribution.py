@@ -49,6 +49,7 @@ from plkd.errors import InputError
 from plkd.model.background import Background
 from plkd.model.student import Student
 from plkd.model.trained_network import TrainedNetwork
+from plkd.utils.devices import one_thread_each
 from plkd.utils.progress import ProgressBar
 
 SEGMENTS = 2  # one step is farther from the Shapley values; twenty are hardly closer
@@ -83,6 +84,7 @@ class GeneAttributions:
     error: np.ndarray
 
 
+@one_thread_each()
 def attribute_genes(
     model: TrainedNetwork,
     cells: sparse.csr_matrix,

@@ -24,6 +24,7 @@ from plkd.model.background import Background
 from plkd.model.teacher import Teacher
 from plkd.model.trained_network import TrainedNetwork, dense_batch
 from plkd.pathways.mask import is_pathway
+from plkd.utils.devices import one_thread_each
 
 POINTS = (16, 64, 256)
 """Points of the Gauss-Legendre quadrature; more are taken for cells whose error is too large."""
@@ -73,6 +74,7 @@ def mean_tokens(model: TrainedNetwork, background: Background) -> Tensor:
         return torch.stack(parts).sum(dim=0)
 
 
+@one_thread_each()
 def attribute_tokens(
     model: TrainedNetwork,
     cells: sparse.csr_matrix,

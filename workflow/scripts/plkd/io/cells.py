@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from plkd.io.gene_names import GeneTable, resolve_gene_names
 from plkd.io.genes import GeneColumns, as_text
 from plkd.io.in_memory import coordinates_of, matrices_of_anndata, name_of
 from plkd.io.normalisation import other_matrices, require_usable
+from plkd.io.row_store import RowStore
 from plkd.io.scale import (
     LARGEST_COUNT,
     OVERFLOWED,
@@ -99,6 +100,12 @@ class _Source:
     @cached_property
     def sample(self) -> sparse.csr_matrix:
         return sample_of(self.matrix, self.path, SAMPLED_ROWS, self.notice)
+
+    def close(self) -> None:
+        """Remove what was written for the while, see :func:`plkd.io.stores.held`."""
+        matrix = self.__dict__.get("matrix")
+        if isinstance(matrix, RowStore):
+            matrix.close()
 
 
 @dataclass(frozen=True)
@@ -373,14 +380,18 @@ def open_cells(
                 f"'{path}' is an AnnData, not a file for the reader '{reading.reader}'"
             )
         _check_options(path, "h5ad", reading)
-        yield _named(_anndata_source(source, path, "anndata", reading), reading)
+        with closing(_anndata_source(source, path, "anndata", reading)) as found:
+            yield _named(found, reading)
         return
     path = existing(source)
     reader = _chosen_reader(path, reading.reader)
     _check_options(path, reader, reading)
     if reader in STORES:
-        with open_store(path, reading.modality) as store:
-            yield _named(_store_source(store, path, reader, reading), reading)
+        with (
+            open_store(path, reading.modality) as store,
+            closing(_store_source(store, path, reader, reading)) as found,
+        ):
+            yield _named(found, reading)
     else:
         notice = Notices()
         adata = _read_at_once(path, reader, reading, obs_columns, notice)

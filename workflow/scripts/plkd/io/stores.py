@@ -21,6 +21,7 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.io.hdf5_values import read_values
+from plkd.io.row_store import RowStore, Values
 from plkd.io.scale import MatrixScale, detect_scale, sampled_blocks
 from plkd.utils.logs import logger
 from plkd.utils.text import listed
@@ -35,10 +36,11 @@ Pieces = Iterator[tuple[slice, Callable[[], sparse.csr_matrix]]]
 """Rows of a matrix, and what reads them when it is called, in whichever thread."""
 
 CHUNK_ROWS = 4096
-DENSE_CHUNK_VALUES = 2**25  # of a dense matrix fewer rows are read at a time if they are long
+BLOCK_ROWS = 2048  # as many as a model labels at a time: where these begin does not change labels
+DENSE_CHUNK_VALUES = 2**25  # of a dense matrix at a time
 DECODED_VALUES = 2**24  # a matrix with fewer stays in memory once it was read
-HELD_VALUES = 2**26  # of a matrix stored by columns, in memory at a time
-SCANNED_VALUES = 2**22
+HELD_BYTES = 2**28  # a smaller matrix stored by columns is in memory, for a moment twice
+SCANNED_VALUES = 2**22  # of a larger one, read at a time
 SCALE_ROWS = 200
 RNA_MODALITIES = ("rna", "gex", "gene expression")
 
@@ -298,11 +300,12 @@ def row_pieces(
     Parameters
     ----------
     matrix
-        Rows are read by slicing; what is stored by columns (CSC) on disk, by several scans.
+        Rows are read by slicing. What is stored by columns (CSC) on disk is written by rows first,
+        into a temporary file that is there until the last piece was asked for.
     path
         Its file, for messages.
     chunk_size
-        Rows at a time; fewer where they are long and dense.
+        Rows at a time; fewer where they are long and dense, whole blocks of :data:`BLOCK_ROWS`.
     wanted
         bool array (n_rows,): of each piece what lies between its first and its last wanted row is
         read, and nothing of one that has none.
@@ -315,14 +318,13 @@ def row_pieces(
         If a piece cannot be read, or is no matrix: columns out of range.
     """
     n_rows, n_columns = matrix.shape
-    if _is_stored_sparse(matrix) and matrix.format == "csc":
-        for first, block in _blocks_of_columns(matrix, path, chunk_size, wanted):
-            inside = None if wanted is None else wanted[first : first + block.shape[0]]
-            for rows, read in row_pieces(block, path, chunk_size, inside, notice):
-                yield slice(first + rows.start, first + rows.stop), read
+    if _is_by_columns(matrix):
+        with _by_rows(matrix, path, wanted) as by_rows:
+            yield from row_pieces(by_rows, path, chunk_size, wanted, notice)
         return
-    if not (sparse.issparse(matrix) or _is_stored_sparse(matrix)):
-        chunk_size = max(1, min(chunk_size, DENSE_CHUNK_VALUES // max(n_columns, 1)))
+    if _is_dense(matrix):
+        fits = _dense_rows(n_columns)
+        chunk_size = min(chunk_size, max(fits - fits % BLOCK_ROWS, BLOCK_ROWS))
     for start in range(0, n_rows, chunk_size):
         rows = slice(start, min(start + chunk_size, n_rows))
         if wanted is not None:
@@ -347,8 +349,9 @@ def _read_rows(matrix: Any, path: Path, rows: slice, notice: Notice) -> sparse.c
 def held(matrix: Any, path: Path, notice: Notice = logger.warning) -> Any:
     """Take a matrix on disk into memory as CSR if it is small, so that it is decoded once.
 
-    A larger one is given back as it is, to be read in chunks as often as it is gone through; one
-    that is stored by columns (CSC) may be larger, because going through it takes many scans.
+    A larger one is given back as it is, to be read in chunks as often as it is gone through. One
+    that is stored by columns (CSC) may be larger; beyond that it is written by rows, once, into a
+    temporary file (:class:`plkd.io.row_store.RowStore`) that has to be closed.
 
     Raises
     ------
@@ -357,10 +360,10 @@ def held(matrix: Any, path: Path, notice: Notice = logger.warning) -> Any:
     """
     if sparse.issparse(matrix):
         return matrix.tocsr()
-    if _is_stored_sparse(matrix) and matrix.format == "csc":
-        if matrix.group["data"].shape[0] > HELD_VALUES // 2:  # it is there twice for a moment
-            logger.warning("'%s' is stored by columns (CSC), which takes many scans", path)
-            return matrix
+    if _is_by_columns(matrix):
+        parts = [matrix.group[name] for name in ("data", "indices")]
+        if sum(part.shape[0] * part.dtype.itemsize for part in parts) > HELD_BYTES:
+            return _by_rows(matrix, path)
         with readable(path, "the matrix"):
             whole = matrix.to_memory()
             whole.check_format(full_check=True)
@@ -374,69 +377,34 @@ def held(matrix: Any, path: Path, notice: Notice = logger.warning) -> Any:
     return sparse.vstack(chunks, format="csr")
 
 
-def _blocks_of_columns(
-    matrix: Any, path: Path, chunk_size: int, wanted: NDArray[np.bool_] | None
-) -> Iterator[tuple[int, sparse.csr_matrix]]:
-    """Go through a large matrix stored by columns: (first row, CSR), one scan for each block.
-
-    Rows that are not wanted are empty.
-    """
-    n_rows = matrix.shape[0]
-    per_row = np.zeros(n_rows, dtype=np.int64)
-    for rows, _, _ in _scan(matrix, path):
-        per_row += np.bincount(rows, minlength=n_rows)
-    if wanted is not None:
-        per_row[~wanted] = 0
-    ends = np.arange(chunk_size, n_rows + chunk_size, chunk_size).clip(max=n_rows)
-    held = np.add.accumulate(per_row)[ends - 1]
-    start = 0
-    while start < n_rows:
-        before = held[np.searchsorted(ends, start, side="right") - 1] if start else 0
-        fits = int(np.searchsorted(held, before + HELD_VALUES, side="right")) - 1
-        stop = int(max(ends[max(fits, 0)], min(start + chunk_size, n_rows)))
-        yield start, _rows_of_columns(matrix, path, start, per_row[start:stop], wanted)
-        start = stop
+def _by_rows(matrix: Any, path: Path, wanted: NDArray[np.bool_] | None = None) -> RowStore:
+    """Rows of a matrix stored by columns, which is read once; those not wanted are empty."""
+    n_values, pieces = 0, _scan(matrix, path)
+    if wanted is None:
+        n_values = matrix.group["data"].shape[0]
+        logger.info("'%s' is stored by columns (CSC): it is written by rows for the while", path)
+    else:
+        pieces = ((r[here], c[here], v[here]) for r, c, v in pieces if (here := wanted[r]).any())
+    dtype = _wide_enough(np.empty(0, dtype=matrix.dtype)).dtype
+    return RowStore(pieces, matrix.shape, dtype, n_values)
 
 
-def _rows_of_columns(
-    matrix: Any,
-    path: Path,
-    first: int,
-    per_row: NDArray[np.int64],
-    wanted: NDArray[np.bool_] | None,
-) -> sparse.csr_matrix:
-    """Rows from `first` on, with so many values each, of a matrix stored by columns."""
-    shape = (len(per_row), matrix.shape[1])
-    indptr = np.append(0, np.cumsum(per_row))
-    data = _wide_enough(np.empty(0, dtype=matrix.dtype))
-    data, indices = np.empty(indptr[-1], data.dtype), np.empty(indptr[-1], np.int32)
-    filled = indptr[:-1].copy()  # up to where each row is
-    for rows, values, starts in _scan(matrix, path):
-        here = (rows >= first) & (rows < first + len(per_row))
-        if wanted is not None:
-            here &= wanted[rows]
-        starts = np.append(0, np.cumsum(here))[starts]
-        part = sparse.csc_matrix((values[here], rows[here] - first, starts), shape).tocsr()
-        n_here = np.diff(part.indptr)
-        places = np.repeat(filled - part.indptr[:-1], n_here) + np.arange(part.nnz)
-        data[places], indices[places] = part.data, part.indices
-        filled += n_here
-    return sparse.csr_matrix((data, indices, indptr), shape)
-
-
-def _scan(matrix: Any, path: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Pieces of a matrix stored by columns: rows, values, starts of the columns among them."""
+def _scan(matrix: Any, path: Path) -> Iterator[Values]:
+    """Pieces of a matrix stored by columns; each value of the file is read once."""
     group, indptr = matrix.group, matrix.group["indptr"][...].astype(np.int64)
     n_values = group["data"].shape[0]
     if indptr[0] != 0 or indptr[-1] != n_values or (np.diff(indptr) < 0).any():
         raise InputError(f"'{path}': the matrix's `indptr` does not fit its {n_values} values")
-    for start in range(0, n_values, SCANNED_VALUES):
-        stop = min(start + SCANNED_VALUES, n_values)
+    (chunk,) = group["data"].chunks or (1,)
+    at_once = max(SCANNED_VALUES - SCANNED_VALUES % chunk, chunk)  # no chunk is unpacked twice
+    columns = np.arange(matrix.shape[1], dtype=np.int32)
+    for start in range(0, n_values, at_once):
+        stop = min(start + at_once, n_values)
         with readable(path, f"values {start} to {stop} of the matrix"):
             rows, data = (read_values(group[name], start, stop) for name in ("indices", "data"))
         if rows.size and not (rows.min() >= 0 and rows.max() < matrix.shape[0]):
             raise InputError(f"'{path}': the matrix names rows that it does not have")
-        yield rows, _wide_enough(data), indptr.clip(start, stop) - start
+        yield rows, np.repeat(columns, np.diff(indptr.clip(start, stop))), _wide_enough(data)
 
 
 def sample_of(
@@ -456,8 +424,16 @@ def _sliced(matrix: Any, rows: slice) -> sparse.csr_matrix:
     Own code for stored CSR, because anndata's passes them unchecked to code that trusts them.
     """
     if not _is_stored_sparse(matrix):
-        values = matrix[rows]
-        return sparse.csr_matrix(_wide_enough(values) if isinstance(values, np.ndarray) else values)
+        if not _is_dense(matrix):
+            return sparse.csr_matrix(matrix[rows])
+        fits = _dense_rows(matrix.shape[1])
+        stretches = (
+            np.asarray(matrix[start : min(start + fits, rows.stop)])
+            for start in range(rows.start, rows.stop, fits)
+        )
+        return sparse.csr_matrix(
+            sparse.vstack([sparse.csr_matrix(_wide_enough(one)) for one in stretches])
+        )
     group = matrix.group
     indptr = group["indptr"][rows.start : rows.stop + 1].astype(np.int64)
     first, last = int(indptr[0]), int(indptr[-1])
@@ -543,7 +519,7 @@ def scales_of(matrices: Matrices, path: Path, but: str) -> dict[str, MatrixScale
                 matrix = opened()
                 numeric = np.issubdtype(matrix.dtype, np.number)
             if numeric:
-                rows = sample_of(held(matrix, path), path, SCALE_ROWS)
+                rows = sample_of(matrix, path, SCALE_ROWS)
                 scales[_setting(name)] = detect_scale(rows)
     return scales
 
@@ -556,6 +532,20 @@ def _setting(name: str) -> str:
 
 def _is_stored_sparse(matrix: Any) -> bool:
     return hasattr(matrix, "to_memory")
+
+
+def _is_dense(matrix: Any) -> bool:
+    return not (
+        sparse.issparse(matrix) or _is_stored_sparse(matrix) or isinstance(matrix, RowStore)
+    )
+
+
+def _dense_rows(n_columns: int) -> int:
+    return max(1, DENSE_CHUNK_VALUES // max(n_columns, 1))
+
+
+def _is_by_columns(matrix: Any) -> bool:
+    return _is_stored_sparse(matrix) and matrix.format == "csc"
 
 
 def _annotated(store: Any, path: Path, modality: str | None) -> Any:

@@ -179,6 +179,8 @@ def cross_fit(
     n_folds = len(np.unique(folds.of_cell))
     n_steps = 2 * n_folds + 1 + (n_folds if _can_be_moved(folds, taking_part) else 0)
     bar = ProgressBar(total=n_steps, desc="cross-fitting", unit="fit", disable=not progress)
+    # Each process loads torch anew: no more of them than there are fits, of the folds and of all.
+    n_jobs = min(n_jobs, n_folds + 1)
     with bar, Parallel(n_jobs, return_as="generator") as parallel:
 
         def each(function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:

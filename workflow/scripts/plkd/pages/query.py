@@ -21,6 +21,7 @@ from plkd.pages.palette import colours
 from plkd.pages.remarks import DOUBTFUL
 from plkd.prediction.summary import label_table
 from plkd.prediction.table import label_probabilities
+from plkd.utils.devices import one_thread_each
 from plkd.utils.progress import ProgressBar
 
 EXPLAINED_CELLS = 30
@@ -113,6 +114,7 @@ class PageContent:
     cell_ids: list[str]
 
 
+@one_thread_each()
 def page_content(
     query: LabelledQuery, model: Model, *, seed: int = 0, progress: bool = True
 ) -> PageContent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def annotate_file(
             progress=progress,
             workers=workers,
         )
+        files.enter_context(closing(pieces))
         annotate = write = None
         if output is not None:
             on_slide = None

@@ -7,7 +7,8 @@ and predicted. What grows with the number of cells is the prediction table and t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from scipy import sparse
 from plkd import __version__
 from plkd.errors import InputError
 from plkd.io.cells import CellFile, CellSource, open_cells
-from plkd.io.stores import Pieces
+from plkd.io.stores import BLOCK_ROWS, Pieces
 from plkd.model.adaptation import Adaptation, adapt, rows_to_look_at
 from plkd.model.novelty import BETWEEN, FAR, entropy
 from plkd.model.trained_model import Model
@@ -233,7 +234,8 @@ def predict_input(
     pieces = predict_pieces(
         given, device=device, chunk_cells=chunk_cells, provenance=provenance, progress=progress
     )
-    return PredictedCells.joined(pieces, given.n_cells)
+    with closing(pieces):
+        return PredictedCells.joined(pieces, given.n_cells)
 
 
 def predict_pieces(
@@ -244,11 +246,12 @@ def predict_pieces(
     provenance: Mapping[str, Any] | None = None,
     progress: bool = True,
     workers: int | None = None,
-) -> Iterator[PredictedCells]:
+) -> Generator[PredictedCells]:
     """Yield what is said of the cells of a query piece by piece, in their order.
 
     Nothing but the names of the cells grows with their number. Parameters and errors are those of
-    :func:`predict_cells`; that no cell has counts is found at the end.
+    :func:`predict_cells`; that no cell has counts is found at the end. Who may stop before closes
+    it: until then threads wait for more, and torch has one.
     """
     names = given.obs.index
     unique_names = unique_cell_ids(names, given.name)
@@ -280,10 +283,11 @@ def predict_pieces(
     left_out: Counter[str] = Counter()
     odd: list[str] = []
     pieces = given.pieces(_whole_blocks(chunk_cells))
-    for piece in _in_pieces(label, pieces, given.n_cells, progress, workers):
-        left_out.update(piece.left_out["reason"])
-        odd += piece.left_out.loc[piece.left_out["reason"] == OTHER_SCALE, "cell_id"].tolist()
-        yield piece
+    with closing(_in_pieces(label, pieces, given.n_cells, progress, workers)) as labelled:
+        for piece in labelled:
+            left_out.update(piece.left_out["reason"])
+            odd += piece.left_out.loc[piece.left_out["reason"] == OTHER_SCALE, "cell_id"].tolist()
+            yield piece
     if left_out.total() == given.n_cells:
         raise InputError(f"'{given.name}': none of its {given.n_cells:,} cells has any counts.")
     if odd:
@@ -548,7 +552,7 @@ class _Said:
         return predictions_of(model, cell_ids, self.probabilities, self.surprise)
 
 
-_BLOCK = 2048
+_BLOCK = BLOCK_ROWS
 """Cells go through the network in blocks that begin at multiples of this row of their file.
 
 A sum over other numbers of rows at once may differ in the last digit: so that nothing that is said
@@ -575,8 +579,11 @@ def _of_prepared(
     def say(places: NDArray[np.intp], X: sparse.csr_matrix) -> _Said:
         return _Said.of_rows(model, places, filled(X), batches[places])
 
-    with cells.pieces(wanted=wanted) as pieces:
-        return _Said.joined(model, _in_pieces(say, pieces, n_cells, progress), n_cells)
+    with (
+        cells.pieces(wanted=wanted) as pieces,
+        closing(_in_pieces(say, pieces, n_cells, progress)) as said,
+    ):
+        return _Said.joined(model, said, n_cells)
 
 
 def _in_pieces(
@@ -585,7 +592,7 @@ def _in_pieces(
     n_cells: int,
     progress: bool,
     workers: int | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield what `work` makes of the places and values of cells, piece by piece.
 
     Meanwhile the next pieces are read and worked on, in as many threads as torch may use or as are
@@ -599,8 +606,9 @@ def _in_pieces(
     with (
         ProgressBar(total=n_cells, desc="annotating", unit="cell", disable=not progress) as bar,
         one_thread_each() as threads,
+        closing(in_order(done, pieces, workers or threads)) as results,
     ):
-        for n_done, result in in_order(done, pieces, workers or threads):
+        for n_done, result in results:
             yield result
             bar.update(n_done)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,9 +48,20 @@ def choose_device(wish: str, *, threads: int | None = None) -> str:
     return wish
 
 
+def usable_cores() -> int:
+    """How many cores this process may use: by its affinity, a container's quota, and Slurm.
+
+    Slurm binds a step to its cores only where a site has it do so; what the step was given it says
+    everywhere.
+    """
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    cores = joblib.cpu_count()
+    return min(cores, int(given)) if given.isdecimal() and int(given) else cores
+
+
 def usable_threads() -> int:
-    """How many threads torch may use, or fewer, where a quota of a container allows less."""
-    return min(torch.get_num_threads(), joblib.cpu_count())
+    """How many threads torch may use, or fewer, where :func:`usable_cores` are fewer."""
+    return min(torch.get_num_threads(), usable_cores())
 
 
 @contextmanager
@@ -57,7 +69,8 @@ def one_thread_each() -> Iterator[int]:
     """Leave torch one thread for each of the threads that work side by side; give their number.
 
     That is as many as torch had and may use. A few threads that each do all of a piece of work wait
-    less for each other than torch's, which share every step.
+    less for each other than torch's, which share every step. As a decorator it does the same for a
+    function whose steps are too small to be shared.
     """
     before, usable = torch.get_num_threads(), usable_threads()
     torch.set_num_threads(1)
@@ -75,4 +88,4 @@ def processes_for(n_cells: int, device: str) -> int:
     """
     if device != "cpu" or n_cells < _WORTH_A_PROCESS or started_by_torchrun():
         return 1
-    return joblib.cpu_count()
+    return usable_cores()

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from plkd.errors import InputError
 
@@ -93,6 +93,29 @@ def scratch_folder(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
         Path(name).unlink(missing_ok=True)
         lock.release()
+
+
+def scratch_file(needs: int = 0) -> IO[bytes]:
+    """A file in the folder of temporary files, which is gone when it is closed or the process ends.
+
+    Parameters
+    ----------
+    needs
+        Its size in bytes, or what is known of it.
+
+    Raises
+    ------
+    InputError
+        If there is less room.
+    """
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if needs > free:
+        raise InputError(
+            f"{_size(needs)} are needed for the while in the folder of temporary files, "
+            f"'{folder}', which has {_size(free)} free: let TMPDIR name one with more room."
+        )
+    return tempfile.TemporaryFile(dir=folder)
 
 
 def _sweep(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,11 +13,12 @@ Result = TypeVar("Result")
 
 def in_order(
     work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield the results of pieces in their order, while the next ones are worked on.
 
     The pieces are fetched where this is called, so that they need not be safe to fetch from
-    threads, and only a few more than are worked on are held. It pays where `work` spends its time
+    threads, and only a few more than are worked on are held. The threads end with the last piece,
+    or when this is closed. It pays where `work` spends its time
     in numpy, scipy or torch, which let other threads run.
 
     Parameters
