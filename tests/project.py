@@ -124,9 +124,12 @@ def dataset_entry(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def snakemake(
-    *arguments: str, folder: Path, **environment: str
+    *arguments: str, folder: Path, timeout: float = 1800, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake; standard error is joined to standard output."""
+    """Run Snakemake; standard error is joined to standard output.
+
+    The timeout, in seconds, is against hanging and not for speed.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(
@@ -136,7 +139,7 @@ def snakemake(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=1800,  # against hanging, not for speed
+        timeout=timeout,
     )
 
 

@@ -58,7 +58,8 @@ def paper_of_twins(
     with serving(folder / "www") as server:
         config["url_rewrites"] = {"https://": server.url, "http://": server.url}
         (project / "config" / "config.yaml").write_text(yaml.safe_dump(config))
-        run = snakemake("-s", str(REPOSITORY / "Snakefile"), "paper", folder=project)
+        arguments = ("-s", str(REPOSITORY / "Snakefile"), "paper")
+        run = snakemake(*arguments, folder=project, timeout=7200)
     assert run.returncode == 0, run.stdout
     return project / "results"
 
