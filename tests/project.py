@@ -164,8 +164,8 @@ def planned_jobs(dry_run: subprocess.CompletedProcess[str]) -> list[dict[str, st
     assert dry_run.returncode == 0, dry_run.stdout
     jobs: list[dict[str, str]] = []
     for line in dry_run.stdout.splitlines():
-        if found := re.fullmatch(r"(local)?rule (\w+):", line):
-            jobs.append({"rule": found[2]})
+        if found := re.fullmatch(r"(?:local)?(?:rule|checkpoint) (\w+):", line):
+            jobs.append({"rule": found[1]})
         elif jobs and (found := re.fullmatch(r" {4}(\w+): (.*)", line)):
             jobs[-1].setdefault(found[1], found[2])
     return jobs

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from plkd.evaluation import geometry
 from plkd.pipeline import resources
 from plkd.pipeline.resources import (
     NAMES,
@@ -71,3 +72,8 @@ def test_comparing_all_cells_with_all_takes_as_long_as_there_are_pairs() -> None
     assert beyond(40, 10) == pytest.approx(4 * beyond(20, 10), abs=4)
     assert beyond(20, 20) == pytest.approx(2 * beyond(20, 10), abs=2)
     assert beyond(0.1, 10) == 0
+    assert beyond(100, 10) == beyond(10_000, 10)  # of more cells some are drawn
+
+
+def test_as_many_cells_are_scored_as_memory_is_asked_for() -> None:
+    assert geometry.MOST_CELLS == resources.MOST_SCORED

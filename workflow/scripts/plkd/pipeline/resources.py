@@ -32,6 +32,8 @@ class Held:
         MB for each MB on disk.
     sample_mb
         Beside that so many MB of cells that are drawn, or all cells if they take less.
+    sample_per_mb
+        MB that these take for each MB on disk.
 
     Examples
     --------
@@ -43,14 +45,15 @@ class Held:
 
     per_mb: float
     sample_mb: float = 0
+    sample_per_mb: float = 8
 
     def of(self, size_mb: float) -> float:
         """MB of an input that has so many."""
-        return self.per_mb * size_mb + min(WHOLE.per_mb * size_mb, self.sample_mb)
+        return self.per_mb * size_mb + min(self.sample_per_mb * size_mb, self.sample_mb)
 
-    def and_sample(self, most_mb: float) -> Held:
+    def and_sample(self, most_mb: float, per_mb: float = 8) -> Held:
         """The same, and cells that are drawn, which take so many MB at most."""
-        return replace(self, sample_mb=most_mb)
+        return replace(self, sample_mb=most_mb, sample_per_mb=per_mb)
 
 
 WHOLE = Held(8)
@@ -66,11 +69,13 @@ TRUTH = Held(40)
 """True labels, whose names are packed well: 500 bytes of a cell that takes 15 on disk."""
 EMBEDDED = Held(2)
 """Embeddings, which hardly unpack: 450 bytes of a cell that takes 300 on disk."""
-SCORED = Held(16)
+MOST_SCORED = 300_000
+"""Cells whose neighbours are looked at; of more so many are drawn."""
+SCORED = EMBEDDED.and_sample(MOST_SCORED * 4.1e-3, per_mb=14)
 """The same of cells whose neighbours are looked at: 90 of them, and what is made of these, are
-4,500 bytes of a cell."""
-DENSE = Held(24)
-"""Cells whose genes are written out, zeros too: 25,000 bytes of one that takes 1,100 on disk."""
+4,100 bytes of a cell."""
+DENSE = NAMES.and_sample(MOST_SCORED * 25e-3, per_mb=24)
+"""The same, with the genes of those cells written out, zeros too: 25,000 bytes of a cell."""
 
 MINUTES = 60
 """Of a step that says nothing else; those of the cluster profiles."""
@@ -140,5 +145,5 @@ def scoring_minutes(embedding_mb: float, n_spaces: int, per_pair: float, attempt
     >>> scoring_minutes(20, 12, INTEGRATION_MINUTES, 1)  # 70,000 cells
     154
     """
-    n_pairs = (CELLS_PER_MB * embedding_mb) ** 2
+    n_pairs = min(CELLS_PER_MB * embedding_mb, MOST_SCORED) ** 2
     return int(MINUTES + per_pair * n_pairs * n_spaces) * attempt
