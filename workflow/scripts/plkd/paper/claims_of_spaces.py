@@ -36,7 +36,7 @@ SCORES = {"overall": "", "biology": "query"}
 
 def ahead_of_pca(evidence: Evidence, measure: str) -> Verdict:
     table = with_modality(evidence.results["table3"])
-    table = table[(table["measure"] == measure) & (table["condition"] == "query")]
+    table = _scores(table, measure, "query")
     ours = evidence.ours(table, "teacher")
     lead = over_the_best(ours, run_here(table[table["method"] == "pca"]), PLACE)
     if lead.empty:
@@ -65,7 +65,7 @@ def above_most(evidence: Evidence) -> Verdict:
     table = table[table["dataset"] == "Muto-2021"]
     half, said, below, ran = len(INTEGRATORS) / 2, [], [], []
     for measure, condition in SCORES.items():
-        one = table[(table["measure"] == measure) & (table["condition"] == condition)]
+        one = _scores(table, measure, condition)
         ours = evidence.ours(one)["here"].max()
         others = run_here(one[one["method"].isin(INTEGRATORS)])["here"]
         below.append(int((others < ours).sum()))
@@ -124,7 +124,7 @@ def _integration(
         return OPEN, f"ours or {', '.join(rivals) or 'another method'} did not run{where}"
     reached = overall["ours"] >= needed(overall["best"]) - TINY
     ahead = biology["ours"] >= biology["best"]
-    all_cells = others[(others["measure"] == "overall") & (others["condition"] == "")]
+    all_cells = _scores(others, "overall", "")
     ran, missing = name_rivals(
         all_cells, ["dataset"], [(name,) for name in overall.index], rivals or INTEGRATORS
     )
@@ -143,14 +143,16 @@ def _integration(
     return judged(bool(reached.all() and ahead.all()), text, missing)
 
 
+def _scores(table: pd.DataFrame, measure: str, condition: str) -> pd.DataFrame:
+    """Rows of one score, of some of the cells ("" for all)."""
+    return table[(table["measure"] == measure) & (table["condition"] == condition)]
+
+
 def _beside_the_best(
     ours: pd.DataFrame, others: pd.DataFrame, measure: str, condition: str
 ) -> pd.DataFrame:
     """Our score and the best of the others, `ours` and `best`, of data sets that have both."""
-    ours, others = (
-        table[(table["measure"] == measure) & (table["condition"] == condition)]
-        for table in (ours, others)
-    )
+    ours, others = (_scores(table, measure, condition) for table in (ours, others))
     best = others.groupby("dataset")["here"].max()
     return pd.DataFrame({"ours": ours.set_index("dataset")["here"], "best": best}).dropna()
 
