@@ -18,6 +18,7 @@ from plkd.evaluation import (
     omics,
     resampling,
     robustness,
+    spaces,
     spatial,
     tables,
 )
@@ -42,6 +43,10 @@ DECLARED = {
     f"{RUN}/evaluation/embedding.tsv": embeddings.EMBEDDING_COLUMNS,
     f"{RUN}/evaluation/integration.tsv": integration.INTEGRATION_COLUMNS,
     f"{RUN}/evaluation/omics.tsv": omics.OMICS_COLUMNS,
+    f"{RUN}/embeddings/integration.tsv": integration.SPACE_COLUMNS,
+    "data/methods/embeddings/integration.tsv": integration.SPACE_COLUMNS,
+    "data/methods/embeddings/omics.tsv": omics.SPACE_COLUMNS,
+    "data/methods/seed0/embeddings/maps.tsv": spaces.MAP_COLUMNS,
     f"{RUN}/evaluation/spatial.tsv": spatial.SPATIAL_COLUMNS,
     "paper/efficiency.tsv": efficiency.EFFICIENCY_COLUMNS,
     "paper/table4.tsv": numbers.RESULT_COLUMNS,

@@ -51,6 +51,19 @@ def test_a_dense_teacher_takes_many_times_as_long() -> None:
     assert "1 run, 1 without a mask: about" in plan_text([], [dense])
 
 
+def test_scores_of_spaces_take_the_square_of_the_cells_and_more_of_two_modalities() -> None:
+    runs = seconds_of(DatasetPlan("a", 70_000, 6))
+    scored = DatasetPlan("a", 70_000, 6, n_spaces=12)
+    longer = seconds_of(scored) - runs
+    assert 12 * 35 < longer < 12 * 90  # 76 s of one core for each, and a map
+    of_modalities = DatasetPlan("a", 70_000, 6, n_spaces=12, modalities=True)
+    assert 4 * longer < seconds_of(of_modalities) - runs < 8 * longer
+    assert "70,000 cells, 6 runs, 12 spaces to score: about" in plan_text([], [scored])
+    drawn = DatasetPlan("a", 600_000, 6, n_spaces=1)
+    bare = seconds_of(DatasetPlan("a", 600_000, 6))
+    assert seconds_of(drawn) - bare == plan.SECONDS_PER_SPACE + 9e10 * plan.SECONDS_PER_PAIR
+
+
 def test_what_is_not_known_is_a_lower_bound_and_limits_are_an_upper_one() -> None:
     datasets = [DatasetPlan("a", None, 2), DatasetPlan("b, drawn", 5_000, 3, at_most=True)]
     methods = [MethodPlan("label cells", 2, 7200, 16 * 10**9), MethodPlan("integrate", 0, 0, 0)]

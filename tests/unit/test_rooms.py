@@ -69,7 +69,7 @@ STARTS = (
         ),
         ("networkx", "networks"),
         # they compute nothing but neighbours, clusters and their tests
-        ("scipy.stats sklearn", "integration omics paper"),
+        ("scipy.stats sklearn", "integration integration_scores omics omics_scores paper"),
     ),
 )
 

@@ -89,7 +89,7 @@ rule map_cells:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=holding(MAP_MB, **SPACES),
+        mem_mb=holding(MAP_MB, **EMBEDDED_CELLS),
     params:
         code=code("map_cells.py"),
     script:

@@ -189,7 +189,7 @@ rule embedding_figure:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=holding(MAP_MB, **SPACES),
+        mem_mb=holding(MAP_MB, **EMBEDDED_CELLS),
     params:
         code=code("embedding_figure.py"),
     script:

@@ -1,21 +1,9 @@
-"""Score spaces that hold gene expression (reference) and chromatin accessibility (query)."""
+"""Put the scores of our spaces of two modalities and of other methods' beside each other."""
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from plkd.evaluation.embeddings import read_cells_of_run, read_spaces, sample_cells
-from plkd.evaluation.geometry import MOST_CELLS
-from plkd.evaluation.integrators import paired_cells
-from plkd.evaluation.omics import (
-    accessibility_components,
-    expression_components,
-    score_omics,
-)
-from plkd.evaluation.tables import read_truth
-from plkd.io.cells import open_cells
-from plkd.preparation.prepared import PreparedCells
-from plkd.settings.datasets import ReadingOptions
+from plkd.evaluation.omics import OMICS_COLUMNS
+from plkd.evaluation.spaces import scores_of_run
 from plkd.utils.logs import run_script
 from plkd.utils.tables import EXACT, write_tsv
 
@@ -24,31 +12,8 @@ if TYPE_CHECKING:
 
 
 def main(snakemake) -> None:
-    given, seed = snakemake.input, int(snakemake.wildcards.seed)
-    cells = read_cells_of_run(given.reference, given.query, read_truth(given.truth))
-    spaces = read_spaces([*given.others, given.student, given.teacher], cells)
-
-    known = np.flatnonzero(cells["label"].notna())
-    chosen = known[sample_cells(len(known), MOST_CELLS, seed)]
-    expression = PreparedCells.read(given.reference)
-    accessibility = PreparedCells.read(given.query)
-    inside = chosen < expression.n_cells
-    rows = accessibility.source_rows[chosen[~inside] - expression.n_cells]
-    with open_cells(given.peaks, ReadingOptions.from_config(snakemake.params.reading)) as file:
-        of_peaks = accessibility_components(file.take(rows), seed=seed)
-    own = {
-        "reference": expression_components(expression.take(chosen[inside]), seed=seed),
-        "query": of_peaks,
-    }
-    table = score_omics(
-        {name: space[chosen] for name, space in spaces.items()},
-        cells.iloc[chosen].assign(modality=lambda chosen: chosen["role"]),
-        own,
-        seed,
-        paired=len(paired_cells(given.reference, given.query)) > 0,
-    )
-    for column, name in enumerate(("dataset", "variant", "seed")):
-        table.insert(column, name, snakemake.wildcards[name])
+    spaces, run = list(snakemake.params.spaces), dict(snakemake.wildcards.items())
+    table = scores_of_run(snakemake.input.scores, OMICS_COLUMNS, spaces, run, "omics_scores")
     write_tsv(table, snakemake.output.scores, digits=EXACT)
 
 

@@ -19,9 +19,48 @@ def space_by(dataset, integrator):
     return f"<{folder}>/embeddings/{integrator}.h5ad"
 
 
-def spaces_of(wildcards):
-    """Spaces of all methods for the same data set and seed."""
-    return [filled(space_by(wildcards.dataset, one), **wildcards) for one in INTEGRATION]
+OWN_SPACES = [f"<run>/embeddings/{model}.h5ad" for model in MODELS]
+SPACE_NAMES = {**INTEGRATORS["name"][INTEGRATION], **METHODS["name"][MODELS]}
+CELLS = {
+    "reference": "<prepared>/reference.h5ad",
+    "query": "<prepared>/query.h5ad",
+    "truth": "<prepared>/truth.parquet",
+}
+
+
+def spaces_of_others(**names):
+    """Spaces that other methods make of a data set: without a seed those that serve all seeds, with it those
+    of this one alone."""
+    paths = [space_by(names["dataset"], one) for one in INTEGRATION]
+    folder = "<methods_of_seed>/" if "seed" in names else "<methods>/"
+    return [filled(path, **names) for path in paths if path.startswith(folder)]
+
+
+def spaces_of_data_set(wildcards):
+    return spaces_of_others(dataset=wildcards.dataset)
+
+
+def spaces_of_seed(wildcards):
+    return spaces_of_others(dataset=wildcards.dataset, seed=wildcards.seed)
+
+
+def beside_spaces(name):
+    """A file beside the spaces of others, and beside ours, that is of all of a folder."""
+
+    def of_run(wildcards):
+        dataset, seed = wildcards.dataset, wildcards.seed
+        folders = {
+            "<methods>": spaces_of_others(dataset=dataset),
+            "<methods_of_seed>": spaces_of_others(dataset=dataset, seed=seed),
+            "<run>": OWN_SPACES,
+        }
+        return [
+            filled(f"{folder}/embeddings/{name}", **wildcards)
+            for folder, spaces in folders.items()
+            if spaces
+        ]
+
+    return of_run
 
 
 def integrated_peaks(wildcards):

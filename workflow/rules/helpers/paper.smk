@@ -156,6 +156,15 @@ def planned_cells(dataset):
     return max(said[0]) if said and isinstance(said[0], list) else said[0] if said else None
 
 
+def planned_spaces(dataset):
+    """Spaces that are scored: ours of every run, and those of other methods that have something to run."""
+    if not INTEGRATION:
+        return 0
+    others = [names for names, _ in outcomes_of_integration() if names["dataset"] == dataset]
+    n_others = sum(not missing(INTEGRATORS.loc[names["method"]]) for names in others)
+    return n_others + len(OWN_SPACES) * len(paper_runs([dataset]))
+
+
 def planned_datasets():
     """The runs of our models: of every data set, and of what is drawn from it."""
     dense = [name for name in VARIANTS if VARIANTS[name]["mask"]["kind"] == "dense"]
@@ -164,7 +173,16 @@ def planned_datasets():
         variants = [*WHOLE_VARIANTS, *(CHANGES if name in ABLATED else [])]
         n_dense = sum(variant in dense for variant in variants) * n_seeds
         cells = planned_cells(name)
-        found.append(DatasetPlan(name, cells, len(variants) * n_seeds, n_dense))
+        found.append(
+            DatasetPlan(
+                name,
+                cells,
+                len(variants) * n_seeds,
+                n_dense,
+                n_spaces=planned_spaces(name),
+                modalities=name in CROSSING,
+            )
+        )
         n_drawn = sum(drawn["dataset"] == name for drawn in DRAWN.values())
         if n_drawn:
             n_dense = n_drawn if WHOLE_VARIANTS[0] in dense else 0

@@ -193,11 +193,9 @@ def predict_memory_mb(wildcards, input, attempt):
     return holding(**held)(wildcards, input, attempt)
 
 
-# What is held of the cells of a run where its spaces are scored.
-SPACES = {"reference": NAMES, "query": NAMES, "truth": TRUTH}
-SPACES |= dict.fromkeys(("teacher", "student", "others", "embedding"), EMBEDDED)
-# Where their neighbours are looked at as well.
-SCORED_SPACES = {**SPACES, "teacher": SCORED}
+# What is held of the cells of a run: their names and labels, and their places in a space.
+NAMED_CELLS = {"reference": NAMES, "query": NAMES, "truth": TRUTH}
+EMBEDDED_CELLS = {**NAMED_CELLS, "embedding": EMBEDDED}
 SAMPLE_MB = 500  # of 5,000 cells
 MANY_LABELS = 100
 SAMPLED_CELL_MB = 0.02  # with its scores of pathways, or attributions of genes
@@ -218,12 +216,28 @@ def minutes_of(*names, per_mb=MINUTES_PER_MB):
     return asked
 
 
+def largest_mb(paths):
+    """The largest of some files: a method without a result leaves one that is nearly empty."""
+    return max(map(size_mb, ([path] for path in paths)))
+
+
 def scoring_minutes_of(per_pair):
     """Minutes of a step that compares all cells with all, in every space."""
 
     def asked(wildcards, input, attempt):
-        n_spaces = len(of_input(input, "others")) + len(MODELS)
-        return scoring_minutes(size_mb(of_input(input, "teacher")), n_spaces, per_pair, attempt)
+        spaces = of_input(input, "spaces")
+        return scoring_minutes(largest_mb(spaces), len(spaces), per_pair, attempt)
+
+    return asked
+
+
+def scoring_memory_mb(**held):
+    """What such a step asks for: what it holds of the cells, and one space after the other."""
+
+    def asked(wildcards, input, attempt):
+        space = SCORED.of(largest_mb(of_input(input, "spaces")))
+        cells = [of.of(size_mb(of_input(input, name))) for name, of in held.items()]
+        return memory_in_mb([*cells, space], attempt, SCORING_MB)
 
     return asked
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from plkd.utils.tables import Columns
 
+RUN_COLUMNS: Columns = {"dataset": str, "variant": str, "seed": int}
+"""Names of a run, which stand first in the tables of its scores."""
+
 SETTING = ["model", "items", "replaced_by", "curve"]
 
 AREA_COLUMNS: Columns = {

@@ -20,6 +20,7 @@ from scipy.stats import chi2
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from plkd.evaluation.columns import RUN_COLUMNS
 from plkd.evaluation.geometry import (
     MOST_CELLS,
     graph_connectivity,
@@ -33,12 +34,13 @@ SCORES = (
     "kbet", "kbet_per_label", "cell_type_asw", "cell_type_asw_scaled", "batch_asw", "bras",
     "graph_connectivity", "ilisi", "clisi", "ari", "nmi",
 )  # fmt: skip
-INTEGRATION_COLUMNS: Columns = {
-    **dict.fromkeys(("dataset", "variant"), str), "seed": int,
+SPACE_COLUMNS: Columns = {
     **dict.fromkeys(("method", "cells"), str), "n_cells": int, "n_batches": int, "n_types": int,
     **dict.fromkeys(SCORES, float),
 }  # fmt: skip
-"""Columns of :func:`score_integration` after the names of the run."""
+"""Columns of :func:`score_integration`."""
+INTEGRATION_COLUMNS: Columns = {**RUN_COLUMNS, **SPACE_COLUMNS}
+"""The same of a run."""
 PERPLEXITY = 30
 PAIRED = "paired"
 """What the query is called where it is the reference's own cells, measured in another modality."""

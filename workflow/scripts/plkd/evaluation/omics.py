@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils.extmath import randomized_svd
 
+from plkd.evaluation.columns import RUN_COLUMNS
 from plkd.evaluation.geometry import graph_connectivity, mixing_in_types, silhouette_widths
 from plkd.evaluation.integration import PAIRED
 from plkd.utils.neighbours import NEIGHBOURS, nearest_in_blocks
@@ -26,12 +27,13 @@ SHARE = 0.01
 BIOLOGY = ("mean_average_precision", "cell_type_asw", "neighbour_conservation")
 MIXING = ("seurat_alignment", "omics_asw", "graph_connectivity")
 SCORES = (*BIOLOGY, *MIXING, "biology", "batch_removal", "overall")
-OMICS_COLUMNS: Columns = {
-    **dict.fromkeys(("dataset", "variant"), str), "seed": int,
+SPACE_COLUMNS: Columns = {
     **dict.fromkeys(("method", "cells"), str), "n_cells": int, "n_types": int,
     **dict.fromkeys(SCORES, float),
 }  # fmt: skip
-"""Columns of the scores of multi-omics integration."""
+"""Columns of :func:`score_omics`."""
+OMICS_COLUMNS: Columns = {**RUN_COLUMNS, **SPACE_COLUMNS}
+"""The same of a run."""
 N_COMPONENTS = 50
 OVERALL = {"biology": 0.6, "batch_removal": 0.4}
 

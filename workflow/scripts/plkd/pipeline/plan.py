@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from plkd.pipeline.console import duration
+from plkd.pipeline.resources import MOST_SCORED
 
 # Of a run of one variant and seed, estimated for two cores from runs with 350 to 6,300 reference
 # cells of 2,000 genes: what a run costs, and every thousand cells of reference and query.
@@ -20,6 +21,11 @@ SECONDS_PER_1000_QUERY = 6.0
 TEACHER_PER_RUN = 20.0
 TEACHER_PER_1000_REFERENCE = 1.6
 DENSE = 15.0
+# Of a space that is scored: the map of a sample, and every pair of cells, on two cores; where it
+# holds two modalities every hundredth cell is a neighbour besides.
+SECONDS_PER_SPACE = 10.0
+SECONDS_PER_PAIR = 8e-9
+SECONDS_PER_PAIR_OF_MODALITIES = 4e-8
 # Memory that preparation takes: the libraries, and the sparse matrix a few times.
 BASE_MB = 700.0
 MB_PER_1000_CELLS = 35.0
@@ -43,7 +49,9 @@ class DatasetPlan:
     """A data set and the runs of our models on it.
 
     `n_cells` is None where it is not known before the cells are read; `n_dense` of the runs have a
-    Teacher whose tokens see every gene; `at_most` where the cells of a run are a part of these.
+    Teacher whose tokens see every gene; `at_most` where the cells of a run are a part of these;
+    `n_spaces` of reference and query, ours and other methods', are scored, as spaces of two
+    modalities too where these are `modalities`.
     """
 
     name: str
@@ -51,6 +59,8 @@ class DatasetPlan:
     n_runs: int
     n_dense: int = 0
     at_most: bool = False
+    n_spaces: int = 0
+    modalities: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,7 @@ def plan_text(
     lines.append("Expected on two cores, estimated from runs with few cells:")
     for one in datasets:
         runs = _counted(one.n_runs, "run") + f", {one.n_dense} without a mask" * (one.n_dense > 0)
+        runs += f", {_counted(one.n_spaces, 'space')} to score" * (one.n_spaces > 0)
         if one.n_cells is None:
             what = f"{runs}; how many cells it has is not known before it is read"
         else:
@@ -137,14 +148,17 @@ def plan_text(
 
 
 def seconds_of(plan: DatasetPlan) -> float:
-    """Expected wall time of a data set's runs, half of its cells being the reference.
+    """Expected wall time of a data set's runs and scores, half of its cells being the reference.
 
     Of a data set whose cells are not known, what its runs cost whatever their number.
     """
     half = (plan.n_cells or 0) / 2000
     cells = half * (SECONDS_PER_1000_REFERENCE + SECONDS_PER_1000_QUERY)
     teacher = TEACHER_PER_RUN + half * TEACHER_PER_1000_REFERENCE
-    return plan.n_runs * (SECONDS_PER_RUN + cells) + plan.n_dense * (DENSE - 1) * teacher
+    runs = plan.n_runs * (SECONDS_PER_RUN + cells) + plan.n_dense * (DENSE - 1) * teacher
+    per_pair = SECONDS_PER_PAIR + plan.modalities * SECONDS_PER_PAIR_OF_MODALITIES
+    pairs = min(plan.n_cells or 0, MOST_SCORED) ** 2
+    return runs + plan.n_spaces * (SECONDS_PER_SPACE + pairs * per_pair)
 
 
 def memory_of(plan: DatasetPlan) -> int:
