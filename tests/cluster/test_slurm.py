@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from project import REPOSITORY, Project, contents, make_project
+from project import REPOSITORY, Project, contents
 from slurm import Cluster, cluster, missing_programs, wait_for
 
 pytestmark = [
@@ -24,8 +25,9 @@ pytestmark = [
     ),
 ]
 
-# Everything that a run makes, its query predicted in parts, and a small benchmark.
-CONFIGURATION = {"methods": ["logistic_regression", "nearest_neighbours"], "scatter": 2}
+# What `make run` makes, its query predicted in parts, and a small benchmark.
+DEFAULT = REPOSITORY / "config" / "config.yaml"
+CHANGES = {"methods": ["logistic_regression", "nearest_neighbours"], "scatter": 2}
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +39,20 @@ def slurm() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a run on one machine leaves."""
-    project = small_project(tmp_path_factory.mktemp("local"))
+    project = default_project(tmp_path_factory.mktemp("local"))
     ended = project.snakemake()
     assert ended.returncode == 0, ended.stdout
     return contents(project)
 
 
-def small_project(folder: Path) -> Project:
-    project = make_project(folder / "project")
-    project.configure(**CONFIGURATION)
+def default_project(folder: Path) -> Project:
+    """A folder in which the default configuration is run."""
+    project = Project(folder)
+    configuration = yaml.safe_load(DEFAULT.read_text(encoding="utf-8")) | CHANGES
+    configuration["datasets"] = [str(REPOSITORY / one) for one in configuration["datasets"]]
+    (folder / "config").mkdir()
+    written = yaml.safe_dump(configuration)
+    (folder / "config" / "config.yaml").write_text(written, encoding="utf-8")
     return project
 
 
@@ -97,7 +104,7 @@ def wait_for_job(slurm: Cluster, rule: str, process: subprocess.Popen[str]) -> s
 def test_a_run_on_a_cluster_is_one_on_a_machine(
     slurm: Cluster, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    project = small_project(tmp_path)
+    project = default_project(tmp_path)
     assert ended(start(project, slurm), project) == 0
     assert_same(contents(project), expected)
     output = (project.folder / "output.txt").read_text()
@@ -112,7 +119,7 @@ def test_a_run_on_a_cluster_is_one_on_a_machine(
 def test_what_is_lost_is_made_again(
     slurm: Cluster, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    project = small_project(tmp_path)
+    project = default_project(tmp_path)
     # a job is cancelled: the run that may not try again ends
     process = start(project, slurm, "--retries", "0")
     job = wait_for_job(slurm, "teacher", process)
@@ -120,7 +127,7 @@ def test_what_is_lost_is_made_again(
     slurm.command("scancel", job)
     assert ended(process, project) == 1
     assert "CANCELLED" in (project.folder / "output.txt").read_text()
-    assert not (project.run_folder() / "model").exists()
+    assert not (project.run_folder("pbmc68k") / "model").exists()
     # the node is lost while the next one trains, and comes back
     process = start(project, slurm)
     wait_for_job(slurm, "student", process)

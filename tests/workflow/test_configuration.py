@@ -174,9 +174,22 @@ def test_a_method_of_integration_that_draws_runs_with_every_seed(project: Projec
     ]
     once = [job["output"].split(", ")[0] for job in jobs if job["rule"] == "integrate"]
     assert sorted(once) == [f"{folder}/embeddings/{one}.h5ad" for one in ("glue", "kida", "pca")]
-    scored = [job for job in jobs if job["rule"] == "integration"]
-    assert len(scored) == 2
-    for job in scored:
-        seed = job["output"].split("/seed")[1][0]
-        assert f"{folder}/seed{seed}/embeddings/harmony.h5ad" in job["input"]
-        assert f"{folder}/embeddings/pca.h5ad" in job["input"]
+    scored = {job["output"].split(", ")[0]: job["input"] for job in jobs if "output" in job}
+    assert f"{folder}/embeddings/pca.h5ad" in scored[f"{folder}/embeddings/integration.tsv"]
+    assert "harmony" not in scored[f"{folder}/embeddings/integration.tsv"]
+    for seed in (0, 1):
+        of_seed = f"{folder}/seed{seed}/embeddings"
+        assert f"{of_seed}/harmony.h5ad" in scored[f"{of_seed}/integration.tsv"]
+        run = f"results/simulated/default/seed{seed}"
+        gathered = scored[f"{run}/evaluation/integration.tsv"]
+        for place in (f"{folder}/embeddings", of_seed, f"{run}/embeddings"):
+            assert f"{place}/integration.tsv" in gathered, place
+
+
+def test_spaces_of_other_methods_are_scored_once_for_all_variants(project: Project) -> None:
+    variants = {"one": SETTINGS, "two": SETTINGS}
+    project.configure(integration=["pca", "harmony"], seeds=[0, 1], variants=variants)
+    planned = planned_rules(project.snakemake("-n"))
+    assert planned["integration_scores"] == 1
+    assert planned["integration_scores_of_seed"] == 2
+    assert planned["own_integration_scores"] == planned["integration"] == 4

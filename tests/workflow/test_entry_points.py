@@ -317,7 +317,7 @@ def test_steps_ask_for_what_they_hold(large: subprocess.CompletedProcess[str]) -
     most = {"prepare": 2.1 * RAW_MB, "predict": 3.2 * PREPARED_MB, "annotate": 1.5 * RAW_MB}
     most |= {"mask": 5_000, "evaluate_figures": 5_000, "pathways": 8_000, "true_labels": 10_000}
     said = ("map_cells", "embedding_figure", "predicted_figures", "attribute_genes", "evaluate")
-    said += ("integration", "query_page")
+    said += ("integration", "integration_scores", "own_integration_scores", "query_page")
     most |= dict.fromkeys(said, 2 * 2 * PREPARED_MB)
     assert {rule: asked[rule] for rule in most if not asked[rule] <= most[rule]} == {}
 
@@ -448,7 +448,9 @@ def test_environments_of_methods_are_made_ahead(
 def test_only_the_evaluation_reads_the_truth(jobs: list[dict[str, str]]) -> None:
     readers = {job["rule"] for job in jobs if "truth.parquet" in job.get("input", "")}
     evaluating = {"true_labels", "evaluate", "evaluate_figures", "embedding_figure"}
-    evaluating |= {"integration", "omics", "spatial_scores", "perturb"}
+    evaluating |= {"spatial_scores", "perturb"}
+    for name in ("integration_scores", "omics_scores"):
+        evaluating |= {name, f"{name}_of_seed", f"own_{name}"}
     assert "evaluate" in readers
     drawn = {"spatial_figure", "query_page", "predicted_figures"}  # beside what was said
     asked = {"summary", "default"}  # that every output is there; of them the scores alone are read

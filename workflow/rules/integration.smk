@@ -98,7 +98,7 @@ use rule integration_scores as own_integration_scores with:
 
 rule integration:
     input:
-        **CELLS,
+        reference="<prepared>/reference.h5ad",
         scores=beside_spaces("integration.tsv"),
         maps=beside_spaces("maps.tsv"),
     output:
@@ -118,10 +118,8 @@ rule integration:
         "../../envs/plkd.yaml"
     threads: 1
     resources:
-        mem_mb=holding(MAP_MB, **NAMED_CELLS),
+        mem_mb=holding(LIGHT_MB, reference=NAMES),
     params:
-        mapped_cells=10_000,
-        crossing=lambda wildcards: wildcards.dataset in CROSSING,
         spaces=SPACE_NAMES,
         code=code("integration.py"),
     script:
