@@ -231,6 +231,7 @@ def test_a_training_on_cells_on_disk_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     resume_file = tmp_path / "teacher.resume.pt"
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
     monkeypatch.setattr(loop, "save_progress", stop_after_one)
     with pytest.raises(KeyboardInterrupt):
         train(stored, resume_file=resume_file)

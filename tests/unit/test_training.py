@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from scipy import sparse
 
 from plkd.errors import InputError
 from plkd.model import loop
+from plkd.model.distillation import distil
 from plkd.model.gene_weights import separation
+from plkd.model.jury import NetworkMember
 from plkd.model.loop import TrainingDiverged
 from plkd.model.reference import Reference, split_validation
 from plkd.model.trained_model import Model, load_model
@@ -145,6 +148,12 @@ def weights_equal(left: TrainedNetwork, right: TrainedNetwork) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.fixture(autouse=True)
+def _every_epoch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These take milliseconds."""
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
+
+
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     """The user presses Ctrl-C as soon as the resume file of `epoch` is written."""
     save = loop.save_progress
@@ -165,6 +174,7 @@ def leave_resume_file(
     **options: Any,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
         interrupt_after(patch, epoch)
         with pytest.raises(KeyboardInterrupt):
             train(reference, resume_file=resume_file, **options)
@@ -448,6 +458,28 @@ def test_a_break_within_an_epoch_goes_on_from_the_last_whole_one(
             train(reference, resume_file=resume_file)
     found, _ = train(reference, resume_file=resume_file)
     assert weights_equal(found, expected[0])
+
+
+def test_a_training_that_is_not_watched_learns_the_same(reference, teacher):
+    teach = NetworkMember(teacher.network)
+    watched, history = distil(reference, teach, SETTINGS, progress=False)
+    found, short = distil(reference, teach, SETTINGS, progress=False, watch=False)
+    assert weights_equal(found, watched)
+    accuracies = ["accuracy", "validation_accuracy"]
+    assert short[accuracies][:-1].isna().all(axis=None)
+    pd.testing.assert_frame_equal(short.iloc[-1:], history.iloc[-1:])
+    pd.testing.assert_frame_equal(short.drop(columns=accuracies), history.drop(columns=accuracies))
+
+
+def test_epochs_that_end_soon_after_a_save_are_not_saved(reference, train, tmp_path, monkeypatch):
+    """Of four, the clock of which says 4, 8, 12 and 16 s, the third alone."""
+    saved: list[int] = []
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", 10.0)
+    monkeypatch.setattr(loop, "save_progress", lambda *arguments: saved.append(arguments[4]))
+    clock = iter([0.0, 4.0, 8.0, 12.0, 12.0, 16.0])
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    train(reference, resume_file=tmp_path / "teacher.resume.pt")
+    assert saved == [3]
 
 
 def test_a_training_without_resume_file_leaves_no_file(reference, train, tmp_path, monkeypatch):

@@ -291,7 +291,7 @@ def _student_of_fold(
     """What a Student that learns from these jurors and cells says of others, which are moved."""
     jury = Jury(jurors, device)
     part, _ = reference.only(fit)
-    student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False)
+    student, _ = distil(part, jury, settings, seed=seed, device=device, progress=False, watch=False)
     say, cells = NetworkMember(student.network), reference.cells[held_out]
     moved = _moved_onto(part, say, reference, held_out, student.device) if moves else {}
     return soft_labels(say, cells, **moved).numpy()

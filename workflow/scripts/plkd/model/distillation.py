@@ -37,6 +37,7 @@ def distil(
     device: str = "cpu",
     resume_file: Path | None = None,
     progress: bool = True,
+    watch: bool = True,
 ) -> tuple[TrainedNetwork, pd.DataFrame]:
     """Train a Student with L3 and L4.
 
@@ -48,6 +49,8 @@ def distil(
         Whose soft labels it learns from; None for the labels of the reference alone.
     settings, seed, device, resume_file, progress
         As for :func:`plkd.model.training.train_student`.
+    watch
+        Whether the history has the accuracy of every epoch, or of the last alone.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def distil(
         seed=seed,
         device=device,
     )
-    history = training.run(resume_file, learns_from, progress=progress)
+    history = training.run(resume_file, learns_from, progress=progress, watch=watch)
     return training.trained([]), history
 
 

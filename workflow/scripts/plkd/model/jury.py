@@ -132,7 +132,7 @@ def fit_members(
         student=replace(settings.student, dropout=_DROPOUT),
         student_training=settings.teacher_training,
     )
-    network, _ = distil(reference, None, own, seed=seed, device=device, progress=False)
+    network, _ = distil(reference, None, own, seed=seed, device=device, progress=False, watch=False)
     linear = {
         name: LinearMember(
             fit_logistic_regression(reference.cells, reference.codes, n_labels, **how)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ training that goes on from a resume file ends with the weights of an uninterrupt
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,10 @@ from plkd.utils.progress import ProgressBar
 
 # A look at the loss makes a GPU wait for the step to end. A sum stays not finite once it is.
 _STEPS_BETWEEN_LOOKS = 50
+
+SECONDS_BETWEEN_SAVES = 10.0
+"""Epochs that end sooner after the last save are not saved: with few cells that takes as long as an
+epoch, and no more than this is lost."""
 
 Objective = Callable[["Training", Tensor, np.ndarray], dict[str, Tensor]]
 """(training, expression of this process's cells, rows of the batch) -> named loss terms of the
@@ -85,11 +90,18 @@ class Training:
         self.rate = _schedule(choice, self.steps_per_epoch * self.epochs)
 
     def run(
-        self, resume_file: Path | None, learns_from: Sequence[np.ndarray], *, progress: bool
+        self,
+        resume_file: Path | None,
+        learns_from: Sequence[np.ndarray],
+        *,
+        progress: bool,
+        watch: bool = True,
     ) -> pd.DataFrame:
         """Train, from where the resume file of an interrupted run left off; gives the history.
 
-        `learns_from` is what, beside the reference, makes this training differ from others.
+        `learns_from` is what, beside the reference, makes this training differ from others. Unless
+        `watch`, the history has the accuracy of the last epoch alone, which with few cells takes
+        a sixth of an epoch.
         """
         kind, run = self.network.kind, ""
         if resume_file is not None:
@@ -104,16 +116,18 @@ class Training:
             unit="step",
             disable=not (progress and self.team.is_first),
         )
+        saved = time.monotonic()
         with bar:
             for epoch in range(first, self.epochs):
                 try:
-                    row = self._epoch(epoch, bar)
+                    row = self._epoch(epoch, bar, watch or epoch + 1 == self.epochs)
                 except FloatingPointError as error:
                     raise self._diverged(epoch, str(error), resume_file) from None
                 rows.append(row)
                 bar.set_postfix_str(f"epoch {epoch + 1}, held out {row['validation_accuracy']:.3f}")
-                if self.team.is_first:
+                if self.team.is_first and time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
                     save_progress(resume_file, run, self.network, self.optimiser, epoch + 1, rows)
+                    saved = time.monotonic()
         if resume_file is not None and self.team.is_first:
             resume_file.unlink(missing_ok=True)
         history = pd.DataFrame(rows)
@@ -136,8 +150,8 @@ class Training:
             calibration,
         )
 
-    def _epoch(self, epoch: int, bar: ProgressBar) -> dict[str, float]:
-        """Pass over the cells once; gives a row of the history.
+    def _epoch(self, epoch: int, bar: ProgressBar, watch: bool) -> dict[str, float]:
+        """Pass over the cells once; gives a row of the history, with accuracies if `watch`.
 
         Raises FloatingPointError where the loss or the network's output is not finite.
         """
@@ -162,9 +176,9 @@ class Training:
         row = {"epoch": epoch + 1, "learning_rate": self.rate(epoch * self.steps_per_epoch)}
         row |= {name: float(total) / self.steps_per_epoch for name, total in sums.items()}
         row["accuracy"], row["validation_accuracy"] = (
-            self._accuracy(*cells) for cells in self.looked_at
+            self._accuracy(*cells) if watch else math.nan for cells in self.looked_at
         )
-        if math.isnan(row["accuracy"]):
+        if watch and math.isnan(row["accuracy"]):
             raise FloatingPointError("the model's output is not finite after its last step")
         return row
 

@@ -63,8 +63,8 @@ def train_model(
     n_jobs
         Processes of the cross-fitting.
     resume_folder
-        Folder of the files that are written after every epoch, from which an interrupted training
-        goes on, and which are removed at the end.
+        Folder of the files that are written after an epoch, ten seconds or more apart, from which
+        an interrupted training goes on, and which are removed at the end.
     provenance
         What the model folder should say about its origin.
     progress

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
@@ -70,6 +72,8 @@ def add_neighbours(cells: ad.AnnData, use_rep: str, seed: int, *, weighted: bool
     """
     import scanpy as sc
 
+    if weighted:
+        load_umap()
     sc.pp.neighbors(
         cells,
         n_neighbors=min(NEIGHBOURS, cells.n_obs - 1),
@@ -78,3 +82,21 @@ def add_neighbours(cells: ad.AnnData, use_rep: str, seed: int, *, weighted: bool
         transformer="sklearn" if cells.n_obs <= _EXACT else None,
         random_state=seed,
     )
+
+
+def load_umap() -> None:
+    """Import UMAP so that what numba compiles for it is kept on disk, as scanpy keeps its own.
+
+    UMAP leaves nothing there, so that every process would compile it anew, which takes ten seconds
+    of processor time; from the second process on it takes one.
+    """
+    if "umap" in sys.modules:
+        return
+    import numba
+
+    njit = numba.njit
+    numba.njit = partial(njit, cache=True)  # type: ignore[assignment]
+    try:
+        import umap  # noqa: F401
+    finally:
+        numba.njit = njit
