@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import copy
+import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,15 @@ SIDES = ("plkd 1", "dense 1", "plkd 2", "dense 2")  # the number is the depth
 PRECISIONS = ("fp32", "bf16")
 EPOCH = 1_000_000  # cells, for which the time is given
 UP_TO_SPEED = 5  # steps that are not counted
+
+
+class Cost(NamedTuple):
+    """Seconds of a step; the peak of memory, of the GPU or of the process so far; and in which
+    share of the time the GPU had something to do, in %, None without one."""
+
+    seconds: float
+    mb: float
+    busy: float | None
 
 
 def outputs(network: nn.Module, x: Tensor, precision: str) -> tuple[Tensor, Tensor]:
@@ -58,8 +69,8 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def cost(side: str, batch: int, precision: str, device: str, seconds: float) -> tuple[float, float]:
-    """Seconds per step, and the peak of memory in MB: of the GPU, or of the process so far."""
+def cost(side: str, batch: int, precision: str, device: str, seconds: float) -> Cost:
+    """What steps of one side cost, measured for so long."""
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.empty_cache()
@@ -68,19 +79,22 @@ def cost(side: str, batch: int, precision: str, device: str, seconds: float) -> 
     for _ in range(UP_TO_SPEED):
         step()
     wait_for(device)
-    start, n_steps = time.perf_counter(), 0
+    start, n_steps, busy = time.perf_counter(), 0, []
     while time.perf_counter() - start < seconds:
         for _ in range(10 if on_gpu else 1):
             step()
+        if on_gpu:
+            busy.append(torch.cuda.utilization(device))  # of the last moments, by the driver
         wait_for(device)
         n_steps += 10 if on_gpu else 1
     taken = (time.perf_counter() - start) / n_steps
-    return taken, torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory()
+    memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory()
+    return Cost(taken, memory, statistics.median(busy) if busy else None)
 
 
 def compare_steps(batches: list[int], device: str, seconds: float) -> Table:
-    rows = [["batch", "precision", "depth", "Teacher", "an epoch", "memory"]]
-    rows[0] += ["dense", "an epoch", "memory", "ratio"]
+    of_side = ["an epoch", "memory", "GPU busy"]
+    rows = [["batch", "precision", "depth", "Teacher", *of_side, "dense", *of_side, "ratio"]]
     for batch in batches:
         for precision in PRECISIONS:
             for depth in (1, 2):
@@ -89,10 +103,11 @@ def compare_steps(batches: list[int], device: str, seconds: float) -> Table:
                     for side in ("plkd", "dense")
                 ]
                 row = [f"{batch:,}", precision, str(depth)]
-                for taken, memory in found:
-                    row += [f"{1e6 * taken / batch:.2f} µs", f"{EPOCH * taken / batch:,.0f} s"]
-                    row += [f"{memory:,.0f} MB"]
-                rows.append([*row, f"{found[1][0] / found[0][0]:.0f}x"])
+                for one in found:
+                    of_cell = one.seconds / batch
+                    row += [f"{1e6 * of_cell:.2f} µs", f"{EPOCH * of_cell:,.0f} s"]
+                    row += [f"{one.mb:,.0f} MB", "" if one.busy is None else f"{one.busy:.0f} %"]
+                rows.append([*row, f"{found[1].seconds / found[0].seconds:.0f}x"])
     return rows
 
 

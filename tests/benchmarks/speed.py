@@ -71,7 +71,8 @@ def make_reference(n_cells: int) -> Reference:
     indptr = np.concatenate([[0], per_cell.cumsum()])
     indices = np.concatenate([rng.choice(GENES, count, replace=False) for count in per_cell])
     values = rng.gamma(2.0, 0.8, len(indices)).astype(np.float32)
-    cells = sparse.csr_matrix((values, indices.astype(np.int32), indptr.astype(np.int32)))
+    parts = values, indices.astype(np.int32), indptr.astype(np.int32)
+    cells = sparse.csr_matrix(parts, shape=(n_cells, GENES))  # of few cells no gene may be missing
     cells.sort_indices()
     labels = np.arange(n_cells) % LABELS
     genes, label_names = ([f"{x}{i}" for i in range(n)] for x, n in (("g", GENES), ("c", LABELS)))
