@@ -58,7 +58,7 @@ rule integration_scores:
         "<benchmarks>/{dataset}/methods/integration_scores.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=scoring_memory_mb(**NAMED_CELLS),
         runtime=scoring_minutes_of(INTEGRATION_MINUTES),
@@ -140,7 +140,7 @@ rule omics_scores:
         "<benchmarks>/{dataset}/methods/omics_scores.tsv"
     conda:
         "../../envs/plkd.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=scoring_memory_mb(**{**NAMED_CELLS, "reference": DENSE, "peaks": WHOLE}),
         runtime=scoring_minutes_of(OMICS_MINUTES),

@@ -1,6 +1,6 @@
 """Map reference and query together, in the space of the Teacher and in that of the genes.
 
-Both in one process, because compiling UMAP takes longer than a map of a few thousand cells.
+Both in one process, because loading scanpy and UMAP takes longer than a map of some hundred cells.
 """
 
 from typing import TYPE_CHECKING
