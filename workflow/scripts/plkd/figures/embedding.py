@@ -140,10 +140,13 @@ def plot_integration(
                 _number_groups(axes, cells, columns[key])
         row[0].set_ylabel(plain(title), fontsize=10)
         for axes in row[1::2]:
-            axes.set_axis_off()
+            axes.remove()
     for axes, key in zip(grid[0, ::2], columns, strict=True):
         axes.set_title({"batch": "by batch", "label": "by cell type"}[key])
-    for axes, key in zip(grid[0, 1::2], columns, strict=True):
+    for place, key in zip((1, 3), columns, strict=True):
+        # beside all rows: one that is longer than the first would push the others down
+        axes = figure.add_subplot(grid[0, 0].get_gridspec()[:, place])
+        axes.set_axis_off()
         handles = [_dot(colours[key][name]) for name in columns[key]]
         axes.legend(
             handles, [f" {text}" for text in texts[key]], alignment="left", loc="upper left",
