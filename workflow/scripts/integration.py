@@ -21,13 +21,14 @@ def main(snakemake) -> None:
     write_tsv(table, snakemake.output.scores, digits=EXACT)
 
     maps = read_maps(given.maps, made_by)
-    n_cells = int(maps["space"].value_counts().max())
+    n_mapped, n_scored = maps["space"].value_counts().max(), table["n_cells"].max()
     with style():
         figure = plot_integration(
             maps,
             sorted(label_counts(given.reference)),
             spaces={one: name for one, name in spaces.items() if one in set(maps["space"])},
-            subtitle=f"{n_cells:,} cells, seed {run['seed']}; UMAP of every space",
+            subtitle=f"{n_mapped:,} of {n_scored:,} scored cells, seed {run['seed']}; "
+            "UMAP of every space",
         )
         save_figure(figure, snakemake.output.png, snakemake.output.pdf)
 
