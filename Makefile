@@ -127,6 +127,7 @@ lint: $(VENV)/.dev
 
 bench: install
 	python tests/benchmarks/speed.py
+	python tests/benchmarks/imports.py
 	python tests/benchmarks/prepare.py
 	python tests/benchmarks/annotate.py
 	python tests/benchmarks/busy.py

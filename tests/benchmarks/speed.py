@@ -281,13 +281,15 @@ def whole_trainings(sizes: Sequence[int], threads: int) -> Table:
 
 def machine(threads: int) -> str:
     python = sys.version.split()[0]
-    return f"{processor()}, {threads} threads, torch {torch.__version__}, Python {python}"
+    return f"{processor()}, {threads} thread(s), torch {torch.__version__}, Python {python}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("results/benchmark/speed.md"))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of torch (default: 1, with which plkd trains)"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="rounds of the interleaved timing")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="cells per batch")
     parser.add_argument("--cells", type=int, nargs="+", default=CELLS, help="sizes of a reference")

@@ -33,8 +33,8 @@ from plkd.evaluation.embeddings import (
     umap_of_query,
 )
 from plkd.evaluation.tables import evaluate, label_counts, overall, summarise
+from plkd.io.embedding import write_embedding
 from plkd.model.slide import smoothed
-from plkd.prediction.predict import write_embedding
 from plkd.prediction.table import prediction_table, read_predictions, write_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.tables import read_tsv

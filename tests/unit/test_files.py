@@ -22,12 +22,12 @@ from scipy import sparse
 
 from full_disk import full_disk
 from plkd.errors import InputError
-from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
+from plkd.evaluation.embeddings import umap_of_query
 from plkd.evaluation.tables import read_methods, read_truth
 from plkd.interpret.attributed_cells import AttributedCells
+from plkd.io.embedding import read_embedded_cells, write_embedding
 from plkd.io.h5ad_writer import chunked_h5ad
 from plkd.model.resume import save_progress
-from plkd.prediction.predict import write_embedding
 from plkd.prediction.table import prediction_table, write_predictions
 from plkd.utils.files import (
     copy_file,

@@ -26,11 +26,12 @@ from job import job
 from plkd.cli import main
 from plkd.errors import InputError
 from plkd.evaluation.embeddings import place_between
+from plkd.io.embedding import write_embedding
 from plkd.pages.query import LEVELS, page_content
 from plkd.pages.remarks import remarks_on
 from plkd.pages.sources import label_file
 from plkd.pages.write import write_page
-from plkd.prediction.predict import predict_prepared, write_embedding
+from plkd.prediction.predict import predict_prepared
 from plkd.prediction.table import write_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.resources import resource

@@ -45,7 +45,7 @@ HEAVY = {
 """Libraries that take from a third of a second to two seconds of the processor to import."""
 
 # Scripts by what is loaded when they start: each step what it has beside those before, then its
-# scripts. scanpy, gseapy, shap and umap are loaded where they are called.
+# scripts. scanpy, scikit-learn, gseapy, shap and umap are loaded where they are called.
 STARTS = (
     (
         (
@@ -53,7 +53,11 @@ STARTS = (
             "counts_table download evaluate expected_counts explanations_table imbalanced_draws"
             " method_environments run_method",
         ),
-        ("anndata", "assemble map_cells perturb prepare summary true_labels"),
+        (
+            "anndata",
+            "assemble integration_scores map_cells omics omics_scores perturb prepare summary"
+            " true_labels",
+        ),
         ("torch", "adapt annotate cross_fit label_query predict query_page train"),
     ),
     (
@@ -61,15 +65,13 @@ STARTS = (
             "matplotlib",
             "benchmark_table evaluate_figures key_genes marker_recovery plot_history robustness",
         ),
-        ("anndata", "embedding_figure gene_activity mask stability"),
+        ("anndata", "embedding_figure gene_activity integrate integration mask stability"),
         (
             "torch",
-            "attribute_genes faithfulness integrate pathways predicted_figures spatial_figure"
-            " spatial_scores",
+            "attribute_genes faithfulness pathways predicted_figures spatial_figure spatial_scores",
         ),
         ("networkx", "networks"),
-        # they compute nothing but neighbours, clusters and their tests
-        ("scipy.stats sklearn", "integration integration_scores omics omics_scores paper"),
+        ("scipy.stats", "paper"),
     ),
 )
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plkd.evaluation.embeddings import read_embedded_cells, umap_of_query
+from plkd.evaluation.embeddings import umap_of_query
 from plkd.io.cells import open_cells
+from plkd.io.embedding import read_embedded_cells
 from plkd.model.trained_model import load_model
 from plkd.prediction.annotated_copy import write_annotated
 from plkd.prediction.annotation import OnSlide, annotation_of

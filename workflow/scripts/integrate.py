@@ -23,9 +23,9 @@ from plkd.gene_activity.annotation import read_annotation
 from plkd.gene_activity.peaks import parse_peaks
 from plkd.gene_activity.weights import peaks_at_genes
 from plkd.io.cells import open_cells
+from plkd.io.embedding import write_embedding
 from plkd.pipeline.environments import NotProvidedError
 from plkd.pipeline.measured import Cost, machine, run_measured
-from plkd.prediction.predict import write_embedding
 from plkd.preparation.prepared import PreparedCells
 from plkd.settings.datasets import ReadingOptions
 from plkd.utils.files import scratch_folder, write_json

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from plkd.evaluation.embeddings import (
     MAPPED_CELLS,
     principal_components,
-    read_embedded_cells,
     sample_cells,
     umap_table,
 )
+from plkd.io.embedding import read_embedded_cells
 from plkd.utils.logs import run_script
 from plkd.utils.tables import write_tsv
 

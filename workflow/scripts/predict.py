@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from plkd.evaluation.embeddings import read_embedded_cells
+from plkd.io.embedding import read_embedded_cells, write_embedding
 from plkd.model.adaptation import Adaptation
 from plkd.model.trained_model import load_model
 from plkd.pipeline.measured import measured
@@ -18,7 +18,6 @@ from plkd.prediction.predict import (
     embed_prepared,
     parts_of,
     predict_prepared,
-    write_embedding,
 )
 from plkd.prediction.table import read_predictions, write_predictions
 from plkd.preparation.prepared import PreparedCells

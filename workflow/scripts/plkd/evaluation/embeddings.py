@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from plkd.errors import InputError
 from plkd.evaluation.metrics import embedding_metrics
+from plkd.io.embedding import read_embedded_cells
 from plkd.preparation.prepared import PreparedCells
-from plkd.utils.files import intact
 from plkd.utils.neighbours import add_neighbours
 from plkd.utils.tables import Columns, read_tsv
-from plkd.utils.text import listed
 
 UMAP_COLUMNS: Columns = {"cell_id": str, "role": str, "umap1": float, "umap2": float}
 """Columns of a map; a cell is named by its role and its id."""
@@ -156,24 +155,6 @@ def place_between(
     weight = np.exp(-3.0 * distance / (distance[:, -1:] + 1e-12))
     weight /= weight.sum(axis=1, keepdims=True)
     return np.einsum("ck,ckd->cd", weight, places[nearest]).astype(np.float32)
-
-
-def read_embedded_cells(path: str | Path) -> ad.AnnData:
-    """Read an embedding as rule predict writes it: X (n_cells, n_dimensions), `role`, `cell_id`.
-
-    Raises
-    ------
-    InputError
-        If the file is absent, damaged, or something else.
-    """
-    with intact(path, "predict"):
-        adata = ad.read_h5ad(path)
-        lacking = {"role", "cell_id"} - set(adata.obs)
-        if lacking:
-            raise ValueError(f"obs has no column {listed(sorted(lacking))}")
-        if not np.isfinite(adata.X).all():
-            raise ValueError("a value is not a finite number")
-    return adata
 
 
 def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]:

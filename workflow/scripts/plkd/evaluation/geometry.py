@@ -2,6 +2,8 @@
 
 Nothing here holds the distances of all cells to all: what is needed of them is added up block by
 block. Where time would grow with their square, cells are drawn, and compared with all.
+
+Steps that only gather scores import this too, so what loads slowly is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import pairwise_distances
 
 MOST_CELLS = 300_000
 """Of more cells so many are drawn for all scores: neighbours of all take quadratic time."""
@@ -46,6 +47,8 @@ def silhouette_widths(
     >>> silhouette_widths([[0.0], [1.0], [9.0]], ["a", "a", "b"]).round(2).tolist()
     [0.89, 0.88, 0.0]
     """
+    from sklearn.metrics import pairwise_distances
+
     X = np.asarray(embedding, dtype=np.float64)
     codes, names = pd.factorize(np.asarray(groups, dtype=object))
     members = np.eye(len(names))[codes]

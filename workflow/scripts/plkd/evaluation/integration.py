@@ -7,6 +7,8 @@ and every cell is tested. scib finds neighbours by diffusion over a graph and te
 cells again and again; parts of a type that the graph does not connect and that are smaller than
 three neighbourhoods it leaves out, and a type of which these are more than a quarter counts as
 rejected throughout.
+
+Steps that only gather scores import this too, so what loads slowly is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -16,9 +18,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from plkd.evaluation.columns import RUN_COLUMNS
 from plkd.evaluation.geometry import (
@@ -173,6 +172,9 @@ def bras(embedding: ArrayLike, labels: ArrayLike, batches: ArrayLike) -> float:
 
 def cluster_scores(embedding: ArrayLike, labels: Sequence[str], seed: int = 0) -> dict[str, float]:
     """`ari` and `nmi` of the types with as many k-means clusters; NaN for a single type."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     n = len(set(labels))
     if n < 2:
         return {"ari": np.nan, "nmi": np.nan}
@@ -317,6 +319,8 @@ def _nearest(X: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArr
 
 def _accepted(around: NDArray[np.intp], batches: NDArray[np.intp], alpha: float = ALPHA) -> float:
     """Share of neighbourhoods in which the batches, as numbers, are as in all cells."""
+    from scipy.stats import chi2
+
     n_cells, k = around.shape
     n_batches = batches.max() + 1
     expected = np.bincount(batches) / n_cells * k

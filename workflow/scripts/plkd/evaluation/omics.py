@@ -2,6 +2,8 @@
 
 The definitions are those of ``scglue.metrics`` (package scglue 0.4), to whose values a test holds
 them. "Modality" is where a cell was measured: gene expression or chromatin accessibility.
+
+Steps that only gather scores import this too, so what loads slowly is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -12,9 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler, normalize
-from sklearn.utils.extmath import randomized_svd
 
 from plkd.evaluation.columns import RUN_COLUMNS
 from plkd.evaluation.geometry import graph_connectivity, mixing_in_types, silhouette_widths
@@ -152,6 +151,9 @@ def expression_components(
     seed
         Of the solver.
     """
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
     n = min(n, *(size - 1 for size in X.shape))
     if n < 1:
         return _no_components(X)
@@ -175,6 +177,9 @@ def accessibility_components(
     n, seed
         Number of components; seed of the solver.
     """
+    from sklearn.preprocessing import normalize
+    from sklearn.utils.extmath import randomized_svd
+
     sums = np.asarray(peaks.sum(axis=0)).ravel()
     weighted = peaks[:, sums > 0].astype(np.float32)
     n = min(n, *(size - 1 for size in weighted.shape))

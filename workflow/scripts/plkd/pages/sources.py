@@ -17,13 +17,13 @@ from plkd.errors import InputError
 from plkd.evaluation.embeddings import (
     MAPPED_CELLS,
     place_between,
-    read_embedded_cells,
     sample_cells,
     umap_coordinates,
     umap_of_query,
 )
 from plkd.evaluation.tables import read_truth
 from plkd.io.cells import CellSource, open_cells
+from plkd.io.embedding import read_embedded_cells
 from plkd.io.stores import open_store
 from plkd.model.trained_model import Model
 from plkd.pages.query import LabelledQuery

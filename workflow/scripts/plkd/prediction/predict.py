@@ -11,10 +11,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -42,8 +40,6 @@ from plkd.preparation.side import (
 )
 from plkd.settings.datasets import AS_IT_IS, ReadingOptions
 from plkd.utils.devices import one_thread_each
-from plkd.utils.files import whole_file
-from plkd.utils.hdf5 import write_h5ad
 from plkd.utils.logs import logger
 from plkd.utils.parallel import in_order
 from plkd.utils.progress import ProgressBar
@@ -445,26 +441,6 @@ def provenance_of(model: Model) -> dict[str, Any]:
     """Seed of a model, and data set and variant that it was trained on, where they are known."""
     known = {name: model.provenance.get(name) for name in ("dataset", "variant")}
     return {"seed": model.seed} | {name: str(value) for name, value in known.items() if value}
-
-
-def write_embedding(sides: Mapping[str, tuple[pd.Series, np.ndarray]], output: str | Path) -> None:
-    """Write embeddings of cells as one h5ad.
-
-    Parameters
-    ----------
-    sides
-        Cell ids and embedding of every role (reference, query), one below the other in the file.
-    output
-        h5ad: X float32 (cells, width), obs `role` and `cell_id`.
-    """
-    role = np.repeat(list(sides), [len(ids) for ids, _ in sides.values()])
-    cell_ids = pd.concat([ids for ids, _ in sides.values()], ignore_index=True)
-    stacked = np.vstack([embedding for _, embedding in sides.values()])
-    # A cell id may occur on both sides, so the index is the position.
-    index = np.arange(len(stacked)).astype(str)
-    obs = pd.DataFrame({"role": pd.Categorical(role), "cell_id": cell_ids.to_numpy()}, index=index)
-    with whole_file(output) as temporary:
-        write_h5ad(ad.AnnData(stacked, obs=obs), temporary)
 
 
 def predictions_of(
