@@ -349,6 +349,17 @@ def test_ablations(claim: str, losses: Mapping[str, float], verdict: str) -> Non
     assert judge(claim, table5=ablated(losses))[0] == verdict
 
 
+def test_an_ablation_says_in_how_many_of_its_scores_it_holds() -> None:
+    # one data set loses too much, the mean of both does not
+    small, large = ablated({"no_mask": 0.0}), ablated({"no_mask": by_model(0.0, 0.05)})
+    table = pd.concat([small, large.assign(dataset="Muto-2021")], ignore_index=True)
+    verdict, number = judge("mask_not_needed", table5=table)
+    assert verdict == FAILS
+    assert "7 of 8 losses without it" in number
+    assert "mean of 2: student accuracy 0.000" in number
+    assert "teacher accuracy 0.025" in number
+
+
 def test_a_rise_within_the_spread_of_the_seeds_is_no_rise() -> None:
     losses = {"noise_10": 0.05, "noise_15": 0.02, "noise_20": 0.06}  # a rise of .03
     # two standard errors of the change are 2 * sqrt(2) of those of a score: .0283 and .0311

@@ -46,11 +46,14 @@ def _ablation(
         return OPEN, f"no such ablation of `{evidence.variant}` in this run"
     bound = cost.index.get_level_values("measure").map(bounds).to_series(cost.index)
     said = ", ".join(f"{short_name(measure)} {value}" for measure, value in bounds.items())
-    n = cost.index.get_level_values("dataset").nunique()
-    text = f"loss without it, mean of {n}: {_losses(cost)}; to hold {rule} {said}"
+    met, n = enough(cost, bound), cost.index.get_level_values("dataset").nunique()
+    text = (
+        f"{met.sum()} of {len(met)} losses without it (data set, model, measure) are {rule} "
+        f"{said}, to hold all; mean of {n}: {_losses(cost)}"
+    )
     if change in theirs:
         text += f"; the paper's: {_losses(theirs[change].dropna())}"
-    return judged(bool(enough(cost, bound).all()), text)
+    return judged(bool(met.all()), text)
 
 
 def _losses(cost: pd.Series) -> str:
