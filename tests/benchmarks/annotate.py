@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ HERE = Path(__file__).resolve()
 LIBRARY = HERE.parents[2] / "workflow" / "scripts"
 sys.path[:0] = [str(HERE.parent), str(LIBRARY)]
 
-from measuring import Table, alone, as_text, peak_memory, processor  # noqa: E402
+from measuring import Table, alone, as_text, command, peak_memory, processor  # noqa: E402
 
 from plkd import api  # noqa: E402
 from plkd.io.cells import open_cells  # noqa: E402
@@ -97,20 +96,6 @@ def measured(function: Callable[..., None], *arguments: object) -> tuple[float, 
     start, worked = time.perf_counter(), time.process_time()
     function(*arguments)
     return time.perf_counter() - start, time.process_time() - worked, peak_memory()
-
-
-def command(*arguments: object) -> tuple[float, float, float]:
-    """The same of a command of Python, from its start to its end."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        list(map(str, arguments)),
-        env={**os.environ, "PYTHONPATH": str(LIBRARY)},
-        stdout=subprocess.DEVNULL,
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"failed: {process.args}")
-    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def compare(n_cells: int, folder: Path, celltypist: Path | None, formats: Sequence[str]) -> Table:

@@ -1,14 +1,18 @@
-"""What the benchmarks share: a process of its own, its peak memory, a table."""
+"""What the benchmarks share: a process or a command of its own, its peak memory, a table."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import platform
+import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 Table = list[list[str]]
 
 
@@ -22,6 +26,20 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
     """Result of a function in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def command(*arguments: object) -> tuple[float, float, float]:
+    """Seconds, those of the processor, and peak memory, MB, of a command of Python."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        list(map(str, arguments)),
+        env={**os.environ, "PYTHONPATH": str(LIBRARY)},
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {process.args}")
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def processor() -> str:

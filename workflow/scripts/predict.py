@@ -14,11 +14,7 @@ from plkd.io.embedding import read_embedded_cells, write_embedding
 from plkd.model.adaptation import Adaptation
 from plkd.model.trained_model import load_model
 from plkd.pipeline.measured import measured
-from plkd.prediction.predict import (
-    embed_prepared,
-    parts_of,
-    predict_prepared,
-)
+from plkd.prediction.predict import embed_prepared, parts_of, predict_prepared
 from plkd.prediction.table import read_predictions, write_predictions
 from plkd.preparation.prepared import PreparedCells
 from plkd.utils.devices import choose_device

@@ -172,9 +172,7 @@ def read_embedding(path: str | Path, cells: pd.DataFrame) -> NDArray[np.float32]
     InputError
         If the rows are not `cells`, in their order.
     """
-    adata = read_embedded_cells(path)
-    _require_cells(adata.obs, cells, path)
-    return np.asarray(adata.X, dtype=np.float32)
+    return _of_run(read_embedded_cells(path), cells, path)
 
 
 def read_spaces(paths: Iterable[str | Path], cells: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
@@ -182,11 +180,11 @@ def read_spaces(paths: Iterable[str | Path], cells: pd.DataFrame) -> dict[str, N
 
     A method that had no result, whose embedding is of no cell, is left out.
     """
-    found = {Path(path).stem: path for path in paths}
+    embedded = {path: read_embedded_cells(path) for path in paths}
     return {
-        name: read_embedding(path, cells)
-        for name, path in found.items()
-        if read_embedded_cells(path).n_obs
+        Path(path).stem: _of_run(adata, cells, path)
+        for path, adata in embedded.items()
+        if adata.n_obs
     }
 
 
@@ -287,6 +285,12 @@ def score_spaces(
             scores["n_cells"] = int(scores["n_cells"])
             rows.append({"space": name, "cells": subset, "mixed": mixed, **scores})
     return pd.DataFrame(rows)
+
+
+def _of_run(adata: ad.AnnData, cells: pd.DataFrame, path: str | Path) -> NDArray[np.float32]:
+    """Values of an embedding that must be of these cells, as :func:`read_embedding` gives them."""
+    _require_cells(adata.obs, cells, path)
+    return np.asarray(adata.X, dtype=np.float32)
 
 
 def _require_cells(found: pd.DataFrame, cells: pd.DataFrame, path: str | Path) -> None:
